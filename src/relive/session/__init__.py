@@ -1,0 +1,1 @@
+"""Recordings: schema, writer, reader and sources (games, video files)."""
