@@ -1,0 +1,36 @@
+"""The verbs of `relive`, in the order of `relive --help`."""
+
+import typer
+
+from relive import __version__
+from relive.cli import coding, files, recording, training
+
+app = typer.Typer(
+    name="relive",
+    help="A learned replay system for game sessions: record, compress, seek, watch.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+app.command()(recording.record)
+app.command("import")(recording.import_)
+app.command()(files.info)
+app.command()(training.train)
+app.command()(coding.encode)
+app.command()(coding.decode)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"relive {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def relive(
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """A learned replay system for game sessions: record, compress, seek, watch."""

@@ -1,0 +1,83 @@
+"""`relive encode` and `relive decode`."""
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from relive.cli.console import Console, Force, Json, Quiet, Verbose, human_bytes, table
+
+
+def encode(
+    session: Annotated[Path, typer.Argument(help="The session to compress (.mcap).")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The replay to write (.relive).")],
+    model: Annotated[
+        Path | None, typer.Option(help="Weights to use instead of the bundled model.")
+    ] = None,
+    quality: Annotated[int, typer.Option(min=1, max=10, help="1 smallest … 10 best.")] = 5,
+    keyframe_interval: Annotated[
+        int, typer.Option(min=2, help="Frames from keyframe to keyframe; even.")
+    ] = 32,
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Compress a session into a replay."""
+    import relive
+
+    console = Console(as_json, quiet, verbose)
+    with console.progress("encode") as progress:
+        report = relive.encode(
+            session,
+            out,
+            model=model,
+            quality=quality,
+            keyframe_interval=keyframe_interval,
+            force=force,
+            progress=progress,
+        )
+    text = table(
+        {
+            "wrote": out,
+            "frames": report.frames,
+            "size": human_bytes(report.bytes),
+            "rate": f"{report.bits_per_pixel:.4f} bits per pixel",
+            "quality": f"{report.psnr_db:.2f} dB PSNR",
+            "speed": f"{report.encode_fps:.1f} frames/s",
+            **{f"  {part}": human_bytes(size) for part, size in report.parts.items()},
+        }
+    )
+    console.result(asdict(report), text)
+
+
+def decode(
+    replay: Annotated[Path, typer.Argument(help="The replay (.relive).")],
+    out: Annotated[
+        str,
+        typer.Option(
+            "--out", "-o", help=".mp4 or .mkv video, .mcap session, folder of PNG, - raw rgb24."
+        ),
+    ],
+    start: Annotated[float | None, typer.Option(help="First second.", min=0.0)] = None,
+    end: Annotated[float | None, typer.Option(help="Last second.", min=0.0)] = None,
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Decode a replay, or a part of it."""
+    import relive
+
+    console = Console(as_json, quiet, verbose)
+    with console.progress("decode") as progress:
+        frames = relive.decode(
+            replay, out, start_s=start, end_s=end, force=force, progress=progress
+        )
+    if out == "-":
+        sys.stdout.flush()
+        console.note(f"decoded {frames} frames")
+    else:
+        console.result({"frames": frames, "out": out}, f"decoded {frames} frames into {out}")

@@ -1,0 +1,85 @@
+"""What the verbs print: results on stdout, progress and log on stderr."""
+
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+Progress = Callable[[int, int], None]
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more; show tracebacks.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite the output.")]
+
+
+@dataclass(frozen=True)
+class Console:
+    """How one verb talks: as JSON or text, with or without progress."""
+
+    as_json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+
+    def __post_init__(self) -> None:
+        """Send the log and the warnings of the parts where `-v` wants them."""
+        level = logging.INFO if self.verbose else logging.ERROR
+        logging.basicConfig(level=level, stream=sys.stderr, format="%(name)s: %(message)s")
+        if not self.verbose:
+            warnings.simplefilter("ignore")
+
+    def result(self, values: Mapping[str, Any], text: str) -> None:
+        """Print a result: `values` as one JSON object, or `text` for people."""
+        if self.as_json:
+            text = json.dumps(values, default=_plain, allow_nan=False)
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+    def note(self, text: str) -> None:
+        """Say something on stderr, unless `-q`."""
+        if not self.quiet:
+            sys.stderr.write(text + "\n")
+
+    @contextmanager
+    def progress(self, label: str) -> Iterator[Progress | None]:
+        """Show a bar on stderr while the block runs.
+
+        Yields:
+            A function of (done, total), or None where no bar is wanted.
+        """
+        if self.quiet or not sys.stderr.isatty():
+            yield None
+            return
+        from rich.console import Console as RichConsole
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        console = RichConsole(stderr=True)
+        with Bar(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+            task = bar.add_task(label, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def table(rows: Mapping[str, object]) -> str:
+    """Lay out names and values in two columns."""
+    width = max((len(name) for name in rows), default=0)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
+
+
+def human_bytes(count: int) -> str:
+    """Write a size for people: 1.2 MB, 345 kB, 12 bytes."""
+    if count >= 1_000_000:
+        return f"{count / 1e6:.2f} MB"
+    return f"{count / 1e3:.1f} kB" if count >= 1000 else f"{count} bytes"
+
+
+def _plain(value: Any) -> Any:
+    """Turn numpy numbers and paths into what JSON knows."""
+    return value.item() if hasattr(value, "item") else str(value)

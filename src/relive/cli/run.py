@@ -1,0 +1,114 @@
+"""Run one command line and turn every outcome into an exit code and at most one line."""
+
+import errno
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+
+from relive.errors import MissingExtraError, ReliveError
+
+INTERRUPTED = 130
+_EXTRA_OF = {
+    "bjontegaard": "bench",
+    "crafter": "games",
+    "flip_evaluator": "bench",
+    "gymnasium": "games",
+    "imageio_ffmpeg": "bench",
+    "matplotlib": "bench",
+    "torchmetrics": "bench",
+    "vizdoom": "games",
+}
+_BAD_PATH = (
+    FileNotFoundError,
+    FileExistsError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
+
+
+def run(args: Sequence[str]) -> int:
+    """Run `relive args…`.
+
+    Returns:
+        The exit code of design section 2. One line on stderr goes with every code but 0.
+    """
+    try:
+        _terminate_like_interrupt()
+        _invoke(list(args) or ["--help"])
+        sys.stdout.flush()
+    except typer.Exit as leave:
+        return int(leave.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        _say("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # What is still buffered for stdout has no reader: let it go without a second error.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _say("nobody reads standard output any more")
+        return 1
+    except Exception as error:
+        if not {"-v", "--verbose"}.isdisjoint(args):
+            traceback.print_exc()
+        line, code = explain(error)
+        _say(line)
+        return code
+    return 0
+
+
+def explain(error: Exception) -> tuple[str, int]:
+    """Say in one line what went wrong.
+
+    Returns:
+        The line, and the exit code.
+    """
+    if isinstance(error, ReliveError):
+        return str(error), error.exit_code
+    if hasattr(error, "format_message"):  # typer's own usage errors
+        return _usage_line(error), 2
+    if isinstance(error, ModuleNotFoundError) and (extra := _EXTRA_OF.get(error.name or "")):
+        return str(MissingExtraError(str(error.name), extra)), 2
+    if isinstance(error, OSError):
+        return _os_line(error), 2 if isinstance(error, _BAD_PATH) else 1
+    if isinstance(error, MemoryError):
+        return "not enough memory", 1
+    return f"internal error, {type(error).__name__}: {error} (-v shows where)", 1
+
+
+def _invoke(args: list[str]) -> None:
+    from relive.cli.app import app
+
+    command = typer.main.get_command(app)
+    with command.make_context("relive", args) as context:
+        command.invoke(context)
+
+
+def _terminate_like_interrupt() -> None:
+    """Let SIGTERM unwind like Ctrl-C: recordings are finalised and games stopped."""
+
+    def interrupt(_signal: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+def _usage_line(error: Any) -> str:
+    path = error.ctx.command_path if getattr(error, "ctx", None) else "relive"
+    message = " ".join(str(error.format_message()).split()).rstrip(".")
+    return f"{message}; see: {path} --help"
+
+
+def _os_line(error: OSError) -> str:
+    where = f": {error.filename}" if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return f"no space left on the disk{where}; free some and run the same command again"
+    return f"{error.strerror or error}{where}"
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"relive: {' '.join(line.split())}\n")
