@@ -1,11 +1,11 @@
 """The one door to constriction: range coding of symbol arrays under integer counts.
 
-Determinism. constriction's lazy categorical model (`Categorical(perfect=False)`) turns a row of `n`
-weights into 24-bit intervals with these float32 operations alone: the running sum of the weights, one
-division `(2^24 - n) / sum`, one product `running_sum * scale`, and truncation. We hand it *integers*
-whose sum stays below 2^24, so every running sum is exact in any order, and the one division and one
-product are correctly rounded by IEEE 754 on every machine. No float of ours enters: no division, no
-logarithm, no matrix product.
+Determinism. constriction's lazy categorical model (`Categorical(perfect=False)`) turns a row of
+`n` weights into 24-bit intervals with these float32 operations alone: the running sum of the
+weights, one division `(2^24 - n) / sum`, one product `running_sum * scale`, and truncation. We hand
+it *integers* whose sum stays below 2^24, so every running sum is exact in any order, and the one
+division and one product are correctly rounded by IEEE 754 on every machine. No float of ours
+enters: no division, no logarithm, no matrix product.
 """
 
 from __future__ import annotations

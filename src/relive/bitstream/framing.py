@@ -31,7 +31,7 @@ def pack_varint(value: int) -> bytes:
 
 
 def zigzag(value: int) -> int:
-    """Map a signed integer to a non-negative one: 0, -1, 1, -2, … become 0, 1, 2, 3, …"""
+    """Map a signed integer to a non-negative one: 0, -1, 1, -2 become 0, 1, 2, 3."""
     return value << 1 if value >= 0 else (-value << 1) - 1
 
 

@@ -35,7 +35,7 @@ class GopCodes:
     @property
     def num_quantizers(self) -> int:
         """Number of quantiser stages K."""
-        return self.codes.shape[1]
+        return int(self.codes.shape[1])
 
     @property
     def used(self) -> npt.NDArray[np.bool_]:

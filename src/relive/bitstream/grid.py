@@ -1,8 +1,9 @@
 """Order and neighbourhoods on the cube grid: what is known when a cube is coded.
 
-Depths go in three groups, each coded as one array: cubes at even row and even column (A), at odd row
-and odd column (B, which sees its four diagonal A), and the rest (C, which sees its four direct A and B).
-Motion goes in two: the even squares of a checkerboard, then the odd ones, which see four neighbours.
+Depths go in three groups, each coded as one array: cubes at even row and even column (A), at odd
+row and odd column (B, which sees its four diagonal A), and the rest (C, which sees its four direct
+A and B). Motion goes in two: the even squares of a checkerboard, then the odd ones, which see four
+neighbours.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Group:
     Attributes:
         cubes: raster positions int64 `[n]`.
         around: raster positions of their four neighbours int64 `[4, n]`; a neighbour outside the
-            grid is replaced by the one on the opposite side, or, where both are, by the cube itself.
+            grid is replaced by the one on the other side, or, where both are, by the cube.
     """
 
     cubes: Index

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from relive.bitstream.context_model import AdaptiveModel, CountingModel, Rows
 from relive.bitstream.coder import SymbolCoder
+from relive.bitstream.context_model import AdaptiveModel, CountingModel, Rows
 from relive.bitstream.framing import crc32
 from relive.bitstream.gop_codes import GopCodes
 from relive.bitstream.layout import Layout
@@ -120,7 +120,8 @@ def _smooth(counts: Rows) -> npt.NDArray[np.int16]:
     lean = 16.0
     seen = counts.sum(axis=1, keepdims=True)
     share = (counts + lean * parent) / (seen + lean)
-    return np.maximum(1, np.floor(share * (ROW_TOTAL - counts.shape[1]))).astype(np.int16)
+    scaled = np.floor(share * (ROW_TOTAL - counts.shape[1]))
+    return np.asarray(np.maximum(1, scaled), np.int16)
 
 
 def _take(

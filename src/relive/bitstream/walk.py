@@ -1,9 +1,9 @@
 """The order in which a GOP is coded, and the contexts: one function for both directions.
 
-The encoder walks with arrays that are full, the decoder with arrays that fill up on the way; a context
-looks only at places that have been walked before.
+The encoder walks with arrays that are full, the decoder with arrays that fill up on the way; a
+context looks only at places that have been walked before.
 
-    step ─► depths A ► B ► C ─► motion of frame 0, frame 1 (even ► odd) ─► stage 0: high ► low ─► stage 1 …
+    step ─► depths A ► B ► C ─► motion of frames 0, 1 (even ► odd) ─► stage 0: high ► low ─► …
 """
 
 from __future__ import annotations
@@ -88,13 +88,13 @@ def _vote(values: Grid, around: Index) -> Ints:
     four = values[around]  # [4, n]
     votes = (four[:, None] == four[None, :]).sum(axis=1)  # [4, n]
     best = votes.argmax(axis=0)
-    return np.take_along_axis(four, best[None], axis=0)[0]
+    return np.asarray(np.take_along_axis(four, best[None], axis=0)[0])
 
 
 def _walk_codes(
     model: ContextModel, codes: Grid, depths: Grid, step: int, stage: int, layout: Layout
 ) -> None:
-    """Context of the high part: stage, high part one step before; of the low part: the high part."""
+    """Context of the high part: stage, code one step before; of the low part: the high part."""
     cubes = np.nonzero(depths[step] > stage)[0]
     if not len(cubes):
         return

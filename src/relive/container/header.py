@@ -1,0 +1,140 @@
+"""What a replay says about itself before its first GOP (docs/format.md, 1.1)."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from dataclasses import dataclass, field
+from typing import Any
+
+from relive.errors import FormatError
+
+VERSION_MAJOR = 1
+VERSION_MINOR = 0
+VERSION = f"{VERSION_MAJOR}.{VERSION_MINOR}"
+METADATA_NAME = "relive"
+_MAX_JSON_BYTES = 1 << 20
+_EXTRA = "x."
+_RANGES = {
+    "profile": (0, 255),
+    "width": (1, 16384),
+    "height": (1, 16384),
+    "num_quantizers": (1, 32),
+    "codebook_size": (2, 32768),
+    "keyframe_interval": (1, 65536),
+    "quality": (0, 100),
+}
+
+
+@dataclass(frozen=True)
+class ReplayHeader:
+    """The header of a replay.
+
+    Attributes:
+        version: format version, `major.minor`.
+        model_id: hash of the weights that coded it, lower-case hexadecimal.
+        width: pixels of a frame across, 1 … 16384.
+        height: pixels of a frame down, 1 … 16384.
+        num_quantizers: quantiser stages, 1 … 32.
+        codebook_size: entries of a codebook, 2 … 32768.
+        keyframe_interval: frames of a whole GOP.
+        quality: the encoder's setting.
+        game: name of the game, may be empty.
+        state_schema: `StateSchema.to_dict()`.
+        region_schema: `RegionSchema.to_dict()`, or None.
+        profile: coding profile of the packets.
+        extra: further text of the encoder.
+    """
+
+    model_id: str
+    width: int
+    height: int
+    num_quantizers: int = 6
+    codebook_size: int = 512
+    keyframe_interval: int = 32
+    quality: int = 5
+    game: str = ""
+    state_schema: dict[str, Any] = field(default_factory=dict)
+    region_schema: dict[str, Any] | None = None
+    profile: int = 0
+    extra: dict[str, str] = field(default_factory=dict)
+    version: str = VERSION
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or not low <= value <= high:
+                raise FormatError(f"replay header: {name} must lie in {low} … {high}, not {value}")
+
+    def to_metadata(self) -> dict[str, str]:
+        """Return the key-value pairs of the Metadata record, checksum included."""
+        pairs = {"version": self.version, "model_id": self.model_id, "game": self.game}
+        pairs |= {name: str(getattr(self, name)) for name in _RANGES}
+        pairs["state_schema"] = _pack_json(self.state_schema)
+        if self.region_schema is not None:
+            pairs["region_schema"] = _pack_json(self.region_schema)
+        pairs |= {_EXTRA + name: value for name, value in self.extra.items()}
+        return pairs | {"crc32": _checksum(pairs)}
+
+    @classmethod
+    def from_metadata(cls, pairs: dict[str, str]) -> ReplayHeader:
+        """Check and read the key-value pairs of the Metadata record.
+
+        Raises:
+            FormatError: damage, a missing key, a value out of range or another major version.
+        """
+        pairs = dict(pairs)
+        if pairs.pop("crc32", None) != _checksum(pairs):
+            raise FormatError("replay header is damaged: its checksum differs")
+        version = _text(pairs, "version")
+        if version.partition(".")[0] != str(VERSION_MAJOR):
+            raise FormatError(
+                f"replay of format version {version}; this program reads version {VERSION_MAJOR}: "
+                f"update relive"
+            )
+        regions = pairs.get("region_schema")
+        return cls(
+            version=version,
+            model_id=_text(pairs, "model_id"),
+            game=_text(pairs, "game"),
+            state_schema=_unpack_json(_text(pairs, "state_schema")),
+            region_schema=None if regions is None else _unpack_json(regions),
+            extra={k[len(_EXTRA) :]: v for k, v in pairs.items() if k.startswith(_EXTRA)},
+            **{name: _number(pairs, name) for name in _RANGES},
+        )
+
+
+def _checksum(pairs: dict[str, str]) -> str:
+    text = "".join(f"{key}\0{pairs[key]}\0" for key in sorted(pairs))
+    return f"{zlib.crc32(text.encode()):08x}"
+
+
+def _text(pairs: dict[str, str], name: str) -> str:
+    if name not in pairs:
+        raise FormatError(f"replay header lacks {name!r}")
+    return pairs[name]
+
+
+def _number(pairs: dict[str, str], name: str) -> int:
+    text = _text(pairs, name)
+    if not (text.isascii() and text.isdigit() and len(text) <= 10):
+        raise FormatError(f"replay header: {name} is not a number: {text[:20]!r}")
+    return int(text)
+
+
+def _pack_json(value: dict[str, Any]) -> str:
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return base64.b85encode(zlib.compress(text.encode(), 9)).decode()
+
+
+def _unpack_json(packed: str) -> dict[str, Any]:
+    try:
+        unpacker = zlib.decompressobj()
+        text = unpacker.decompress(base64.b85decode(packed), _MAX_JSON_BYTES)
+        value = json.loads(text.decode()) if unpacker.eof else None
+    except (ValueError, zlib.error, RecursionError) as error:
+        raise FormatError(f"replay header: a schema cannot be unpacked ({error})") from error
+    if not isinstance(value, dict):
+        raise FormatError(f"replay header: a schema is not one JSON object of {_MAX_JSON_BYTES} B")
+    return value

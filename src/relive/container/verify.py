@@ -1,0 +1,58 @@
+"""Checking a replay, and saving what is whole of a damaged one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from relive.container.gop import GopRecord
+from relive.container.reader import ReplayReader
+from relive.container.writer import ReplayWriter
+from relive.errors import InputError
+
+
+@dataclass(frozen=True)
+class RepairReport:
+    """What a repair saved: GOPs and frames, and one line for everything that was wrong."""
+
+    gops: int
+    frames: int
+    problems: list[str]
+
+
+def verify(path: Path | str) -> list[str]:
+    """Check every checksum and the index of a replay; return one line for each problem.
+
+    Raises:
+        InputError: there is no such file.
+        FormatError: it is not a replay, or its header is damaged.
+    """
+    with ReplayReader.open(path) as reader:
+        return list(reader.problems)
+
+
+def repair(path: Path | str, out: Path | str, force: bool = False) -> RepairReport:
+    """Write the whole GOPs and all readable events of a replay to a clean file.
+
+    GOPs are numbered anew; frames keep their numbers, so frames of a lost GOP stay missing.
+
+    Raises:
+        InputError: the input is missing, the output exists, or both are one file.
+        FormatError: the input is not a replay, or its header is damaged.
+    """
+    if Path(out).exists() and Path(out).samefile(path):
+        raise InputError(f"{out}: is the damaged file itself; give another output")
+    with (
+        ReplayReader.open(path) as reader,
+        ReplayWriter(out, reader.header, force=force) as writer,
+    ):
+        for number, gop in enumerate(reader.iter_gops()):
+            writer.add_gop(_renumbered(gop, number))
+        for event in reader.events:
+            writer.add_event(event.time_ns, event.name, event.payload)
+        frames = sum(gop.num_frames for gop in reader.gops)
+        return RepairReport(len(reader.gops), frames, list(reader.problems))
+
+
+def _renumbered(gop: GopRecord, number: int) -> GopRecord:
+    return replace(gop, index=number)
