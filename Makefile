@@ -32,8 +32,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) \
 	  else f"relive needs Python 3.11 to 3.13, {sys.executable} is {v[0]}.{v[1]}; run: make PYTHON=python3.12 …")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(PIP) install -q $(TORCH_ARGS) "$$(grep '^torch==' constraints.txt)"
-	$(PIP) install -q -c constraints.txt -e '.[$(EXTRAS)]'
+	$(PIP) install -q --no-compile $(TORCH_ARGS) "$$(grep '^torch==' constraints.txt)"
+	$(PIP) install -q --no-compile -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
 demo: setup

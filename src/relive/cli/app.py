@@ -3,7 +3,7 @@
 import typer
 
 from relive import __version__
-from relive.cli import coding, files, recording, training
+from relive.cli import checks, coding, files, recording, training
 
 app = typer.Typer(
     name="relive",
@@ -19,6 +19,8 @@ app.command()(files.info)
 app.command()(training.train)
 app.command()(coding.encode)
 app.command()(coding.decode)
+app.command()(checks.verify)
+app.command()(checks.repair)
 
 
 def _print_version(wanted: bool) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -37,7 +38,7 @@ class Console:
     def result(self, values: Mapping[str, Any], text: str) -> None:
         """Print a result: `values` as one JSON object, or `text` for people."""
         if self.as_json:
-            text = json.dumps(values, default=_plain, allow_nan=False)
+            text = json.dumps(_plain(values), allow_nan=False)
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
 
@@ -81,5 +82,13 @@ def human_bytes(count: int) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Turn numpy numbers and paths into what JSON knows."""
-    return value.item() if hasattr(value, "item") else str(value)
+    """Turn what the parts return into what JSON knows; a figure that is not finite is null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):  # numpy
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, str | int | None) else str(value)

@@ -1,4 +1,4 @@
-"""`relive info`, `relive verify`, `relive repair`: what is in a file, and is it whole."""
+"""`relive info`: what is in a session or a replay."""
 
 import struct
 from pathlib import Path
@@ -12,7 +12,9 @@ from relive.errors import FormatError, InputError
 File = Annotated[Path, typer.Argument(help="A session (.mcap) or a replay (.relive).")]
 
 _MAGIC = b"\x89MCAP0\r\n"
-_HEADER = 0x01
+_PROFILE_AT = len(_MAGIC) + 9  # behind the opcode and the length of the first record
+_START_BYTES = 64
+_SESSION, _REPLAY = b"relive-session", b"relive"
 
 
 def info(file: File, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
@@ -28,7 +30,7 @@ def describe(path: Path) -> dict[str, Any]:
     Returns:
         The keys of design section 2, the same for both kinds.
     """
-    values = _describe_session(path)
+    values = _describe_replay(path) if is_replay(path) else _describe_session(path)
     size, pixels = path.stat().st_size, values["frames"] * values["width"] * values["height"]
     values["bytes"] = size
     values["bits_per_pixel"] = 8 * size / pixels if pixels else None
@@ -58,36 +60,23 @@ def description_text(path: Path, values: dict[str, Any]) -> str:
 
 
 def is_replay(path: Path) -> bool:
-    """Tell a replay from a session by its MCAP profile, whatever its name.
+    """Tell a replay from a session by its MCAP profile; by its name where that is damaged.
 
     Raises:
         InputError: there is no such file.
-        FormatError: it is not MCAP, or MCAP of something else.
+        FormatError: it is not MCAP.
     """
-    profile = _mcap_profile(path)
-    if profile == "relive-replay":
-        return True
-    if profile == "relive-session":
-        return False
-    raise FormatError(
-        f"{path}: MCAP file, but neither a session nor a replay (profile {profile!r})"
-    )
-
-
-def _mcap_profile(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            start = file.read(len(_MAGIC) + 13 + 64)
+            start = file.read(_START_BYTES)
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-    if not start.startswith(_MAGIC) or len(start) < len(_MAGIC) + 13:
-        raise FormatError(
-            f"{path}: not a session or a replay (no MCAP file); videos: relive import"
-        )
-    opcode, _, length = struct.unpack_from("<BQI", start, len(_MAGIC))
-    if opcode != _HEADER or length > 64:
-        raise FormatError(f"{path}: the MCAP header is damaged")
-    return start[len(_MAGIC) + 13 :][:length].decode("utf-8", "replace")
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    if not start.startswith(_MAGIC):
+        raise FormatError(f"{path}: not a session or a replay; of a video make one: relive import")
+    for profile in (_SESSION, _REPLAY):
+        if start[_PROFILE_AT:].startswith(struct.pack("<I", len(profile)) + profile):
+            return profile == _REPLAY
+    return path.suffix == ".relive"
 
 
 def _describe_session(path: Path) -> dict[str, Any]:
@@ -105,4 +94,27 @@ def _describe_session(path: Path) -> dict[str, Any]:
             "model_id": None,
             "state_fields": [field.name for field in session.schema.fields],
             "damaged": session.damaged,
+        }
+
+
+def _describe_replay(path: Path) -> dict[str, Any]:
+    from relive.container import ReplayReader
+    from relive.session import StateSchema
+
+    with ReplayReader.open(path) as replay:
+        header, gops = replay.header, replay.gops
+        schema = StateSchema.from_dict(header.state_schema)
+        span_ns = gops[-1].end_ns - gops[0].start_ns if gops else 0
+        interval_ns = span_ns / max(1, replay.num_frames - 1)
+        return {
+            "kind": "replay",
+            "game": header.game,
+            "frames": replay.num_frames,
+            "width": header.width,
+            "height": header.height,
+            "fps": 1e9 / interval_ns if interval_ns else 0.0,
+            "duration_s": (span_ns + interval_ns) / 1e9,
+            "model_id": header.model_id,
+            "state_fields": [field.name for field in schema.fields],
+            "damaged": replay.damaged,
         }

@@ -44,8 +44,8 @@ def run(args: Sequence[str]) -> int:
         sys.stdout.flush()
     except typer.Exit as leave:
         return int(leave.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        _say("interrupted")
+    except (KeyboardInterrupt, typer.Abort) as stop:
+        _say(": ".join(["interrupted", *map(str, stop.args)]))
         return INTERRUPTED
     except BrokenPipeError:
         # What is still buffered for stdout has no reader: let it go without a second error.
