@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from relive.cli.console import Console, Force, Json, Quiet, Verbose
+from relive.cli.console import Console, Force, Json, Quiet, Verbose, regular_output
 from relive.cli.files import File, is_replay
 from relive.errors import DamagedError
 
@@ -29,7 +29,9 @@ def verify(
 
 def repair(
     file: File,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The clean file to write.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The clean file to write.", callback=regular_output)
+    ],
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,

@@ -7,12 +7,24 @@ from typing import Annotated
 
 import typer
 
-from relive.cli.console import Console, Force, Json, Quiet, Verbose, human_bytes, table
+from relive.cli.console import (
+    Console,
+    Force,
+    Json,
+    Quiet,
+    Verbose,
+    human_bytes,
+    regular_output,
+    table,
+)
 
 
 def encode(
     session: Annotated[Path, typer.Argument(help="The session to compress (.mcap).")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The replay to write (.relive).")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="The replay to write (.relive).", callback=regular_output),
+    ],
     model: Annotated[
         Path | None, typer.Option(help="Weights to use instead of the bundled model.")
     ] = None,

@@ -8,9 +8,12 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from relive.errors import InputError
 
 Progress = Callable[[int, int], None]
 
@@ -18,6 +21,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more; show tracebacks.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the output.")]
+
+
+def regular_output(out: Path | None) -> Path | None:
+    """Refuse to write over a device or a pipe: files are renamed onto their name."""
+    if out is not None and out.exists() and not (out.is_file() or out.is_dir()):
+        raise InputError(f"{out} is not a regular file; give another output")
+    return out
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
-from relive.cli.console import Console, Force, Json, Progress, Quiet, Verbose
+from relive.cli.console import Console, Force, Json, Progress, Quiet, Verbose, regular_output
 from relive.cli.files import describe, description_text
 from relive.errors import InputError
 
-Out = Annotated[Path, typer.Option("--out", "-o", help="The session to write (.mcap).")]
+Out = Annotated[
+    Path, typer.Option("--out", "-o", help="The session to write (.mcap).", callback=regular_output)
+]
 
 
 class Player(StrEnum):
