@@ -1,4 +1,4 @@
-"""Codes and states ↔ packets: integers left, bytes right, no torch.
+"""Codes and states ↔ packets: integers left, bytes right, no torch (docs/format.md).
 
 ```
  GopCodes ── encode_codes ──► packet ── decode_codes ──► GopCodes
@@ -9,5 +9,6 @@
 from relive.bitstream.codes_packet import decode_codes, encode_codes
 from relive.bitstream.gop_codes import GopCodes
 from relive.bitstream.tables import Tables
+from relive.bitstream.track_packet import decode_track, encode_track
 
-__all__ = ["GopCodes", "Tables", "decode_codes", "encode_codes"]
+__all__ = ["GopCodes", "Tables", "decode_codes", "decode_track", "encode_codes", "encode_track"]

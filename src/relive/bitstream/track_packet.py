@@ -1,0 +1,211 @@
+"""Times, presence and states of a GOP's frames ↔ packet (docs/format.md, "Track packet")."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from relive.bitstream.columns import (
+    FLAT,
+    MAX_PERIOD,
+    MAX_RATIO,
+    Plan,
+    plan_columns,
+    rebuild,
+    residuals_of,
+)
+from relive.bitstream.fields import FORMS, to_floats, to_integers
+from relive.bitstream.framing import ByteReader, pack_varint, seal, unseal, unzigzag, zigzag
+from relive.bitstream.residuals import (
+    ACTIVITY_ONE,
+    MAX_ACTIVITY,
+    decode_residuals,
+    encode_residuals,
+    start_activity,
+)
+from relive.errors import FormatError
+
+TRACK_VERSION = 0
+MAX_FRAMES = 65536
+MAX_VALUES = 1 << 20
+"""Most frames × columns one packet may hold."""
+_NAME = "track packet"
+_CONSTANT, _REFERENCE, _PERIOD = 4, 8, 16
+_MAX_TIME = (1 << 63) - 1
+
+Times = npt.NDArray[np.int64]
+Present = npt.NDArray[np.bool_]
+States = npt.NDArray[np.float32]
+
+
+def encode_track(
+    times_ns: Times,
+    present: Present,
+    states: States,
+    schema_steps: Sequence[float],
+    kinds: Sequence[str],
+) -> bytes:
+    """Encode the times and states of one GOP as a packet that decodes alone.
+
+    Args:
+        times_ns: int64 `[n]`, not falling, from 0 up.
+        present: bool `[n]`, which frames exist.
+        states: float32 `[n, S]`.
+        schema_steps: declared step of each field, `[S]`; 0 keeps the very bits.
+        kinds: kind of each field, `[S]`; "angle" lets it turn round.
+
+    Raises:
+        FormatError: shapes do not agree, or times fall.
+    """
+    n = _check_input(times_ns, present, states, schema_steps, kinds)
+    forms_and_integers = [to_integers(states[:, i], s) for i, s in enumerate(schema_steps)]
+    off_line = times_ns - _line(int(times_ns[0]), int(times_ns[-1] - times_ns[0]), n)
+    columns = np.stack([off_line, *(integers for _, integers in forms_and_integers)], axis=1)
+    forms = [0, *(form for form, _ in forms_and_integers)]
+    periods: list[tuple[int, ...]] = [(), *map(_periods, schema_steps, kinds)]
+    plans = plan_columns(columns, periods)
+    residuals = residuals_of(columns, plans)
+    activity = start_activity(residuals)
+    classes, bits = encode_residuals(residuals, activity)
+    body = bytearray([TRACK_VERSION])
+    body += pack_varint(n) + pack_varint(len(forms) - 1)
+    body += pack_varint(int(times_ns[0])) + pack_varint(int(times_ns[-1] - times_ns[0]))
+    body += _pack_present(present)
+    starts = iter((activity // ACTIVITY_ONE).tolist())
+    for form, plan, first in zip(forms, plans, columns[0].tolist(), strict=True):
+        body += _pack_plan(form, plan, first, starts)
+    body += pack_varint(len(classes) // 4) + classes + bits
+    return seal(bytes(body))
+
+
+def decode_track(
+    packet: bytes, schema_steps: Sequence[float], kinds: Sequence[str]
+) -> tuple[Times, Present, States]:
+    """Decode a packet: times int64 `[n]`, present bool `[n]`, states float32 `[n, S]`.
+
+    Raises:
+        FormatError: damage, another version, or another number of fields than the schema has.
+    """
+    _check_steps(schema_steps, kinds)
+    reader = ByteReader(unseal(packet, _NAME), _NAME)
+    if (version := reader.byte()) != TRACK_VERSION:
+        raise FormatError(f"{_NAME} has version {version}; this program reads {TRACK_VERSION}")
+    n, width = reader.varint(MAX_FRAMES), reader.varint(MAX_VALUES)
+    if n < 1 or n * (width + 1) > MAX_VALUES or width != len(schema_steps):
+        raise FormatError(f"{_NAME}: {n} frames of {width} fields; {len(schema_steps)} expected")
+    start, length = reader.varint(_MAX_TIME), reader.varint(_MAX_TIME)
+    present = _unpack_present(reader, n)
+    heads = [_unpack_plan(reader) for _ in range(width + 1)]
+    plans = [head[1] for head in heads]
+    first = np.array([head[2] for head in heads], np.int64)
+    activity = np.array([head[3] for head in heads if not head[1].constant], np.int64)
+    classes = reader.take(4 * reader.varint(MAX_VALUES))
+    residuals = decode_residuals(classes, reader.rest(), n - 1, activity)
+    columns = rebuild(first, residuals, plans)
+    times = _line(start, length, n) + columns[:, 0]
+    states = np.empty((n, width), np.float32)
+    for i, step in enumerate(schema_steps):
+        states[:, i] = to_floats(heads[i + 1][0], columns[:, i + 1], step)
+    return times, present, states
+
+
+def _line(start: int, length: int, n: int) -> Times:
+    """Return int64 `[n]`: rounded times on the straight line from `start` over `length` ns."""
+    gaps = max(n - 1, 1)
+    whole, part = divmod(length, gaps)
+    i = np.arange(n, dtype=np.int64)
+    return start + i * whole + (2 * i * part + gaps) // (2 * gaps)
+
+
+def _periods(step: float, kind: str) -> tuple[int, ...]:
+    """Return full turns in steps, should the unit be degrees or radians."""
+    if kind != "angle" or step <= 0.0:
+        return ()
+    turns = (round(turn / step) for turn in (360.0, 2.0 * math.pi) if turn / step < MAX_PERIOD)
+    return tuple(turn for turn in turns if turn >= 2)
+
+
+def _pack_present(present: Present) -> bytes:
+    if present.all():
+        return b"\x00"
+    return b"\x01" + np.packbits(present).tobytes()
+
+
+def _unpack_present(reader: ByteReader, n: int) -> Present:
+    mark = reader.byte()
+    if mark == 0:
+        return np.ones(n, np.bool_)
+    if mark != 1:
+        raise FormatError(f"{_NAME}: presence mark {mark} is unknown")
+    packed = np.frombuffer(reader.take((n + 7) // 8), np.uint8)
+    return np.unpackbits(packed, count=n).astype(np.bool_)
+
+
+def _pack_plan(form: int, plan: Plan, first: int, starts: Iterator[int]) -> bytes:
+    flags = form | _CONSTANT * plan.constant
+    flags |= _REFERENCE * (plan.reference >= 0) | _PERIOD * (plan.period > 0)
+    out = bytes([flags]) + pack_varint(zigzag(first))
+    if plan.constant:
+        return out
+    out += bytes([next(starts)])
+    if plan.reference >= 0:
+        return out + pack_varint(plan.reference) + pack_varint(zigzag(plan.ratio))
+    out += bytes([plan.slope])
+    if plan.period:
+        out += pack_varint(plan.period) + pack_varint(zigzag(plan.low))
+    return out
+
+
+def _unpack_plan(reader: ByteReader) -> tuple[int, Plan, int, int]:
+    """Return form, plan, first value and starting activity of a column."""
+    flags = reader.byte()
+    form = flags & 3
+    if form not in FORMS or flags > _PERIOD * 2 - 1:
+        raise FormatError(f"{_NAME}: column flags {flags:#04x} are unknown")
+    first = unzigzag(reader.varint())
+    if flags & _CONSTANT:
+        return form, Plan(constant=True), first, 0
+    activity = reader.byte() * ACTIVITY_ONE
+    if activity > MAX_ACTIVITY:
+        raise FormatError(f"{_NAME}: activity {activity // ACTIVITY_ONE} exceeds 64")
+    if flags & _REFERENCE:
+        reference, ratio = reader.varint(MAX_VALUES), unzigzag(reader.varint(2 * MAX_RATIO))
+        return form, Plan(reference=reference, ratio=ratio), first, activity
+    slope = reader.byte()
+    if slope > FLAT:
+        raise FormatError(f"{_NAME}: slope {slope} exceeds {FLAT}")
+    period = reader.varint(MAX_PERIOD) if flags & _PERIOD else 0
+    low = unzigzag(reader.varint()) if flags & _PERIOD else 0
+    return form, Plan(slope=slope, period=period, low=low), first, activity
+
+
+def _check_steps(schema_steps: Sequence[float], kinds: Sequence[str]) -> None:
+    if len(schema_steps) != len(kinds):
+        raise FormatError(f"{len(schema_steps)} steps for {len(kinds)} kinds of fields")
+    if not all(math.isfinite(step) and step >= 0.0 for step in schema_steps):
+        raise FormatError(f"steps must be finite and not negative: {list(schema_steps)}")
+
+
+def _check_input(
+    times_ns: Times,
+    present: Present,
+    states: States,
+    schema_steps: Sequence[float],
+    kinds: Sequence[str],
+) -> int:
+    _check_steps(schema_steps, kinds)
+    n = len(times_ns)
+    shapes = (times_ns.shape, present.shape, states.shape)
+    if shapes != ((n,), (n,), (n, len(schema_steps))) or not 1 <= n <= MAX_FRAMES:
+        raise FormatError(f"times, present and states do not agree: shapes {shapes}")
+    if n * (len(kinds) + 1) > MAX_VALUES:
+        raise FormatError(f"{n} frames of {len(kinds)} fields exceed {MAX_VALUES} values")
+    types = [str(array.dtype) for array in (times_ns, present, states)]
+    if types != ["int64", "bool", "float32"]:
+        raise FormatError(f"times, present, states must be int64, bool, float32, not {types}")
+    if int(times_ns[0]) < 0 or bool((np.diff(times_ns) < 0).any()):
+        raise FormatError("times must not be negative and must not fall")
+    return n
