@@ -98,14 +98,20 @@ def _describe_session(path: Path) -> dict[str, Any]:
 
 
 def _describe_replay(path: Path) -> dict[str, Any]:
+    import numpy as np
+
+    from relive.bitstream import decode_track
     from relive.container import ReplayReader
     from relive.session import StateSchema
 
     with ReplayReader.open(path) as replay:
-        header, gops = replay.header, replay.gops
-        schema = StateSchema.from_dict(header.state_schema)
-        span_ns = gops[-1].end_ns - gops[0].start_ns if gops else 0
-        interval_ns = span_ns / max(1, replay.num_frames - 1)
+        header = replay.header
+        fields = StateSchema.from_dict(header.state_schema).fields
+        steps, kinds = [field.step for field in fields], [field.kind for field in fields]
+        tracks = [decode_track(gop.track, steps, kinds) for gop in replay.iter_gops()]
+        times_ns = np.concatenate([np.zeros(0, np.int64), *(track[0] for track in tracks)])
+        interval_ns = int(np.median(np.diff(times_ns))) if len(times_ns) > 1 else 0
+        span_ns = int(times_ns[-1] - times_ns[0]) if len(times_ns) else 0
         return {
             "kind": "replay",
             "game": header.game,
@@ -115,6 +121,6 @@ def _describe_replay(path: Path) -> dict[str, Any]:
             "fps": 1e9 / interval_ns if interval_ns else 0.0,
             "duration_s": (span_ns + interval_ns) / 1e9,
             "model_id": header.model_id,
-            "state_fields": [field.name for field in schema.fields],
+            "state_fields": [field.name for field in fields],
             "damaged": replay.damaged,
         }

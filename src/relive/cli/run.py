@@ -68,7 +68,7 @@ def explain(error: Exception) -> tuple[str, int]:
         The line, and the exit code.
     """
     if isinstance(error, ReliveError):
-        return str(error), error.exit_code
+        return str(error), 1 if _is_disk_full(error) else error.exit_code
     if hasattr(error, "format_message"):  # typer's own usage errors
         return _usage_line(error), 2
     if isinstance(error, ModuleNotFoundError) and (extra := _EXTRA_OF.get(error.name or "")):
@@ -101,6 +101,15 @@ def _usage_line(error: Any) -> str:
     path = error.ctx.command_path if getattr(error, "ctx", None) else "relive"
     message = " ".join(str(error.format_message()).split()).rstrip(".")
     return f"{message}; see: {path} --help"
+
+
+def _is_disk_full(error: BaseException | None) -> bool:
+    """Look behind an error of ours for the full disk that caused it: the input was right."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _os_line(error: OSError) -> str:

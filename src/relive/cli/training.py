@@ -5,18 +5,28 @@ from typing import Annotated
 
 import typer
 
-from relive.cli.console import Console, Quiet, Verbose
+from relive.cli.console import Console, Json, Quiet, Verbose
+
+_STEPS = 1000  # of the bar
 
 
 def train(
     config: Annotated[Path, typer.Argument(help="What to train on what, and how long (TOML).")],
     resume: Annotated[Path | None, typer.Option(help="Run folder to go on from.")] = None,
+    as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Train a model on a folder of sessions."""
     from relive.train.run import train as train_model
 
-    console = Console(quiet=quiet, verbose=verbose)
+    console = Console(as_json, quiet, verbose)
     with console.progress("train") as progress:
-        train_model(config, resume=resume, progress=progress)
+
+        def report(share: float, line: str) -> None:
+            if progress is not None:
+                progress(round(share * _STEPS), _STEPS)
+            console.note(line)
+
+        run = train_model(config, resume, report)
+    console.result({"run": run}, f"wrote {run}")
