@@ -70,6 +70,7 @@ class ReplayReader:
         self._check_magic()
         index = _Index()
         header: ReplayHeader | None = None
+        checked: set[int] = set()
         for record in self._walk:
             if record.opcode == records.METADATA and header is None:
                 header = self._read_header(record)
@@ -77,8 +78,11 @@ class ReplayReader:
                 index.add(record)
             elif record.opcode == records.HEADER:
                 self._check_profile(record)
-            elif record.opcode == records.DATA_END:
-                self._check_data(record)
+            elif record.opcode in (records.DATA_END, records.FOOTER):
+                checked.add(record.opcode)
+                self._check_end(record)
+        if self._walk.closed and records.DATA_END not in checked:
+            self._walk.problems.append("the record that ends the data is missing")
         if header is None:
             raise FormatError(f"{path}: the header of the replay is missing or damaged")
         self.header = header
@@ -178,10 +182,14 @@ class ReplayReader:
         self._header_bytes = record.end - record.offset
         return header
 
-    def _check_data(self, record: Record) -> None:
-        expected = record.content[:4]
-        if struct.pack("<I", records.crc_of(self._file, record.offset)) != expected:
-            self._walk.problems.append("the checksum over the whole file differs")
+    def _check_end(self, record: Record) -> None:
+        """Check the CRC that closes the data, or the one that closes the footer."""
+        start, end = 0, record.offset
+        if record.opcode == records.FOOTER:
+            start, end = record.offset, record.end - 4
+        if struct.pack("<I", records.crc_of(self._file, start, end)) != record.content[-4:]:
+            name = "footer" if start else "data"
+            self._walk.problems.append(f"the checksum over the {name} of the file differs")
 
 
 class _Index:

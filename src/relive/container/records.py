@@ -131,10 +131,10 @@ class RecordWalk:
         return is_whole(self._read(at + _HEAD_BYTES, length))
 
 
-def crc_of(file: BinaryIO, end: int) -> int:
-    """Return the CRC-32 of the first `end` bytes, read in pieces."""
-    file.seek(0)
-    value, left = 0, end
+def crc_of(file: BinaryIO, start: int, end: int) -> int:
+    """Return the CRC-32 of bytes `start` to `end`, read in pieces."""
+    file.seek(start)
+    value, left = 0, end - start
     while left > 0 and (piece := file.read(min(left, _WINDOW_BYTES))):
         value = zlib.crc32(piece, value)
         left -= len(piece)
