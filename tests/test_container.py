@@ -114,14 +114,18 @@ def test_existing_output_is_refused_and_kept(tmp_path: Path) -> None:
 
 def test_failure_removes_the_file_and_ctrl_c_closes_it(tmp_path: Path) -> None:
     path = tmp_path / "a.relive"
-    with pytest.raises(RuntimeError), ReplayWriter(path, HEADER) as writer:
-        writer.add_gop(make_gop(0))
-        raise RuntimeError
+    with pytest.raises(RuntimeError):
+        write_and_raise(path, RuntimeError())
     assert not path.exists()
-    with pytest.raises(KeyboardInterrupt), ReplayWriter(path, HEADER) as writer:
-        writer.add_gop(make_gop(0))
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        write_and_raise(path, KeyboardInterrupt())
     assert verify(path) == []
+
+
+def write_and_raise(path: Path, error: BaseException) -> None:
+    with ReplayWriter(path, HEADER) as writer:
+        writer.add_gop(make_gop(0))
+        raise error
 
 
 def test_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
