@@ -1,0 +1,177 @@
+"""Motion hypotheses: the tables, the search for the best of a cube, and the warp that both sides do.
+
+Shapes: B batch, M hypotheses, H W pixels, h w cube grid. Index 0 is always "copy".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from relive.model.warp import CUBE_PX, Pinhole, camera_positions, relative_pose, sample
+
+NUM_MOTION = 32
+NEAREST, FARTHEST = 20.0, 1200.0  # world units of depth, before the scale of the scene
+
+_LINE = (1, 2, 4, 6, 8, 12, 16)
+DISPLACEMENTS: tuple[tuple[int, int], ...] = (
+    (0, 0),
+    *((s * d, 0) for d in _LINE for s in (1, -1)),
+    *((0, s * d) for d in (1, 2, 4, 8) for s in (1, -1)),
+    *((sx * d, sy * d) for d in (2, 6) for sx in (1, -1) for sy in (1, -1)),
+    (3, 0),
+)  # pixels a frame; frame 1 of the pair moves once, frame 2 twice
+
+
+@dataclass(frozen=True)
+class Motion:
+    """What is known of the camera in one step, for a batch.
+
+    Attributes:
+        camera: the pinhole camera, or None where the game has none.
+        turns: rotation of each frame of the pair to the reference `[B, 2, 3, 3]`.
+        shifts: translation of each frame of the pair to the reference `[B, 2, 3]`.
+        origin_px: column and row of the picture's top left corner in the whole frame `[B, 2]`; not zero
+            for training crops.
+        known: 1 where the session has a camera `[B]`; elsewhere displacements are used.
+    """
+
+    camera: Pinhole | None
+    turns: Tensor
+    shifts: Tensor
+    origin_px: Tensor
+    known: Tensor
+
+    @classmethod
+    def from_poses(
+        cls, camera: Pinhole | None, poses: Tensor, origin_px: Tensor, known: Tensor, scale: float = 1.0
+    ) -> Motion:
+        """Build from the poses of the reference frame and of the pair.
+
+        Args:
+            camera: the pinhole camera or None.
+            poses: x, y, z, yaw, pitch, roll in world units and radians `[B, 3, 6]`, float64.
+            origin_px: `[B, 2]`.
+            known: `[B]`.
+            scale: world units per unit of the depth table.
+        """
+        turn, shift = relative_pose(poses[:, :1], poses[:, 1:])
+        return cls(camera, turn.float(), (shift / scale).float(), origin_px, known)
+
+
+def inverse_depths() -> Tensor:
+    """Table of the camera hypotheses: copy (as 0), rotation only (0), then near to far; `[M]`."""
+    steps = torch.arange(NUM_MOTION - 2) / (NUM_MOTION - 3)
+    return torch.cat([torch.zeros(2), 1 / (NEAREST * (FARTHEST / NEAREST) ** steps)])
+
+
+def _pixel_centres(origin: Tensor, count: int, step: int) -> Tensor:
+    """Pixel centres of every `step` pixels `[B, count / step]`, in the whole frame."""
+    return origin[:, None] + (torch.arange(count // step) + 0.5) * step
+
+
+def positions(
+    motion: Motion, frame: int, choice: Tensor, height: int, width: int, step: int = 1
+) -> Tensor:
+    """Where the pixels of one frame of the pair lie in the reference, for given hypotheses.
+
+    Args:
+        motion: what is known of the camera.
+        frame: 0 or 1, the frame of the pair.
+        choice: hypothesis of every pixel, int64, broadcastable to `[B, M, H/step, W/step]`.
+        height: H of the picture.
+        width: W of the picture.
+        step: sampling distance in pixels.
+
+    Returns:
+        `[B, M, H/step, W/step, 2]` in pixels of the whole frame.
+    """
+    xs = _pixel_centres(motion.origin_px[:, 0], width, step)
+    ys = _pixel_centres(motion.origin_px[:, 1], height, step)
+    table = torch.tensor(DISPLACEMENTS, dtype=torch.float32)
+    plain = torch.stack(torch.broadcast_tensors(xs[:, None, :], ys[:, :, None]), -1)[:, None]
+    if motion.camera is None or not bool(motion.known.any()):
+        return plain - table[choice] * (frame + 1)
+    camera = motion.camera
+    moved = camera_positions(
+        camera, motion.turns[:, frame], motion.shifts[:, frame], inverse_depths()[choice], xs, ys
+    )
+    inside_x = (xs >= camera.left_px) & (xs < camera.right_px)
+    inside_y = (ys >= camera.top_px) & (ys < camera.bottom_px)
+    scene = (inside_y[:, :, None] & inside_x[:, None, :])[:, None] & (choice > 0)
+    moved = torch.where(scene[..., None], moved, plain)
+    if bool(motion.known.all()):
+        return moved
+    known = motion.known.bool()[:, None, None, None, None]
+    return torch.where(known, moved, plain - table[choice] * (frame + 1))
+
+
+def search(
+    motion: Motion, reference: Tensor, frames: Tensor, smoothness: float = 2e-4, step: int = 2
+) -> Tensor:
+    """Choose the hypothesis of every cube: least squared error of both frames, neighbours alike.
+
+    Args:
+        motion: what is known of the camera.
+        reference: previous reconstruction, the whole frame `[B, 3, H0, W0]`.
+        frames: the pair to be coded `[B, 2, 3, H, W]`.
+        smoothness: mean squared error that a differing neighbour costs.
+        step: sampling distance in pixels.
+
+    Returns:
+        Hypotheses int64 `[B, h, w]`.
+    """
+    height, width = frames.shape[-2:]
+    every = torch.arange(NUM_MOTION)[None, :, None, None]
+    grey = reference.mean(1, keepdim=True)
+    blurred = F.avg_pool2d(grey, step, 1, padding=step // 2, count_include_pad=False)
+    targets = F.avg_pool2d(frames.mean(2), step)  # [B, 2, H/step, W/step]
+    error = torch.zeros(1)
+    for frame in range(2):
+        where = positions(motion, frame, every, height, width, step)
+        where = where.expand(len(frames), -1, -1, -1, -1)
+        # avg_pool with stride 1 puts the mean of pixels k-1 and k at index k: half a pixel later
+        where = where + (0.5 if step % 2 == 0 else 0.0)
+        seen = sample(blurred, where.flatten(1, 2)).view(where.shape[:-1])
+        error = error + (seen - targets[:, frame, None]).square()
+    cost = F.avg_pool2d(error, CUBE_PX // step)  # [B, M, h, w]
+    choice = cost.argmin(1)
+    for _ in range(2):
+        one_hot = F.one_hot(choice, NUM_MOTION).permute(0, 3, 1, 2).float()
+        padded = F.pad(one_hot, (1, 1, 1, 1))
+        alike = padded[:, :, 1:-1, 2:] + padded[:, :, 1:-1, :-2]
+        alike = alike + padded[:, :, 2:, 1:-1] + padded[:, :, :-2, 1:-1]
+        choice = (cost - smoothness * alike).argmin(1)
+    return choice
+
+
+def warp(
+    motion: Motion, reference: Tensor, choice: Tensor, height: int, width: int
+) -> tuple[Tensor, Tensor]:
+    """Warp the previous reconstruction to both frames of the pair.
+
+    Args:
+        motion: what is known of the camera.
+        reference: the whole previous frame `[B, 3, H0, W0]`.
+        choice: hypotheses int64 `[B, h, w]`.
+        height: H of the picture.
+        width: W of the picture.
+
+    Returns:
+        Warped frames `[B, 2, 3, H, W]` and validity `[B, 2, 1, H, W]` (1 where the reference saw the place).
+    """
+    pixel_choice = choice.repeat_interleave(CUBE_PX, 1).repeat_interleave(CUBE_PX, 2)[:, None]
+    limits = torch.tensor([reference.shape[-1], reference.shape[-2]], dtype=torch.float32)
+    if motion.camera is not None:
+        limits[1] = min(limits[1], motion.camera.bottom_px)
+    warped, valid = [], []
+    for frame in range(2):
+        where = positions(motion, frame, pixel_choice, height, width)[:, 0]
+        warped.append(sample(reference, where))
+        still = (pixel_choice == 0)[:, 0]
+        inside = ((where >= 0) & (where <= limits)).all(-1) | still
+        valid.append(inside[:, None].float())
+    return torch.stack(warped, 1), torch.stack(valid, 1)

@@ -1,0 +1,141 @@
+"""Residual vector quantiser: six codebooks of 512, the first codeword of each frozen at zero.
+
+Stage k codes what stages 0..k-1 left. Any prefix of the codes decodes, so the number of stages sent for
+a cube is its *depth*; depth 0 is a masked cube. Keyframes and deltas have their own codebooks, because a
+latent from nothing and a remainder after prediction are not alike (design 5.3; SoundStream, arXiv 2107.03312).
+
+Shapes: N vectors, D width, K quantizers, V codebook size, kind 0 keyframe 1 delta.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from relive.config import QuantizerConfig
+
+NUM_KINDS = 2
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """Result of a training pass: straight-through vectors `[N, D]`, codes `[N, K]`, commitment loss."""
+
+    vectors: Tensor
+    codes: Tensor
+    commitment: Tensor
+
+
+def nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
+    """Index of the nearest codeword: `[N, D]`, `[V, D]` to int64 `[N]`."""
+    return (codebook.square().sum(-1) - 2 * vectors @ codebook.T).argmin(-1)
+
+
+class ResidualVQ(nn.Module):
+    """Codebooks trained by k-means start, moving averages and restarts (VQ-VAE-2, arXiv 1906.00446)."""
+
+    codebooks: Tensor
+    counts: Tensor
+    sums: Tensor
+
+    def __init__(self, config: QuantizerConfig) -> None:
+        super().__init__()
+        self.config = config
+        shape = (NUM_KINDS, config.num_quantizers, config.codebook_size)
+        self.register_buffer("codebooks", torch.zeros(*shape, config.codebook_dim))
+        self.register_buffer("counts", torch.ones(shape))
+        self.register_buffer("sums", torch.zeros(*shape, config.codebook_dim))
+
+    @torch.no_grad()
+    def encode(self, vectors: Tensor, kind: int) -> Tensor:
+        """Code to full depth, greedily: `[N, D]` to int64 `[N, K]`."""
+        residual, codes = vectors, []
+        for codebook in self.codebooks[kind]:
+            code = nearest(residual, codebook)
+            residual = residual - codebook[code]
+            codes.append(code)
+        return torch.stack(codes, -1)
+
+    def decode(self, codes: Tensor, depths: Tensor, kind: int) -> Tensor:
+        """Sum the first `depths` codewords: `[N, K]`, `[N]` to `[N, D]`."""
+        result = torch.zeros(len(codes), self.config.codebook_dim)
+        for stage, codebook in enumerate(self.codebooks[kind]):
+            result = result + codebook[codes[:, stage]] * (depths > stage)[:, None]
+        return result
+
+    def forward(self, vectors: Tensor, depths: Tensor, kinds: Tensor) -> Quantized:
+        """Quantise for training, straight-through; in training mode the codebooks learn.
+
+        Args:
+            vectors: normalised remainders `[N, D]`.
+            depths: int64 `[N]`.
+            kinds: 0 keyframe, 1 delta `[N]`.
+        """
+        vectors = vectors.float()
+        codes = torch.zeros(len(vectors), self.config.num_quantizers, dtype=torch.long)
+        quantized = torch.zeros_like(vectors)
+        for kind in range(NUM_KINDS):
+            rows = (kinds == kind).nonzero()[:, 0]
+            if len(rows):
+                detached = vectors[rows].detach()
+                codes[rows] = self.encode(detached, kind)
+                quantized[rows] = self.decode(codes[rows], depths[rows], kind)
+                if self.training:
+                    self._learn(detached, codes[rows], kind)
+        sent = (depths > 0)[:, None].float()
+        commitment = ((vectors - quantized).square() * sent).mean()
+        passed = quantized + (vectors - vectors.detach()) * sent
+        return Quantized(passed, codes, commitment)
+
+    @torch.no_grad()
+    def _learn(self, vectors: Tensor, codes: Tensor, kind: int) -> None:
+        """Move every codeword but the first towards the mean of what it stood for."""
+        decay, residual = self.config.decay, vectors
+        for stage in range(self.config.num_quantizers):
+            code = codes[:, stage]
+            counts, sums = self.counts[kind, stage], self.sums[kind, stage]
+            counts.mul_(decay).index_add_(0, code, torch.full((len(code),), 1 - decay))
+            sums.mul_(decay).index_add_(0, code, residual * (1 - decay))
+            residual = residual - self.codebooks[kind, stage][code]
+            self.codebooks[kind, stage, 1:] = sums[1:] / counts[1:, None].clamp_min(1e-5)
+
+    @torch.no_grad()
+    def restart(self, vectors: Tensor, kind: int, generator: torch.Generator) -> int:
+        """Put codewords that are hardly used onto random remainders; return how many."""
+        residual, restarted = vectors.float(), 0
+        for stage in range(self.config.num_quantizers):
+            counts = self.counts[kind, stage]
+            dead = (counts < 0.03 * counts.mean()).nonzero()[:, 0]
+            dead = dead[dead > 0]
+            if len(dead) and len(residual):
+                pick = torch.randint(len(residual), (len(dead),), generator=generator)
+                fresh = float(counts.mean()) * 0.3
+                self.codebooks[kind, stage, dead] = residual[pick]
+                self.sums[kind, stage, dead] = residual[pick] * fresh
+                counts[dead] = fresh
+                restarted += len(dead)
+            codebook = self.codebooks[kind, stage]
+            residual = residual - codebook[nearest(residual, codebook)]
+        return restarted
+
+    @torch.no_grad()
+    def start(self, vectors: Tensor, kind: int, generator: torch.Generator, rounds: int = 8) -> None:
+        """k-means start of every stage from `vectors` `[N, D]`, N at least the codebook size."""
+        residual, size = vectors.float(), self.config.codebook_size
+        for stage in range(self.config.num_quantizers):
+            codebook = residual[torch.randperm(len(residual), generator=generator)[:size]].clone()
+            for _ in range(rounds):
+                codebook[0] = 0
+                code = nearest(residual, codebook)
+                counts = torch.bincount(code, minlength=size).float()
+                sums = torch.zeros_like(codebook).index_add_(0, code, residual)
+                codebook = torch.where(counts[:, None] > 0, sums / counts.clamp_min(1)[:, None], codebook)
+            codebook[0] = 0
+            code = nearest(residual, codebook)
+            share = torch.bincount(code, minlength=size).float() / len(code) * size
+            self.codebooks[kind, stage] = codebook
+            self.counts[kind, stage] = share
+            self.sums[kind, stage] = codebook * share[:, None]
+            residual = residual - codebook[code]

@@ -1,0 +1,71 @@
+"""Validation: whole frames of sessions never trained on, a GOP each, at fixed depths."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from relive.config import CUBE_PX
+from relive.cubes.clips import Crop
+from relive.cubes.store import SessionStore
+from relive.model.hst_mae import HSTMAE
+from relive.model.motion import search, warp
+from relive.quantizer.rvq import ResidualVQ
+from relive.train.chain import Chain, to_tensors
+
+Curve = dict[str, list[float]]
+
+
+@torch.inference_mode()
+def chain_mse(
+    model: HSTMAE, quantizer: ResidualVQ, store: SessionStore, start: int, steps: int, depth: int
+) -> list[float]:
+    """Mean squared error of every step of one GOP with every cube at `depth`."""
+    names = tuple(s.name for s in model.config.state_inputs)
+    height, width = (side // CUBE_PX * CUBE_PX for side in store.frames.shape[1:3])
+    crop = Crop(store, start, 0, 0, width, height)
+    h, w = height // CUBE_PX, width // CUBE_PX
+    picture = torch.zeros(1, 3, height, width)
+    latents = torch.zeros(1, h, w, model.config.quantizer.codebook_dim)
+    depths = torch.full((1, h, w), depth)
+    errors = []
+    for index in range(steps):
+        batch = to_tensors([Chain(crop, index, steps, 1.0)], names)
+        tokens = model.state(batch.states, batch.known, batch.seconds)
+        choice = search(batch.motion, picture, batch.frames)
+        reference, valid = warp(batch.motion, picture, choice, height, width)
+        context, pyramid = model.context(reference, valid, latents, batch.is_delta, tokens)
+        encoded = model.encoder(batch.frames, context, pyramid)
+        mean, scale = model.prediction(context, pyramid)
+        kind = int(index > 0)
+        codes = quantizer.encode(((encoded - mean) / scale).flatten(0, 2), kind)
+        sent = quantizer.decode(codes, depths.flatten(), kind).view_as(mean)
+        latents = mean + scale * sent
+        frames: Tensor = model.decoder(latents, depths, context, pyramid).clamp(0, 1)
+        frames = (frames * 255).round() / 255
+        picture = frames[:, 1]
+        errors.append(float(F.mse_loss(frames, batch.frames)))
+    return errors
+
+
+def validate(
+    model: HSTMAE, quantizer: ResidualVQ, stores: list[SessionStore], depths: tuple[int, ...] = (3, 6)
+) -> Curve:
+    """PSNR in dB of every step of a GOP of 16, mean MSE over the sessions, for each depth."""
+    was_training = quantizer.training
+    model.eval()
+    quantizer.eval()
+    curves = {}
+    for depth in depths:
+        rows = [
+            chain_mse(model, quantizer, store, min(60, len(store.frames) - 34), 16, depth)
+            for store in stores
+        ]
+        means = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+        curves[f"depth {depth}"] = [round(-10 * math.log10(max(m, 1e-9)), 2) for m in means]
+    model.train()
+    quantizer.train(was_training)
+    return curves
