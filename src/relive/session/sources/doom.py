@@ -1,57 +1,56 @@
-"""Records ViZDoom: a real game with camera pose, player state and labelled regions.
+"""ViZDoom: a real game, played by a script, with camera pose, player state and labelled regions.
 
 ```
- doom:freedoom2/map01 ──► DoomGame ──► (frame, state, regions, time) ──► Recorder ──► session.mcap
-                             ▲   │
-                     buttons │   ▼ depth, labels (for the player only)
-                           DoomPlayer
+ doom:freedoom2/map01 ──► DoomGame ──► frame, state, regions, time ──► Recorder ──► session.mcap
+                            ▲   │
+                    buttons │   ▼ depth, labels (for the player only)
+                          DoomPlayer
 ```
 """
 
+import contextlib
 import os
+import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from relive.errors import InputError, MissingExtraError, ReliveError
+from relive.errors import InputError, ReliveError
+from relive.session.recorder import Recorder
+from relive.session.sources.doom_games import find_game, load_vizdoom
 from relive.session.sources.doom_player import BUTTONS, DoomPlayer, Sighting, View
+from relive.session.sources.doom_state import (
+    REGIONS,
+    VARIABLES,
+    read_regions,
+    read_state,
+    state_schema,
+    view_height,
+)
+
+Progress = Callable[[int, int], None]
 
 TICS_PER_S = 35
 FIRST_TIC = 14
-"""Tics before the first frame: the player falls to the floor and raises the weapon."""
+"""The tic an episode starts at: by then the player stands and raises the weapon."""
 
-VARIABLES = (
-    "CAMERA_POSITION_X",
-    "CAMERA_POSITION_Y",
-    "CAMERA_POSITION_Z",
-    "CAMERA_ANGLE",
-    "CAMERA_PITCH",
-    "VELOCITY_X",
-    "VELOCITY_Y",
-    "VELOCITY_Z",
-    "HEALTH",
-    "SELECTED_WEAPON_AMMO",
-    "ARMOR",
-    "SELECTED_WEAPON",
-    "KILLCOUNT",
-)
-"""ViZDoom variables, in the order of the state fields."""
-
-STATUS_BAR_PX = 32
-VIEW_WIDTH, VIEW_HEIGHT = 320, 208
+_EPISODE_SEED_STRIDE = 7919
+_PLAYER_ROWS, _PLAYER_COLUMNS = 208, 320
+"""The player sees 320×208 depths whatever the size of the picture, so that it plays alike."""
 
 
 class DoomTic(NamedTuple):
     """What a session stores of one tic.
 
     Attributes:
-        frame: uint8 `[240, 320, 3]`, RGB.
-        state: float32 `[S]`, as in `VARIABLES`.
-        regions: uint8 `[240, 320]`, as in `REGIONS`.
+        frame: uint8 `[H, W, 3]`, RGB.
+        state: float32 `[S]`, the fields of `state_schema`.
+        regions: uint8 `[H, W]`, the ids of `REGIONS`.
         time_ns: time since the start of the session.
         episode: number of the episode; it grows after a death or a level's end.
     """
@@ -63,87 +62,93 @@ class DoomTic(NamedTuple):
     episode: int
 
 
-class Scenario(NamedTuple):
-    """One playable game: which files ViZDoom loads."""
+def record_doom(
+    game: str,
+    out: Path,
+    *,
+    seconds: float,
+    seed: int,
+    width: int = 320,
+    height: int = 240,
+    force: bool = False,
+    progress: Progress | None = None,
+    warmup_tics: int = 0,
+) -> int:
+    """Record a game that the scripted player plays. Same seed, same session.
 
-    game_wad: Path
-    scenario_wad: Path | None
-    level: str
-    skill: int
-    arguments: str
+    Args:
+        game: Such as `freedoom2/map01` or `deathmatch`, with or without `doom:`.
+        out: The recording to write; readable at any moment, finalised on Ctrl-C.
+        seconds: Length in seconds of game time, 35 tics each.
+        seed: Of the game and of the player, 0 to 2^31 - 1.
+        width: Of the picture, in pixels.
+        height: Of the picture, in pixels; all sizes are 4:3.
+        force: Overwrite an existing file.
+        progress: Called with the frames done and their total.
+        warmup_tics: Tics to play before the recording begins.
 
+    Returns:
+        Number of frames recorded.
 
-def _vizdoom() -> Any:
-    try:
-        import vizdoom
-    except ImportError as error:
-        raise MissingExtraError("vizdoom", "games") from error
-    return vizdoom
-
-
-def list_games() -> dict[str, Scenario]:
-    """Return every game that the installed ViZDoom can play, by its name after `doom:`."""
-    folder = Path(_vizdoom().__file__).parent
-    games = {
-        f"freedoom1/e{e}m{m}": Scenario(folder / "freedoom1.wad", None, f"e{e}m{m}", 3, "")
-        for e in range(1, 5)
-        for m in range(1, 10)
-    }
-    games |= {
-        f"freedoom2/map{m:02d}": Scenario(folder / "freedoom2.wad", None, f"map{m:02d}", 3, "")
-        for m in range(1, 33)
-    }
-    for config in sorted((folder / "scenarios").glob("*.cfg")):
-        values = _read_config(config)
-        wad = config.parent / values.get("doom_scenario_path", "none.wad")
-        if wad.exists():
-            level = values.get("doom_map", "map01")
-            skill = int(values.get("doom_skill", "3"))
-            arguments = values.get("game_args", "")
-            games[config.stem] = Scenario(folder / "freedoom2.wad", wad, level, skill, arguments)
-    return games
-
-
-def find_game(game: str) -> Scenario:
-    """Return the scenario called `game`, with or without the leading `doom:`."""
-    games = list_games()
-    name = game.removeprefix("doom:").lower()
-    if name not in games:
-        scenarios = ", ".join(sorted(key for key in games if "/" not in key))
-        raise InputError(
-            f"doom:{name}: no such game; choose freedoom1/e1m1 … e4m9, freedoom2/map01 … map32, "
-            f"or one of {scenarios}"
-        )
-    return games[name]
-
-
-def _read_config(path: Path) -> dict[str, str]:
-    values: dict[str, str] = {}
-    for line in path.read_text().splitlines():
-        key, equals, value = line.partition("#")[0].partition("=")
-        if equals:
-            values[key.strip().rstrip("+").strip()] = value.strip()
-    return values
+    Raises:
+        InputError: There is no such game or size, or the file exists.
+        ReliveError: ViZDoom does not start, or ends on its own.
+    """
+    if not 0 < seconds < float("inf"):
+        raise InputError(f"{seconds} seconds is not a length over 0")
+    total = max(1, round(seconds * TICS_PER_S))
+    name = f"doom:{game.removeprefix('doom:').lower()}"
+    schema = state_schema(width, height)
+    with (
+        DoomGame(game, seed, width=width, height=height, warmup_tics=warmup_tics) as doom,
+        Recorder(out, schema, REGIONS, game=name, force=force) as recorder,
+    ):
+        episode = -1
+        for tic in islice(doom, total):
+            recorder.add(tic.frame, tic.state, tic.time_ns, tic.regions)
+            if tic.episode != episode:
+                episode = tic.episode
+                recorder.event("episode", str(episode), tic.time_ns)
+            if progress is not None:
+                progress(recorder.num_frames, total)
+        return recorder.num_frames
 
 
 class DoomGame:
-    """Plays one game with the scripted player. A context manager; iterate for the tics.
+    """Plays one game with the scripted player. A context manager; iterate it for the tics.
 
     Args:
-        game: such as `freedoom2/map01` or `deathmatch`.
-        seed: of the game and of the player; same seed, same tics.
-        warmup_tics: played before the first tic that is given out.
+        game: Such as `freedoom2/map01` or `deathmatch`.
+        seed: Of the game and of the player; same seed, same tics.
+        width: Of the picture, in pixels.
+        height: Of the picture, in pixels.
+        warmup_tics: Tics to play before the first one that is given out.
+
+    Raises:
+        InputError: There is no such game or size, or the seed is out of range.
+        ReliveError: ViZDoom does not start.
     """
 
-    def __init__(self, game: str, seed: int, warmup_tics: int = 0) -> None:
+    def __init__(
+        self, game: str, seed: int, *, width: int = 320, height: int = 240, warmup_tics: int = 0
+    ) -> None:
+        if not 0 <= seed < 2**31:
+            raise InputError(f"seed {seed} is not between 0 and {2**31 - 1}")
         self._scenario = find_game(game)
-        self._name = game
+        self._name = f"doom:{game.removeprefix('doom:')}"
+        self._size = (width, height)
+        self._view_height = view_height(width, height)
         self._seed = seed
         self._warmup_tics = warmup_tics
         self._player = DoomPlayer(seed)
         self._episode = 0
-        self._folder = tempfile.TemporaryDirectory(prefix="relive-doom-")
-        self._game = self._start()
+        self._errors = _vizdoom_errors()
+        with contextlib.ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="relive-doom-"))
+            self._game = self._start(Path(folder))
+            stack.callback(self._game.close)
+            stack.enter_context(_Watcher(_child_of_this_process("vizdoom")))
+            self._stack = stack.pop_all()
 
     def __enter__(self) -> "DoomGame":
         return self
@@ -153,75 +158,153 @@ class DoomGame:
 
     def close(self) -> None:
         """End the game's process and remove its folder."""
-        self._game.close()
-        self._folder.cleanup()
+        self._stack.close()
 
     def __iter__(self) -> Iterator[DoomTic]:
-        """Yield tics for ever."""
+        """Yield tics for ever; time goes on over the end of an episode.
+
+        Raises:
+            ReliveError: ViZDoom ends on its own.
+        """
         number = -self._warmup_tics
         while True:
-            shot = self._game.get_state()
-            if shot is None:
-                self._new_episode()
-                continue
+            shot = self._next_shot()
             if number >= 0:
                 yield self._tic(shot, number)
             number += 1
-            self._game.make_action(self._player.act(_view(shot)))
-            if self._game.is_episode_finished():
-                self._new_episode()
+            self._act(shot)
 
-    def _start(self) -> Any:
-        vizdoom = _vizdoom()
-        scenario = self._scenario
+    def _next_shot(self) -> Any:
+        shot = self._game.get_state()
+        if shot is None:
+            self._new_episode()
+            shot = self._game.get_state()
+        if shot is None:
+            raise ReliveError(f"{self._name}: the level ends as soon as it starts")
+        return shot
+
+    def _act(self, shot: Any) -> None:
+        try:
+            self._game.make_action(self._player.act(self._view(shot)))
+        except self._errors as error:
+            raise ReliveError(f"{self._name}: ViZDoom ended: {_line(error)}") from None
+
+    def _new_episode(self) -> None:
+        self._episode += 1
+        self._game.set_seed((self._seed + _EPISODE_SEED_STRIDE * self._episode) % 2**31)
+        try:
+            self._game.new_episode()
+        except self._errors as error:
+            raise ReliveError(f"{self._name}: ViZDoom ended: {_line(error)}") from None
+        self._player.reset()
+
+    def _start(self, folder: Path) -> Any:
+        """Start the process with its folder as working directory: it writes files there."""
+        vizdoom = load_vizdoom()
         game = vizdoom.DoomGame()
+        _set_picture(vizdoom, game, self._size)
+        self._set_game(vizdoom, game)
+        game.set_doom_config_path(str(folder / "vizdoom.ini"))
+        before = Path.cwd()
+        os.chdir(folder)
+        try:
+            game.init()
+        except self._errors as error:
+            raise ReliveError(f"{self._name}: ViZDoom does not start: {_line(error)}") from None
+        finally:
+            os.chdir(before)
+        return game
+
+    def _set_game(self, vizdoom: Any, game: Any) -> None:
+        scenario = self._scenario
         game.set_doom_game_path(str(scenario.game_wad))
         if scenario.scenario_wad is not None:
             game.set_doom_scenario_path(str(scenario.scenario_wad))
         game.set_doom_map(scenario.level)
         game.set_doom_skill(scenario.skill)
-        _set_picture(vizdoom, game)
         game.set_available_buttons([getattr(vizdoom.Button, name) for name in BUTTONS])
         variables = [getattr(vizdoom.GameVariable, name) for name in VARIABLES]
         game.set_available_game_variables(variables)
         game.set_mode(vizdoom.Mode.PLAYER)
         game.set_episode_timeout(0)
         game.set_episode_start_time(FIRST_TIC)
+        # With its sound on ViZDoom crashes on some maps.
         game.set_sound_enabled(False)
         game.add_game_args(f"-nosound {scenario.arguments}".strip())
         game.set_seed(self._seed)
-        self._init(vizdoom, game)
-        return game
-
-    def _init(self, vizdoom: Any, game: Any) -> None:
-        """Start the process inside the temporary folder: ViZDoom writes where it stands."""
-        before = Path.cwd()
-        os.chdir(self._folder.name)
-        try:
-            game.init()
-        except (vizdoom.ViZDoomErrorException, vizdoom.ViZDoomUnexpectedExitException) as error:
-            raise ReliveError(f"doom:{self._name}: ViZDoom does not start: {error}") from error
-        finally:
-            os.chdir(before)
-
-    def _new_episode(self) -> None:
-        self._episode += 1
-        self._game.set_seed(self._seed + 7919 * self._episode)
-        self._game.new_episode()
-        self._player.reset()
 
     def _tic(self, shot: Any, number: int) -> DoomTic:
         return DoomTic(
             frame=np.array(shot.screen_buffer, dtype=np.uint8),
-            state=np.array(shot.game_variables, dtype=np.float32),
-            regions=_regions(shot),
+            state=read_state(shot),
+            regions=read_regions(shot, self._view_height),
             time_ns=round(number * 1_000_000_000 / TICS_PER_S),
             episode=self._episode,
         )
 
+    def _view(self, shot: Any) -> View:
+        variables = dict(zip(VARIABLES, shot.game_variables, strict=True))
+        rows = np.arange(_PLAYER_ROWS) * self._view_height // _PLAYER_ROWS
+        columns = np.arange(_PLAYER_COLUMNS) * self._size[0] // _PLAYER_COLUMNS
+        scale = _PLAYER_COLUMNS / self._size[0]
+        sightings = [
+            Sighting(
+                name=label.object_name,
+                category=label.object_category,
+                centre_px=(label.x + label.width / 2) * scale,
+                width_px=label.width * scale,
+            )
+            for label in shot.labels
+        ]
+        return View(
+            depth=shot.depth_buffer[rows][:, columns],
+            sightings=sightings,
+            x=float(variables["CAMERA_POSITION_X"]),
+            y=float(variables["CAMERA_POSITION_Y"]),
+            yaw_deg=float(variables["CAMERA_ANGLE"]),
+            weapon=int(variables["SELECTED_WEAPON"]),
+        )
 
-def _set_picture(vizdoom: Any, game: Any) -> None:
-    game.set_screen_resolution(vizdoom.ScreenResolution.RES_320X240)
+
+class _Watcher:
+    """Ends the game if this process is killed: ViZDoom does not notice that by itself.
+
+    A shell waits on a pipe that nobody writes to. When this process is gone, however it went,
+    the pipe closes and the shell ends the game.
+    """
+
+    def __init__(self, pid: int | None) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        if pid is not None:
+            script = f"read -r _; kill -9 {pid} 2>/dev/null"
+            self._process = subprocess.Popen(
+                ["/bin/sh", "-c", script], stdin=subprocess.PIPE, start_new_session=True
+            )
+
+    def __enter__(self) -> "_Watcher":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+
+
+def _child_of_this_process(name: str) -> int | None:
+    """Return the newest child process called `name`, or None where /proc does not tell."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            head, _, tail = stat.read_text().rpartition(")")
+            pid, _, command = head.partition(" (")
+            if command == name and int(tail.split()[1]) == os.getpid():
+                found.append((int(tail.split()[19]), int(pid)))
+    return max(found)[1] if found else None
+
+
+def _set_picture(vizdoom: Any, game: Any, size: tuple[int, int]) -> None:
+    resolution = f"RES_{size[0]}X{size[1]}"
+    game.set_screen_resolution(getattr(vizdoom.ScreenResolution, resolution))
     game.set_screen_format(vizdoom.ScreenFormat.RGB24)
     game.set_window_visible(False)
     game.set_render_hud(True)
@@ -232,34 +315,11 @@ def _set_picture(vizdoom: Any, game: Any) -> None:
     game.set_labels_buffer_enabled(True)
 
 
-def _view(shot: Any) -> View:
-    variables = dict(zip(VARIABLES, shot.game_variables, strict=True))
-    sightings = [
-        Sighting(label.object_name, label.object_category, label.x + label.width / 2, label.width)
-        for label in shot.labels
-    ]
-    return View(
-        depth=shot.depth_buffer[:VIEW_HEIGHT],
-        sightings=sightings,
-        x=float(variables["CAMERA_POSITION_X"]),
-        y=float(variables["CAMERA_POSITION_Y"]),
-        yaw_deg=float(variables["CAMERA_ANGLE"]),
-    )
+def _vizdoom_errors() -> tuple[type[Exception], ...]:
+    vizdoom = load_vizdoom()
+    names = [name for name in dir(vizdoom) if name.endswith("Exception")]
+    return tuple(getattr(vizdoom, name) for name in names if name != "SignalException")
 
 
-WALL, FLOOR, ACTOR, THING, HUD, WEAPON = range(6)
-
-
-def _regions(shot: Any) -> npt.NDArray[np.uint8]:
-    """Turn ViZDoom's label buffer into region ids, uint8 `[240, 320]`."""
-    ids = np.full(256, THING, np.uint8)
-    ids[0], ids[1] = WALL, FLOOR
-    for label in shot.labels:
-        ids[label.value] = _region_of(label.object_category)
-    regions = ids[shot.labels_buffer]
-    regions[-STATUS_BAR_PX:] = HUD
-    return regions
-
-
-def _region_of(category: str) -> int:
-    return {"Monster": ACTOR, "Player": ACTOR, "Self": WEAPON}.get(category, THING)
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())

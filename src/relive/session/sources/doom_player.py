@@ -26,8 +26,17 @@ BUTTONS = (
 )
 """ViZDoom buttons, in the order of an action."""
 
-DEPTH_UNIT = 7.0
-"""Map units per step of the depth buffer, roughly: enough to steer by."""
+DEPTH_UNIT, DEPTH_OFFSET = 7.0, 1.5
+"""Map units of a depth value d: 7 (d + 1.5), along the axis of view (measured, docs/games.md)."""
+
+FOCAL_PX = 192.0
+"""Vertical focal length of the 3-D picture."""
+
+EYE_UNITS = 41.0
+"""Height of the player's eye over the floor."""
+
+STEP_SHARE = 0.36
+"""Where the depth is below this share of a level floor's depth, something higher than a step is."""
 
 CELL_UNITS = 96.0
 """Side of a cell of the player's memory of where it has been, in map units."""
@@ -37,6 +46,13 @@ NUM_SECTORS = 16
 
 STUCK_TICS = 7
 """Tics over which the player checks that it gets anywhere."""
+
+
+DOOR_CHECK_TICS, DOOR_OPEN_TICS = 9, 45
+"""Tics until a door is seen to move, and until one can walk through it."""
+
+DOOR_ROWS, DOOR_COLUMNS = slice(70, 138), slice(120, 200)
+"""Where the player looks for a door that moves: the middle, above the weapon."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +74,7 @@ class View:
         sightings: the labelled objects on the screen.
         x, y: position in map units.
         yaw_deg: direction of view in degrees, growing to the left.
+        weapon: slot of the weapon in hand; 1 is the fist.
     """
 
     depth: npt.NDArray[np.uint8]
@@ -65,6 +82,7 @@ class View:
     x: float
     y: float
     yaw_deg: float
+    weapon: int
 
 
 def turn_deg(target_deg: float, yaw_deg: float) -> float:
@@ -92,6 +110,10 @@ class DoomPlayer:
         self._plan_until = 0
         self._back_until = 0
         self._use_until = 0
+        self._use_ready = 0
+        self._used_at = -1
+        self._door = np.zeros(0, np.int16)
+        self._probe_until = 0
         self._failures = 0
         self._side = 0
         self._side_until = 0
@@ -105,6 +127,8 @@ class DoomPlayer:
         buttons = dict.fromkeys(BUTTONS, 0.0)
         if self._tic >= self._style_until:
             self._style()
+        if view.weapon == 1 and self._rng.random() < 0.02:
+            buttons["SELECT_NEXT_WEAPON"] = 1.0
         enemy = self._enemy(view)
         if enemy is not None and self._tic >= self._back_until:
             self._fight(view, enemy, buttons)
@@ -146,10 +170,9 @@ class DoomPlayer:
             return
         if self._stuck() and self._tic >= self._use_until:
             self._unstick(view, buttons)
-        elif self._goal_deg is None or self._tic >= self._plan_until or ahead < 64.0:
+        elif self._plan_ends(ahead):
             self._choose_goal(view, free)
-        if self._tic < self._use_until:
-            buttons["USE"] = float(self._tic % 4 == 0)
+        self._try_door(view, ahead, buttons)
         self._steer(view, buttons)
         error = abs(turn_deg(self._goal_deg or 0.0, view.yaw_deg))
         if error < 60.0 or ahead > 150.0:
@@ -157,22 +180,52 @@ class DoomPlayer:
         buttons["SPEED"] = float(self._run and error < 45.0)
         self._strafe(buttons, chance=0.012)
 
+    def _plan_ends(self, ahead: float) -> bool:
+        if self._goal_deg is None or self._tic >= self._plan_until:
+            return True
+        return ahead < 64.0 and self._tic >= self._probe_until
+
     def _unstick(self, view: View, buttons: dict[str, float]) -> None:
-        """Try a door first; then back off and take another way."""
+        """Try a door first; then back off, remember the obstacle and take another way."""
         self._failures += 1
         self._trail.clear()
+        self._avoid(view)
         if self._failures % 3 == 1:
-            buttons["USE"] = 1.0
-            self._use_until = self._tic + 14
-            self._plan_until = self._use_until
+            self._plan_until = self._use_until = self._tic + DOOR_CHECK_TICS
+            self._use_ready = min(self._use_ready, self._tic)
             return
         away = float(self._rng.uniform(70.0, 180.0)) * float(self._rng.choice([-1.0, 1.0]))
         self._goal_deg = view.yaw_deg + away
         self._back_until = self._tic + int(self._rng.integers(6, 16))
         self._plan_until = self._back_until + int(self._rng.integers(20, 50))
 
+    def _try_door(self, view: View, ahead: float, buttons: dict[str, float]) -> None:
+        """Press use once in front of anything, and wait if it begins to move: it is a door.
+
+        A second press would close it again.
+        """
+        patch = view.depth[DOOR_ROWS, DOOR_COLUMNS].astype(np.int16)
+        if ahead < 90.0 and self._tic >= self._use_ready:
+            buttons["USE"] = 1.0
+            self._use_ready = self._tic + DOOR_OPEN_TICS
+            self._used_at = self._tic
+            self._door = patch
+        elif self._checks_door() and np.abs(patch - self._door).mean() > 0.2:
+            self._use_until = self._plan_until = self._probe_until = self._use_ready
+
+    def _checks_door(self) -> bool:
+        return self._tic == self._used_at + DOOR_CHECK_TICS and self._stuck()
+
+    def _avoid(self, view: View) -> None:
+        """Count the cells ahead as seen often: the way there is blocked, by a sill or a window."""
+        heading = math.radians(view.yaw_deg)
+        for distance in (0.7, 1.4, 2.5, 4.0, 6.0):
+            x = view.x + distance * CELL_UNITS * math.cos(heading)
+            y = view.y + distance * CELL_UNITS * math.sin(heading)
+            cell = _cell(x, y)
+            self._visits[cell] = self._visits.get(cell, 0.0) + 25.0
+
     def _escape(self, view: View, buttons: dict[str, float]) -> None:
-        buttons["MOVE_BACKWARD" if self._tic % 2 else "MOVE_FORWARD"] = 0.0
         buttons["MOVE_BACKWARD"] = 1.0
         self._steer(view, buttons)
 
@@ -185,6 +238,9 @@ class DoomPlayer:
             scores[k] = self._score(view, view.yaw_deg + angles[k], free[k])
         scores *= rng.uniform(0.6, 1.4, NUM_SECTORS)
         best = int(np.argmax(scores))
+        if scores[best] < 120.0 and rng.random() < 0.4:
+            self._probe(view, angles)
+            return
         if free[best] < 110.0 or rng.random() < 0.06:
             away = float(rng.uniform(80.0, 180.0)) * float(rng.choice([-1.0, 1.0]))
             self._goal_deg = view.yaw_deg + away
@@ -192,6 +248,11 @@ class DoomPlayer:
             return
         self._goal_deg = view.yaw_deg + float(angles[best]) + float(rng.normal(0.0, 4.0))
         self._plan_until = self._tic + int(rng.integers(12, 55))
+
+    def _probe(self, view: View, angles: npt.NDArray[np.float64]) -> None:
+        """Walk up to any wall of a place that is known by now: it may be a door."""
+        self._goal_deg = view.yaw_deg + float(self._rng.choice(angles))
+        self._plan_until = self._probe_until = self._tic + int(self._rng.integers(25, 60))
 
     def _score(self, view: View, heading_deg: float, free_units: float) -> float:
         reach = min(free_units, 700.0)
@@ -260,13 +321,17 @@ class DoomPlayer:
 def sector_depths(depth: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     """Return how far each viewing direction is open, in map units, float64 `[NUM_SECTORS]`.
 
-    Looks at a band below the horizon, so that ledges and monsters count as obstacles.
+    Looks at a band below the horizon. What is much nearer there than a level floor would be is an
+    obstacle: a wall, a monster, a sill; a step is not.
     """
-    rows = depth.shape[0] // 2
-    band = depth[rows : rows + 24 : 3].astype(np.float64)
-    columns = np.median(band, axis=0)
+    below = np.arange(2, 35, 4)
+    band = (depth[depth.shape[0] // 2 + below] + DEPTH_OFFSET) * DEPTH_UNIT
+    floor = EYE_UNITS * FOCAL_PX / below[:, None]
+    columns = np.where(band < STEP_SHARE * floor, band, np.inf).min(axis=0)
+    columns = np.minimum(columns, 255 * DEPTH_UNIT)
     sectors = columns[: columns.size // NUM_SECTORS * NUM_SECTORS].reshape(NUM_SECTORS, -1)
-    return sectors.min(axis=1) * DEPTH_UNIT
+    nearest: npt.NDArray[np.float64] = sectors.min(axis=1)
+    return nearest
 
 
 def sector_angles_deg() -> npt.NDArray[np.float64]:
