@@ -15,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 Index = npt.NDArray[np.int64]
+Offsets = tuple[tuple[int, int], ...]
 
 DIRECT = ((-1, 0), (0, -1), (0, 1), (1, 0))
+LINE = ((-1, -1), (-1, -1), (1, 1), (1, 1))
 DIAGONAL = ((-1, -1), (-1, 1), (1, -1), (1, 1))
 
 
@@ -27,26 +29,31 @@ class Group:
     Attributes:
         cubes: raster positions int64 `[n]`.
         around: raster positions of their four neighbours int64 `[4, n]`; a neighbour outside the
-            grid is replaced by the one on the other side, or, where both are, by the cube.
+            grid is replaced by the one on the opposite side.
     """
 
     cubes: Index
     around: Index
 
 
-def _around(
-    rows: Index, cols: Index, h: int, w: int, offsets: tuple[tuple[int, int], ...]
-) -> Index:
+def _around(rows: Index, cols: Index, h: int, w: int, offsets: Offsets) -> Index:
     places = []
     for dy, dx in offsets:
         y = np.where((rows + dy >= 0) & (rows + dy < h), rows + dy, rows - dy)
         x = np.where((cols + dx >= 0) & (cols + dx < w), cols + dx, cols - dx)
-        outside = (y < 0) | (y >= h) | (x < 0) | (x >= w)
-        places.append(np.where(outside, rows * w + cols, y * w + x))
+        places.append(y * w + x)
     return np.stack(places)  # [4, n]
 
 
-def _group(chosen: npt.NDArray[np.bool_], offsets: tuple[tuple[int, int], ...]) -> Group:
+def _direct(h: int, w: int) -> Offsets:
+    """Return the four neighbours of a cube; on a grid one cube wide, two of them twice."""
+    vertical, horizontal = h > 1, w > 1
+    if vertical and horizontal:
+        return DIRECT
+    return tuple((dy * vertical, dx * horizontal) for dy, dx in LINE)
+
+
+def _group(chosen: npt.NDArray[np.bool_], offsets: Offsets) -> Group:
     rows, cols = np.nonzero(chosen)
     h, w = chosen.shape
     return Group(rows * w + cols, _around(rows, cols, h, w, offsets))
@@ -59,7 +66,8 @@ def depth_groups(h: int, w: int) -> tuple[Group, Group, Group]:
     first = (y % 2 == 0) & (x % 2 == 0)
     second = (y % 2 == 1) & (x % 2 == 1)
     rest = ~(first | second)
-    return _group(first, DIRECT), _group(second, DIAGONAL), _group(rest, DIRECT)
+    direct = _direct(h, w)
+    return _group(first, direct), _group(second, DIAGONAL), _group(rest, direct)
 
 
 @lru_cache(maxsize=16)
@@ -67,4 +75,5 @@ def motion_groups(h: int, w: int) -> tuple[Group, Group]:
     """Return the even and the odd squares of the checkerboard."""
     y, x = np.indices((h, w))
     even = (y + x) % 2 == 0
-    return _group(even, DIRECT), _group(~even, DIRECT)
+    direct = _direct(h, w)
+    return _group(even, direct), _group(~even, direct)
