@@ -11,11 +11,15 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from relive.errors import InputError
+
+if TYPE_CHECKING:
+    from relive.session import Session, StateSchema
 
 CHUNK_FRAMES = 16
 
@@ -104,6 +108,60 @@ def _format_value(value: np.float32, step: float) -> str:
     return np.format_float_positional(round(float(value) / step) * step, precision=6, trim="-")
 
 
+def cut_session(session_path: Path, folder: Path, *, frames: int | None) -> Path:
+    """Write the first frames of a recording as a recording of its own.
+
+    Args:
+        session_path: A recording (`.mcap`).
+        folder: Where the copy goes.
+        frames: How many; None for all.
+
+    Returns:
+        The copy, or `session_path` itself when the recording is not longer than that.
+    """
+    from relive.session import Session
+
+    with Session.open(session_path) as session:
+        if frames is None or session.num_frames <= frames:
+            return session_path
+        out = folder / session_path.name
+        copy_session(session, out, session.schema, session.states, frames)
+        return out
+
+
+def copy_session(
+    session: "Session",
+    out: Path,
+    schema: "StateSchema",
+    states: NDArray[np.float32],
+    frames: int,
+) -> None:
+    """Write the first frames of an open session again, with the states that are given.
+
+    Args:
+        session: Where frames, times, regions and events come from.
+        out: The recording to write; an existing one is replaced.
+        schema: Meaning of `states`.
+        states: float32 `[at least frames, S]`.
+        frames: How many frames.
+    """
+    from relive.session import Recorder
+
+    with Recorder(out, schema, session.region_schema, game=session.game, force=True) as recorder:
+        for i in range(frames):
+            frame = session.frame(i) if session.present[i] else None
+            regions = session.regions(i, i + 1)
+            recorder.add(
+                frame,
+                states[i],
+                int(session.times_ns[i]),
+                regions[0] if regions is not None and frame is not None else None,
+            )
+        for event in session.events:
+            if event.time_ns <= session.times_ns[frames - 1]:
+                recorder.event(event.name, event.payload, event.time_ns)
+
+
 def spool_session(session_path: Path, folder: Path, *, frames: int | None = None) -> Clip:
     """Write the frames of a recording as one raw file and describe them.
 
@@ -137,7 +195,7 @@ def spool_session(session_path: Path, folder: Path, *, frames: int | None = None
             [field.step for field in fields],
         )
         shape = (count, session.height, session.width, 3)
-        fps = session.fps
+        fps = session.fps or 1.0  # a single frame has no rate
     mapped = np.memmap(path, dtype=np.uint8, mode="r", shape=shape)
     return Clip(session_path.stem, path, mapped, fps, state_bytes, hash_frames(mapped, fps))
 
