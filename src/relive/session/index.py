@@ -107,7 +107,7 @@ class _Builder:
                 self._places[place.offset] = place
             else:
                 self._read_segment(place)
-        self._index.damaged |= not self._walk.whole
+        self._index.damaged |= not self._walk.whole or bool(self._places)
         return self._index
 
     def _read_header(self, place: ChunkPlace) -> None:
@@ -162,6 +162,8 @@ class _Builder:
         for offset in (head.pictures_offset, head.regions_offset):
             if offset and offset not in places:
                 raise FormatError(f"there is no chunk at byte {offset}")
+        named = {head.pictures_offset, head.regions_offset} - {0}
+        index.damaged |= head.first_frame > self._next_frame or named != set(places)
         index.width, index.height = head.width, head.height
         index.segments.append(
             SegmentPlace(
@@ -198,7 +200,7 @@ class _Builder:
 def _json(text: str) -> Any:
     try:
         values = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise FormatError("a schema in the file is not JSON") from None
     if not isinstance(values, dict):
         raise FormatError("a schema in the file is not a table")

@@ -22,6 +22,7 @@ MAX_RECORD_BYTES = 256 << 20
 MAX_STATES_BYTES = 16 << 20
 MAX_WINDOW_BYTES = 128 << 20
 _RECORD_HEAD = struct.Struct("<BQ")
+_STATISTICS_HEAD = struct.Struct("<QHIIII")  # up to the number of chunks
 _CHUNK_HEAD = struct.Struct("<QQQII")  # start, end, uncompressed size, CRC, length of a name
 
 
@@ -60,7 +61,7 @@ class ChunkWalk:
     """Walks the chunks of a file from the front.
 
     Attributes:
-        whole: After the walk: the file was finalised and nothing is missing at its end.
+        whole: After the walk: the file was finalised, and has all the chunks that it should.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -86,16 +87,20 @@ class ChunkWalk:
 
     def __iter__(self) -> Iterator[ChunkPlace]:
         position = len(MCAP0_MAGIC)
+        found = promised = 0
         while (record := self._record_at(position)) is not None:
             opcode, length = record
             end = position + 9 + length
             if opcode == Opcode.CHUNK:
                 place = self._chunk_at(position, length)
                 if place is not None:
+                    found += 1
                     yield place
+            elif opcode == Opcode.STATISTICS:
+                promised = self._chunk_count(length)
             elif opcode == Opcode.FOOTER:
                 self._file.seek(end)
-                self.whole = self._file.read(16) == MCAP0_MAGIC
+                self.whole = self._file.read(16) == MCAP0_MAGIC and found == promised
                 return
             position = end
 
@@ -109,6 +114,13 @@ class ChunkWalk:
         if opcode == 0 or length > MAX_RECORD_BYTES or position + 9 + length > self._size:
             return None
         return opcode, length
+
+    def _chunk_count(self, length: int) -> int:
+        """Read how many chunks the file has, from its statistics."""
+        if length < _STATISTICS_HEAD.size:
+            return -1
+        count: int = _STATISTICS_HEAD.unpack(self._file.read(_STATISTICS_HEAD.size))[-1]
+        return count
 
     def _chunk_at(self, position: int, length: int) -> ChunkPlace | None:
         head = self._file.read(min(length, _CHUNK_HEAD.size + 16))

@@ -8,7 +8,7 @@ import os
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import zstandard
@@ -37,38 +37,34 @@ MESSAGE_HEAD_BYTES = MESSAGE_HEAD.size - 9  # without opcode and length
 class Chunk:
     """One MCAP chunk that grows message by message.
 
-    Compression and CRC run while it grows and let go of Python's global lock, so that the game
-    in the other thread does not wait for them.
+    Checksum and compression happen once, when it is finished: each lets go of Python's global
+    lock, and a game written in Python takes up to 5 ms to give it back.
+
+    Args:
+        compressor: None leaves the chunk uncompressed.
     """
 
-    def __init__(self, *, compress: bool) -> None:
-        self._compress = (
-            zstandard.ZstdCompressor(level=ZSTD_LEVEL).compressobj() if compress else None
-        )
-        self._parts: list[bytes] = []
-        self._crc = 0
+    def __init__(self, compressor: zstandard.ZstdCompressor | None = None) -> None:
+        self._compressor = compressor
+        self._raw = bytearray()
         self._times = (1 << 64, 0)
-        self.raw_bytes = 0
         self.counts: Counter[int] = Counter()
 
+    @property
+    def raw_bytes(self) -> int:
+        """Size so far, uncompressed."""
+        return len(self._raw)
+
     def add(
-        self,
-        channel: ChannelInfo,
-        time_ns: int,
-        sequence: int,
-        payload: Sequence[bytes | memoryview],
+        self, channel: ChannelInfo, time_ns: int, sequence: int, *payload: bytes | memoryview
     ) -> None:
         """Append a message whose payload is the concatenation of some byte strings."""
         length = MESSAGE_HEAD_BYTES + sum(len(part) for part in payload)
-        head = MESSAGE_HEAD.pack(
+        self._raw += MESSAGE_HEAD.pack(
             Opcode.MESSAGE, length, channel.id, sequence & 0xFFFFFFFF, time_ns, time_ns
         )
-        for part in (head, *payload):
-            self._crc = zlib.crc32(part, self._crc)
-            self._parts.append(
-                bytes(part) if self._compress is None else self._compress.compress(part)
-            )
-        self.raw_bytes += 9 + length
+        for part in payload:
+            self._raw += part
         self._times = (min(self._times[0], time_ns), max(self._times[1], time_ns))
         self.counts[channel.id] += 1
 
@@ -81,20 +77,18 @@ class Chunk:
         Returns:
             The record and its entry for the summary.
         """
-        if self._compress is not None:
-            self._parts.append(self._compress.flush())
-        compression = "" if self._compress is None else "zstd"
-        size = sum(map(len, self._parts))
+        compression = "" if self._compressor is None else "zstd"
+        data = self._raw if self._compressor is None else self._compressor.compress(self._raw)
         start, end = self._times if self.counts else (0, 0)
-        head = struct.pack("<QQQI", start, end, self.raw_bytes, self._crc)
-        head += struct.pack("<I", len(compression)) + compression.encode() + struct.pack("<Q", size)
-        opening = struct.pack("<BQ", Opcode.CHUNK, len(head) + size) + head
-        record = b"".join((opening, *self._parts))
+        head = struct.pack("<QQQI", start, end, self.raw_bytes, zlib.crc32(self._raw))
+        head += struct.pack("<I", len(compression)) + compression.encode()
+        head += struct.pack("<Q", len(data))
+        record = struct.pack("<BQ", Opcode.CHUNK, len(head) + len(data)) + head + data
         index = ChunkIndex(
             chunk_length=len(record),
             chunk_start_offset=offset,
             compression=compression,
-            compressed_size=size,
+            compressed_size=len(data),
             message_end_time=end,
             message_index_length=0,
             message_index_offsets={},
@@ -160,10 +154,10 @@ class McapFile:
         self._file.close()
 
     def abandon(self) -> None:
-        """Cut off what was written in part and close the file as it is."""
-        try:
+        """Cut off what was written in part, where that is possible, and close the file."""
+        with suppress(OSError):
             self._file.truncate(self.offset)
-        finally:
+        with suppress(OSError):
             self._file.close()
 
     def _write(self, data: bytes) -> None:

@@ -5,6 +5,7 @@ import json
 import operator
 import queue
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,6 +24,8 @@ VERSION = (1, 0)
 MAX_SIDE_PX = 8192
 MAX_EVENT_CHARS = 1 << 20
 QUEUE_ENTRIES = 16  # with a segment of half a second this stays inside the promised last second
+WAKE_ENTRIES = 8
+WRITER_NAP_S = 0.04
 _NO_STATE = np.zeros(0, np.float32)
 
 
@@ -66,7 +69,12 @@ class Recorder:
         self._last_ns = -1
         self._error: BaseException | None = None
         self._stopped = False
-        self._queue: queue.Queue[Entry | Event | None] = queue.Queue(QUEUE_ENTRIES)
+        # SimpleQueue is one step in C: the game never waits for a lock that the writer holds.
+        self._queue: queue.SimpleQueue[Entry | Event | None] = queue.SimpleQueue()
+        self._room: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(QUEUE_ENTRIES):
+            self._room.put(None)
         file = _create(self.path, force)
         try:
             _write_header(file, schema, regions, game)
@@ -109,9 +117,9 @@ class Recorder:
         )
         if frame is not None:
             self._shape = frame.shape
+        self._hand_over(entry)
         self.num_frames += 1
         self._last_ns = time_ns
-        self._queue.put(entry)
 
     def event(self, name: str, payload: str = "", time_ns: int | None = None) -> None:
         """Record that something happened.
@@ -131,7 +139,7 @@ class Recorder:
                 f"event {name[:40]!r}: a name, and at most {MAX_EVENT_CHARS} characters"
             )
         moment = max(0, self._last_ns) if time_ns is None else _whole(time_ns, f"event {name!r}")
-        self._queue.put(Event(moment, name, payload))
+        self._hand_over(Event(moment, name, payload))
 
     def close(self) -> None:
         """Write what is left, finalise the file and stop the thread. Safe to call twice.
@@ -142,6 +150,7 @@ class Recorder:
         if self._stopped:
             return
         self._queue.put(None)
+        self._wake.put(None)
         self._thread.join()
         self._stopped = True
         atexit.unregister(self.close)
@@ -172,20 +181,36 @@ class Recorder:
                     writer.add(item)
                 else:
                     writer.add_event(item)
+                self._room.put(None)
             writer.flush()
             self._file.finish()
         except Exception as error:  # raised in the thread of the game by the next call
             self._error = error
             self._file.abandon()
             while self._queue.get() is not None:
-                pass  # let go of whoever waits for room
+                self._room.put(None)  # let go of whoever waits
+
+    def _hand_over(self, item: Entry | Event) -> None:
+        """Give something to the writer thread; waits while it has no room."""
+        self._room.get()
+        self._queue.put(item)
+        if self._queue.qsize() >= WAKE_ENTRIES and self._wake.empty():
+            self._wake.put(None)
+        self._check_open()
 
     def _next(self, writer: SegmentWriter) -> Entry | Event | None:
+        """Wait for something to write.
+
+        The thread looks by the clock and is woken only when much is waiting: a thread that wakes
+        inside ``add`` asks for Python's global lock just there, and the game would wait for it.
+        """
         while True:
-            try:
-                return self._queue.get(timeout=writer.seconds_left())
-            except queue.Empty:
+            with suppress(queue.Empty):
+                return self._queue.get_nowait()
+            if writer.seconds_left() == 0:
                 writer.flush()
+            with suppress(queue.Empty):
+                self._wake.get(timeout=WRITER_NAP_S)
 
     def _check_open(self) -> None:
         if self._error is not None:
@@ -237,7 +262,7 @@ class Recorder:
                 f"{where}: its size is {_size(frame.shape)}, that of the session "
                 f"{_size(self._shape or ())}"
             )
-        return frame.copy(order="C")
+        return _copy(frame)
 
 
 def _create(path: Path, force: bool) -> McapFile:
@@ -260,8 +285,8 @@ def _write_header(
         state_schema=json.dumps(schema.to_dict()),
         region_schema="" if regions is None else json.dumps(regions.to_dict()),
     )
-    chunk = Chunk(compress=False)
-    chunk.add(CHANNELS["/session"], 0, 0, [header.SerializeToString()])
+    chunk = Chunk()
+    chunk.add(CHANNELS["/session"], 0, 0, header.SerializeToString())
     file.stage(chunk)
     file.commit()
 
@@ -277,7 +302,12 @@ def _checked_regions(
             f"{where}: the regions have the shape {list(regions.shape)}, "
             f"the frame {list(frame.shape[:2])}"
         )
-    return regions.copy(order="C")
+    return _copy(regions)
+
+
+def _copy(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Copy an array in one step, without letting go of Python's global lock as NumPy does."""
+    return np.frombuffer(array.tobytes(), np.uint8).reshape(array.shape)
 
 
 def _check_array(array: object, where: str, what: str) -> None:

@@ -15,6 +15,7 @@ from relive.session.messages import CHANNELS, new_message
 SEGMENT_FRAMES = 16
 SEGMENT_RAW_BYTES = 4 << 20
 SEGMENT_SECONDS = 0.5
+TRIAL_SEGMENTS = 16  # how often both ways of storing a picture are tried
 _DATA_TAG = {"/frames": b"\x32", "/regions": b"\x32", "/frames/filtered": b"\x1a"}
 
 
@@ -63,14 +64,16 @@ class SegmentWriter:
         self._file = file
         self._size = (0, 0)  # width, height in pixels
         self._next_frame = 0
+        self._compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
+        self._topic = ""
+        self._segments = 0
         self._begin()
 
     def _begin(self) -> None:
-        self._pictures = Chunk(compress=True)
-        self._regions = Chunk(compress=True)
+        self._pictures = Chunk(self._compressor)
+        self._regions = Chunk(self._compressor)
         self._states: list[tuple[int, int, bytes]] = []
         self._events: list[Event] = []
-        self._topic = ""
         self._other_bytes = 0  # of states and events
         self._deadline: float | None = None
 
@@ -112,10 +115,11 @@ class SegmentWriter:
         )
         self._file.stage(self._states_chunk(pictures, regions))
         self._file.commit()
+        self._segments += 1
         self._begin()
 
     def _states_chunk(self, pictures_offset: int, regions_offset: int) -> Chunk:
-        chunk = Chunk(compress=False)
+        chunk = Chunk()
         segment = new_message(
             "relive.Segment",
             first_frame=self._states[0][0] if self._states else self._next_frame,
@@ -126,14 +130,14 @@ class SegmentWriter:
             regions_offset=regions_offset,
         )
         first_ns = self._states[0][1] if self._states else self._events[0].time_ns
-        chunk.add(CHANNELS["/segment"], first_ns, 0, [segment.SerializeToString()])
+        chunk.add(CHANNELS["/segment"], first_ns, 0, segment.SerializeToString())
         for frame, time_ns, state in self._states:
-            chunk.add(CHANNELS["/states"], time_ns, frame, [state])
+            chunk.add(CHANNELS["/states"], time_ns, frame, state)
         for event in self._events:
             message = new_message(
                 "relive.Event", time_ns=event.time_ns, name=event.name, payload=event.payload
             )
-            chunk.add(CHANNELS["/events"], event.time_ns, 0, [message.SerializeToString()])
+            chunk.add(CHANNELS["/events"], event.time_ns, 0, message.SerializeToString())
         return chunk
 
     def _keep_state(self, entry: Entry, state: bytes) -> None:
@@ -143,7 +147,8 @@ class SegmentWriter:
 
     def _add_picture(self, entry: Entry, picture: NDArray[np.uint8]) -> None:
         self._size = (picture.shape[1], picture.shape[0])
-        if not self._pictures.counts:
+        due = not self._topic or self._segments % TRIAL_SEGMENTS == 0
+        if due and not self._pictures.counts:
             self._topic = _smaller_topic(picture)
         if self._topic == "/frames":
             _add_image(self._pictures, "/frames", entry, picture, "rgb8")
@@ -191,7 +196,7 @@ def _add_message(
     opening = _DATA_TAG[topic] + _varint(data.nbytes)
     pixels = data.data.cast("B")
     chunk.add(
-        CHANNELS[topic], entry.time_ns, entry.frame, [head.SerializeToString() + opening, pixels]
+        CHANNELS[topic], entry.time_ns, entry.frame, head.SerializeToString(), opening, pixels
     )
 
 
