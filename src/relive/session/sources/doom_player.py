@@ -223,7 +223,7 @@ class DoomPlayer:
             x = view.x + distance * CELL_UNITS * math.cos(heading)
             y = view.y + distance * CELL_UNITS * math.sin(heading)
             cell = _cell(x, y)
-            self._visits[cell] = self._visits.get(cell, 0.0) + 25.0
+            self._visits[cell] = self._visits.get(cell, 0.0) + 8.0
 
     def _escape(self, view: View, buttons: dict[str, float]) -> None:
         buttons["MOVE_BACKWARD"] = 1.0
@@ -238,7 +238,7 @@ class DoomPlayer:
             scores[k] = self._score(view, view.yaw_deg + angles[k], free[k])
         scores *= rng.uniform(0.6, 1.4, NUM_SECTORS)
         best = int(np.argmax(scores))
-        if scores[best] < 120.0 and rng.random() < 0.4:
+        if scores[best] < 60.0 and rng.random() < 0.4:
             self._probe(view, angles)
             return
         if free[best] < 110.0 or rng.random() < 0.06:
