@@ -1,7 +1,7 @@
 # Everything is installed into .venv of this folder; nothing else is touched and nothing is asked.
 #   make demo    a real game session: recorded, encoded, decoded, compared, reported in demo/report.html
 #   make test    all tests          make check   format, lint, types, import table
-#   make bench   rate-distortion against x264, x265 and AV1, into results/
+#   make bench   the published figures: two test splits against x264, x265 and AV1, into results/ (hours)
 #
 # torch comes first and by its version, so that a CPU wheel offered by pip's own settings is used. Elsewhere, to avoid
 # the CUDA build:  make setup TORCH_ARGS="--index-url https://download.pytorch.org/whl/cpu"
@@ -10,6 +10,7 @@ PYTHON ?= python3
 TORCH_ARGS ?=
 EXTRAS := games,bench,dev
 BIN := .venv/bin
+TEST_SPLITS := runs/corpus/test_known runs/corpus/test_unknown
 STAMP := .venv/.relive-setup
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
@@ -49,7 +50,11 @@ check: setup
 	$(BIN)/python -m pytest tests/test_imports.py --durations=0
 
 bench: setup
-	$(BIN)/relive bench rd --out results
+	$(BIN)/python tools/record_corpus.py runs/corpus --split test_known
+	$(BIN)/python tools/record_corpus.py runs/corpus --split test_unknown
+	$(BIN)/relive bench rd $(TEST_SPLITS) --out results/rd.json
+	$(BIN)/relive bench chain $(TEST_SPLITS) --out results/chain.json
+	$(BIN)/relive bench state $(TEST_SPLITS) --out results/state.json
 
 format: setup
 	$(BIN)/ruff format .

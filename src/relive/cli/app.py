@@ -3,7 +3,7 @@
 import typer
 
 from relive import __version__
-from relive.cli import checks, coding, files, recording, training
+from relive.cli import checks, coding, files, measuring, recording, training
 
 app = typer.Typer(
     name="relive",
@@ -12,6 +12,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+bench = typer.Typer(help="Measure against other codecs: JSON and plots.", rich_markup_mode=None)
 
 app.command()(recording.record)
 app.command("import")(recording.import_)
@@ -19,8 +20,14 @@ app.command()(files.info)
 app.command()(training.train)
 app.command()(coding.encode)
 app.command()(coding.decode)
+app.command()(measuring.compare)
+app.add_typer(bench, name="bench")
 app.command()(checks.verify)
 app.command()(checks.repair)
+
+bench.command()(measuring.rd)
+bench.command()(measuring.chain)
+bench.command()(measuring.state)
 
 
 def _print_version(wanted: bool) -> None:
