@@ -68,7 +68,8 @@ def draw_crop(
 def read_step(crop: Crop, index: int, names: tuple[str, ...]) -> Step:
     """Read step `index` of a crop; the model reads the state fields `names`."""
     store, first = crop.store, crop.start + 2 * index
-    rows = np.array([max(first - 1, 0), first, first + 1]).clip(0, len(store.frames) - 1)
+    before = first - 1 if index else first  # a keyframe knows nothing of the frame before
+    rows = np.array([before, first, first + 1]).clip(0, len(store.frames) - 1)
     states = store.states[rows]
     values, known = model_states(store.schema, states, names)
     window = store.frames[rows[1:], crop.y : crop.y + crop.height, crop.x : crop.x + crop.width]

@@ -115,10 +115,9 @@ def _canvas(chains: list[Chain], batch: Batch) -> Tensor:
             continue
         crop, rounded = chain.crop, chain.picture.clamp(0, 1)
         rounded = rounded + ((rounded * 255).round() / 255 - rounded).detach()
-        height, width = before.shape[-2:]
-        edges = (crop.x, width - crop.x - crop.width, crop.y, height - crop.y - crop.height)
-        inside = F.pad(torch.ones(1, crop.height, crop.width), edges)
-        rows.append(torch.where(inside > 0, F.pad(rounded, edges), before))
+        canvas = before.clone()
+        canvas[:, crop.y : crop.y + crop.height, crop.x : crop.x + crop.width] = rounded
+        rows.append(canvas)
     return torch.stack(rows)
 
 

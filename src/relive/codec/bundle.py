@@ -1,0 +1,105 @@
+"""A model as it ships: one safetensors file with weights, codebooks, tables and configuration.
+
+The model id is a hash of the file, so a replay names exactly the weights that it needs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from relive.bitstream import Tables
+from relive.config import ModelConfig
+from relive.errors import InputError, ModelMismatchError
+from relive.model.hst_mae import HSTMAE
+from relive.model.motion import NUM_MOTION
+from relive.quantizer.rvq import ResidualVQ
+
+BUNDLED = "tiny"
+ID_CHARACTERS = 16
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Everything that encoder and decoder must share."""
+
+    model_id: str
+    config: ModelConfig
+    model: HSTMAE
+    quantizer: ResidualVQ
+    tables: Tables
+
+
+def bundled_path(name: str = BUNDLED) -> Path:
+    """Path of the weights that come with the package."""
+    return Path(str(resources.files("relive"))) / "weights" / f"{name}.safetensors"
+
+
+def save_bundle(
+    path: Path, model: HSTMAE, quantizer: ResidualVQ, tables: Tables | None = None
+) -> None:
+    """Write a model: networks in FP16, codebooks in float32, tables as integers."""
+    tensors = {f"model.{k}": v.half().contiguous() for k, v in model.state_dict().items()}
+    tensors["quantizer.codebooks"] = quantizer.codebooks.contiguous()
+    if tables is not None:
+        for name, array in tables.to_arrays().items():
+            tensors[f"tables.{name}"] = torch.from_numpy(np.ascontiguousarray(array))
+    part = path.with_name(path.name + ".part")
+    save_file(tensors, part, metadata={"config": json.dumps(model.config.to_dict())})
+    part.rename(path)
+
+
+def load_bundle(path: Path | str | None = None) -> Bundle:
+    """Load a model for inference; without a path, the bundled one.
+
+    Raises:
+        ModelMismatchError: The file is missing.
+        InputError: It is not a Relive model.
+    """
+    file = bundled_path() if path is None else Path(path)
+    if file.is_dir():
+        file = file / "model.safetensors"
+    if not file.is_file():
+        raise ModelMismatchError(f"model {file} is missing; name one with --model")
+    try:
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()[:ID_CHARACTERS]
+        with safe_open(file, "pt") as opened:
+            config = ModelConfig.from_dict(json.loads((opened.metadata() or {})["config"]))
+            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise InputError(f"{file} is not a Relive model: {error}") from error
+    model, quantizer = HSTMAE(config), ResidualVQ(config.quantizer)
+    weights = {k[6:]: v.float() for k, v in tensors.items() if k.startswith("model.")}
+    try:
+        model.load_state_dict(weights)
+        quantizer.codebooks.copy_(tensors["quantizer.codebooks"])
+    except (RuntimeError, KeyError) as error:
+        raise InputError(f"{file} does not fit its configuration: {error}") from error
+    arrays = {k[7:]: v.numpy() for k, v in tensors.items() if k.startswith("tables.")}
+    sizes = (config.quantizer.num_quantizers, config.quantizer.codebook_size, NUM_MOTION)
+    tables = Tables.from_arrays(arrays) if arrays else Tables.uniform(*sizes)
+    return Bundle(digest, config, model.eval(), quantizer.eval(), tables)
+
+
+def load_for(model_id: str, path: Path | str | None = None) -> Bundle:
+    """Load the model that a replay needs.
+
+    Raises:
+        ModelMismatchError: The model is another one.
+    """
+    bundle = load_bundle(path)
+    if bundle.model_id != model_id:
+        found = "the bundled model" if path is None else f"{path}"
+        raise ModelMismatchError(
+            f"the replay needs model {model_id}, but {found} is {bundle.model_id}; "
+            "name the right one with --model"
+        )
+    return bundle

@@ -1,0 +1,271 @@
+"""Encode a session: one straight loop over GOPs, a GOP in memory at a time.
+
+```
+ session ─frames─► pad ─► step by step: context, latents, codes, depths ─► codes packet ─┐
+         ─states─► track packet (its decoded values are what the steps see) ─────────────┴─► file
+```
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from relive.bitstream import GopCodes, decode_track, encode_codes, encode_track
+from relive.codec.bundle import Bundle, load_bundle
+from relive.codec.rate import LAMBDAS, choose_depths
+from relive.codec.step import Carry, Geometry, StepCoder, to_picture
+from relive.container import GopRecord, ReplayHeader, ReplayReader, ReplayWriter
+from relive.errors import InputError
+from relive.model.motion import search
+from relive.session import Session
+
+Progress = Callable[[int, int], None]
+MIN_SIDE_PX = 16
+
+
+@dataclass(frozen=True)
+class EncodeReport:
+    """What an encoding gave."""
+
+    frames: int
+    bytes: int
+    bits_per_pixel: float
+    psnr_db: float
+    encode_fps: float
+    parts: dict[str, int]
+
+
+@dataclass(frozen=True)
+class _Track:
+    """Times, presence and states of a GOP as a decoder will see them, and their packet."""
+
+    times_ns: NDArray[np.int64]
+    states: NDArray[np.float32]
+    present: NDArray[np.bool_]
+    packet: bytes
+
+
+def step_rows(index: int, count: int) -> NDArray[np.intp]:
+    """Frames of the GOP that step `index` is about: the one before, and the pair.
+
+    A keyframe knows nothing before it; an odd last frame is paired with itself.
+    """
+    first = 2 * index
+    before = first - 1 if index else first
+    return np.minimum(np.array([before, first, first + 1]), count - 1)
+
+
+def encode_gop(
+    coder: StepCoder,
+    frames: NDArray[np.uint8],
+    track: _Track,
+    quality: int,
+    depth: int | None = None,
+) -> tuple[GopCodes, float]:
+    """Encode one GOP.
+
+    Args:
+        coder: the shared half of a step.
+        frames: uint8 `[n, height, width, 3]`.
+        track: of the same frames.
+        quality: 1..10.
+        depth: the same depth for every cube, instead of the search.
+
+    Returns:
+        The codes and the summed squared error over the frames that are present (0..255).
+    """
+    count = len(frames)
+    steps, (h, w) = -(-count // 2), coder.geometry.grid
+    quantizer = coder.bundle.quantizer
+    stages = coder.bundle.config.quantizer.num_quantizers
+    gop = GopCodes.empty(steps, stages, h, w)
+    padded = coder.geometry.pad(frames)
+    carry: Carry | None = None
+    squares = 0.0
+    for index in range(steps):
+        rows = step_rows(index, count)
+        target = to_picture(padded[rows[1:]])[None]
+        state = coder.state(track.states[rows], track.times_ns[rows])
+        choice = torch.zeros(1, h, w, dtype=torch.long)
+        if carry is not None:
+            choice = search(state.motion, carry.picture, target)
+        step = coder.begin(carry, state, choice)
+        encoded = coder.bundle.model.encoder(target, step.context, step.pyramid)
+        remainder = (encoded - step.mean) / step.scale
+        codes = quantizer.encode(remainder.flatten(0, 2), step.kind).view(h, w, stages)
+        if depth is None:
+            depths = choose_depths(coder, step, target, remainder, codes, quality)
+        else:
+            depths = torch.full((h, w), depth)
+        sent = torch.where(torch.arange(stages) < depths[..., None], codes, 0)
+        pixels, carry = coder.finish(step, sent, depths)
+        gop.depths[index] = depths.numpy()
+        gop.motion[index] = choice.numpy()
+        gop.codes[index] = sent.permute(2, 0, 1).numpy()
+        squares += _squares(coder.geometry, pixels, frames, track.present, rows)
+    return gop, squares
+
+
+def _squares(
+    geometry: Geometry,
+    pixels: NDArray[np.uint8],
+    frames: NDArray[np.uint8],
+    present: NDArray[np.bool_],
+    rows: NDArray[np.intp],
+) -> float:
+    total = 0.0
+    for place, row in enumerate(rows[1:]):
+        if present[row] and (place == 0 or row != rows[1]):
+            seen = pixels[place, : geometry.height, : geometry.width].astype(np.float32)
+            total += float(np.square(seen - frames[row]).sum(dtype=np.float64))
+    return total
+
+
+def _track(session: Session, start: int, stop: int) -> _Track:
+    steps = [f.step for f in session.schema.fields]
+    kinds = [f.kind for f in session.schema.fields]
+    packet = encode_track(
+        session.times_ns[start:stop],
+        session.present[start:stop],
+        session.states[start:stop],
+        steps,
+        kinds,
+    )
+    times, present, states = decode_track(packet, steps, kinds)
+    return _Track(times, states, present, packet)
+
+
+def _gops(session: Session, interval: int) -> Iterator[tuple[int, int, NDArray[np.uint8]]]:
+    """Read GOP after GOP, one ahead on another thread."""
+    starts = range(0, session.num_frames, interval)
+    with ThreadPoolExecutor(1) as reader:
+        spans = [(s, min(s + interval, session.num_frames)) for s in starts]
+        coming = reader.submit(session.frames, *spans[0])
+        for i, (start, stop) in enumerate(spans):
+            frames = coming.result()
+            if i + 1 < len(spans):
+                coming = reader.submit(session.frames, *spans[i + 1])
+            yield start, stop, frames
+
+
+def _check(session: Session, quality: int, interval: int, depth: int | None, stages: int) -> None:
+    if not 1 <= quality <= len(LAMBDAS):
+        raise InputError(f"quality {quality} is not between 1 and {len(LAMBDAS)}")
+    if interval < 2 or interval % 2:
+        raise InputError(f"keyframe interval {interval} is not an even number from 2 up")
+    if depth is not None and not 0 <= depth <= stages:
+        raise InputError(f"depth {depth} is not between 0 and {stages}")
+    if min(session.width, session.height) < MIN_SIDE_PX:
+        raise InputError(
+            f"frames of {session.width}x{session.height} are too small; "
+            f"the least is {MIN_SIDE_PX}x{MIN_SIDE_PX}"
+        )
+
+
+@torch.inference_mode()
+def encode(
+    session: Session | Path | str,
+    out: Path | str,
+    *,
+    model: Bundle | Path | str | None = None,
+    quality: int = 5,
+    keyframe_interval: int = 32,
+    depth: int | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> EncodeReport:
+    """Compress a session into a replay.
+
+    Args:
+        session: an open session, or the path of a recording.
+        out: the `.relive` file to write; readable up to the last whole GOP at any moment.
+        model: weights; None for the bundled ones.
+        quality: 1 (smallest) to 10 (best).
+        keyframe_interval: frames between keyframes, even.
+        depth: code every cube to this depth instead of searching (for measurements).
+        force: overwrite `out`.
+        progress: told frames done and frames in all.
+
+    Raises:
+        InputError: A setting or the session is wrong, or `out` exists.
+        ModelMismatchError: The model is missing.
+    """
+    if not isinstance(session, Session):
+        with Session.open(session) as opened:
+            return encode(
+                opened,
+                out,
+                model=model,
+                quality=quality,
+                keyframe_interval=keyframe_interval,
+                depth=depth,
+                force=force,
+                progress=progress,
+            )
+    torch.set_flush_denormal(True)
+    bundle = model if isinstance(model, Bundle) else load_bundle(model)
+    stages = bundle.config.quantizer.num_quantizers
+    _check(session, quality, keyframe_interval, depth, stages)
+    coder = StepCoder(bundle, session.schema, Geometry(session.width, session.height))
+    header = ReplayHeader(
+        bundle.model_id,
+        session.width,
+        session.height,
+        stages,
+        bundle.config.quantizer.codebook_size,
+        keyframe_interval,
+        quality,
+        session.game,
+        session.schema.to_dict(),
+        session.region_schema.to_dict() if session.region_schema else None,
+    )
+    squares, began = 0.0, time.perf_counter()
+    values_per_frame = session.width * session.height * 3
+    with ReplayWriter(out, header, force) as writer:
+        for index, (start, stop, frames) in enumerate(_gops(session, keyframe_interval)):
+            track = _track(session, start, stop)
+            gop, error = encode_gop(coder, frames, track, quality, depth)
+            squares += error
+            writer.add_gop(
+                GopRecord(
+                    index,
+                    start,
+                    stop - start,
+                    int(track.times_ns[0]),
+                    int(track.times_ns[-1]),
+                    _psnr(error, int(track.present.sum()) * values_per_frame),
+                    encode_codes(gop, bundle.tables),
+                    track.packet,
+                )
+            )
+            if progress:
+                progress(stop, session.num_frames)
+        for event in session.events:
+            writer.add_event(event.time_ns, event.name, event.payload)
+    seconds = time.perf_counter() - began
+    size = Path(out).stat().st_size
+    with ReplayReader.open(out) as reader:
+        parts = reader.parts
+    return EncodeReport(
+        session.num_frames,
+        size,
+        size * 8 / (session.num_frames * session.width * session.height),
+        _psnr(squares, int(session.present.sum()) * values_per_frame),
+        session.num_frames / seconds,
+        parts,
+    )
+
+
+def _psnr(squares: float, count: int) -> float:
+    if not count:
+        return 0.0
+    return 10 * math.log10(255**2 / max(squares / count, 1e-4))

@@ -1,0 +1,230 @@
+"""Read a replay: any frame, any range; a GOP is decoded from its keyframe and kept while it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from relive.bitstream import GopCodes, decode_codes, decode_track
+from relive.codec.bundle import Bundle, load_for
+from relive.codec.encoder import step_rows
+from relive.codec.step import Carry, Geometry, StepCoder
+from relive.container import GopEntry, GopRecord, ReplayEvent, ReplayHeader, ReplayReader
+from relive.errors import FormatError, InputError, ModelMismatchError
+from relive.session import StateSchema
+
+NS = 1_000_000_000
+
+
+class Replay:
+    """A replay file, its states and its frames.
+
+    Attributes:
+        num_frames: frames that the index lists.
+        times_ns: int64 `[T]`.
+        states: float32 `[T, S]`.
+        present: bool `[T]`; False where the session has no frame or the GOP is damaged.
+        damaged: whether anything is missing or fails its checksum.
+    """
+
+    def __init__(self, reader: ReplayReader, model: Bundle | Path | str | None = None) -> None:
+        self._reader = reader
+        self._model = model
+        self._coder: StepCoder | None = None
+        self.header: ReplayHeader = reader.header
+        self.gops: list[GopEntry] = reader.gops
+        self.events: list[ReplayEvent] = reader.events
+        self.width, self.height = self.header.width, self.header.height
+        self.schema = StateSchema.from_dict(self.header.state_schema)
+        self.num_frames = sum(g.num_frames for g in self.gops)
+        self._firsts = np.cumsum([0] + [g.num_frames for g in self.gops])
+        self._bad: set[int] = set()
+        self._load_track()
+        self.damaged = reader.damaged or bool(self._bad)
+        self._running: _Decoding | None = None
+
+    @classmethod
+    def open(cls, path: Path | str, model: Bundle | Path | str | None = None) -> Self:
+        """Open a replay; the model is loaded when the first frame is asked for.
+
+        Raises:
+            InputError: The file is missing or is not a replay.
+        """
+        reader = ReplayReader.open(path)
+        try:
+            return cls(reader, model)
+        except BaseException:
+            reader.close()
+            raise
+
+    @property
+    def fps(self) -> float:
+        """Frames a second, from the median interval; 0 for a single frame."""
+        if self.num_frames < 2:
+            return 0.0
+        return float(NS / max(1.0, float(np.median(np.diff(self.times_ns)))))
+
+    def index_at(self, time_ns: int) -> int:
+        """Last frame at or before a time; the first frame before it begins."""
+        return max(0, int(np.searchsorted(self.times_ns, time_ns, side="right")) - 1)
+
+    def frame(self, index: int) -> NDArray[np.uint8]:
+        """One frame uint8 `[H, W, 3]`."""
+        return self.frames(index, index + 1)[0]
+
+    def frames(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Frames uint8 `[n, H, W, 3]`; where a frame is missing, the reconstruction in its place."""
+        self._check_range(start, stop)
+        if start == stop:
+            return np.zeros((0, self.height, self.width, 3), np.uint8)
+        return np.stack(list(self.iter_frames(start, stop)))
+
+    @property
+    def coder(self) -> StepCoder:
+        """The model, loaded on first use.
+
+        Raises:
+            ModelMismatchError: It is missing or another one.
+        """
+        if self._coder is None:
+            wanted = self.header.model_id
+            if isinstance(self._model, Bundle):
+                bundle = self._model
+                if bundle.model_id != wanted:
+                    raise ModelMismatchError(
+                        f"the replay needs model {wanted}, not {bundle.model_id}"
+                    )
+            else:
+                bundle = load_for(wanted, self._model)
+            quantizer = bundle.config.quantizer
+            sizes = (quantizer.num_quantizers, quantizer.codebook_size)
+            if sizes != (self.header.num_quantizers, self.header.codebook_size):
+                raise FormatError(f"{self._reader.path}: codebooks do not fit model {wanted}")
+            geometry = Geometry(self.width, self.height)
+            self._coder = StepCoder(bundle, self.schema, geometry)
+        return self._coder
+
+    def iter_frames(self, start: int = 0, stop: int | None = None) -> Iterator[NDArray[np.uint8]]:
+        """Decode frame after frame, a GOP in memory at a time; damaged GOPs are grey.
+
+        Args:
+            start: first frame.
+            stop: one past the last; None for all.
+        """
+        end = self.num_frames if stop is None else stop
+        self._check_range(start, end)
+        position = start
+        while position < end:
+            gop = int(np.searchsorted(self._firsts, position, side="right")) - 1
+            first = int(self._firsts[gop])
+            last = min(end, int(self._firsts[gop + 1]))
+            for local in range(position - first, last - first):
+                yield self._frame_of(gop, local)
+            position = last
+
+    def _frame_of(self, gop: int, local: int) -> NDArray[np.uint8]:
+        running = self._running
+        if running is None or running.gop != gop or not running.reaches(local):
+            running = self._running = self._start(gop)
+        if running is None:
+            return np.full((self.height, self.width, 3), 128, np.uint8)
+        pair = running.pair(local // 2)
+        return np.ascontiguousarray(pair[local % 2, : self.height, : self.width])
+
+    def _start(self, gop: int) -> _Decoding | None:
+        if gop in self._bad:
+            return None
+        try:
+            record = self._reader.read_gop(gop)
+            return _Decoding(self.coder, gop, record)
+        except FormatError:
+            self._bad.add(gop)
+            self.damaged = True
+            self.present[self._firsts[gop] : self._firsts[gop + 1]] = False
+            return None
+
+    def _load_track(self) -> None:
+        """Read times and states of every GOP; of a damaged one, what the index says."""
+        times, present, states = [], [], []
+        for i, entry in enumerate(self.gops):
+            try:
+                t, p, s = _track_of(self.schema, self._reader.read_gop(i))
+                if len(t) != entry.num_frames:
+                    raise FormatError(f"GOP {i}: track and index disagree")
+            except FormatError:
+                self._bad.add(i)
+                t = np.linspace(entry.start_ns, entry.end_ns, entry.num_frames).astype(np.int64)
+                p = np.zeros(entry.num_frames, np.bool_)
+                s = np.zeros((entry.num_frames, self.schema.width), np.float32)
+            times.append(t)
+            present.append(p)
+            states.append(s)
+        width = self.schema.width
+        self.times_ns = np.concatenate(times) if times else np.zeros(0, np.int64)
+        self.present = np.concatenate(present) if present else np.zeros(0, np.bool_)
+        self.states = np.concatenate(states) if states else np.zeros((0, width), np.float32)
+
+    def _check_range(self, start: int, stop: int) -> None:
+        if not 0 <= start <= stop <= self.num_frames:
+            raise InputError(
+                f"{self._reader.path}: frames {start} to {stop} are not in 0 to {self.num_frames}"
+            )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _track_of(
+    schema: StateSchema, record: GopRecord
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.float32]]:
+    steps = [f.step for f in schema.fields]
+    kinds = [f.kind for f in schema.fields]
+    return decode_track(record.track, steps, kinds)
+
+
+class _Decoding:
+    """One GOP on its way: its codes, and how far the steps have come."""
+
+    def __init__(self, coder: StepCoder, gop: int, record: GopRecord) -> None:
+        self.coder, self.gop, self.count = coder, gop, record.num_frames
+        h, w = coder.geometry.grid
+        steps = -(-record.num_frames // 2)
+        self.codes: GopCodes = decode_codes(record.codes, coder.bundle.tables, steps, h, w)
+        self.times_ns, _, self.states = _track_of(coder.schema, record)
+        self._index = -1
+        self._carry: Carry | None = None
+        self._pair = np.zeros((2, *coder.geometry.padded, 3), np.uint8)
+
+    def reaches(self, local: int) -> bool:
+        """Whether going on forwards leads to a frame."""
+        return local // 2 >= self._index
+
+    @torch.inference_mode()
+    def pair(self, index: int) -> NDArray[np.uint8]:
+        """Frames of step `index`, uint8 `[2, H, W, 3]` with padding."""
+        while self._index < index:
+            self._index += 1
+            k = self._index
+            rows = step_rows(k, self.count)
+            state = self.coder.state(self.states[rows], self.times_ns[rows])
+            choice = torch.from_numpy(self.codes.motion[k, :1].astype(np.int64))
+            step = self.coder.begin(self._carry, state, choice)
+            codes = torch.from_numpy(self.codes.codes[k].astype(np.int64)).permute(1, 2, 0)
+            depths = torch.from_numpy(self.codes.depths[k].astype(np.int64))
+            self._pair, self._carry = self.coder.finish(step, codes, depths)
+        return self._pair

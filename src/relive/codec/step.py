@@ -1,0 +1,145 @@
+"""One step of the codec, the part that encoder and decoder do alike.
+
+```
+ carry (last picture, last latents) ─► warp ─► context ─► pyramid ─┬─► (encoder only) latents, codes
+ states, times ─────────────────────────────────────────────────── ┤
+ codes, depths ─► dequantise ─► + prediction ──────────────────────┴─► decoder ─► frames, next carry
+```
+
+Shapes: H W padded pixels, h w cube grid, K quantizers, D latent width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from relive.codec.bundle import Bundle
+from relive.config import CUBE_PX
+from relive.cubes.states import camera_poses, has_camera, model_states
+from relive.model.context import Context, Pyramid
+from relive.model.motion import Motion, warp
+from relive.model.warp import Pinhole
+from relive.session import StateSchema
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Size of the pictures and of their cube grid."""
+
+    width: int
+    height: int
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of cubes."""
+        return -(-self.height // CUBE_PX), -(-self.width // CUBE_PX)
+
+    @property
+    def padded(self) -> tuple[int, int]:
+        """Height and width of the padded picture."""
+        h, w = self.grid
+        return h * CUBE_PX, w * CUBE_PX
+
+    def pad(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Replicate the edges: `[n, height, width, 3]` to `[n, H, W, 3]`."""
+        high, wide = self.padded
+        edges = ((0, 0), (0, high - self.height), (0, wide - self.width), (0, 0))
+        return np.pad(frames, edges, mode="edge")
+
+
+@dataclass(frozen=True)
+class Carry:
+    """What a step leaves to the next: the last picture `[1, 3, H, W]` (multiples of 1/255), latents."""
+
+    picture: Tensor
+    latents: Tensor
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """Everything that both sides know before the codes of a step."""
+
+    kind: int  # 0 keyframe, 1 delta
+    context: Context
+    pyramid: Pyramid
+    mean: Tensor
+    scale: Tensor
+
+
+@dataclass(frozen=True)
+class StepState:
+    """States and times of a step, as networks and warp take them."""
+
+    motion: Motion
+    tokens: Tensor
+
+
+def to_picture(frames: NDArray[np.uint8]) -> Tensor:
+    """uint8 `[n, H, W, 3]` to float32 `[n, 3, H, W]`, 0..1."""
+    return torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255
+
+
+class StepCoder:
+    """The shared half of a step for one replay: a model, a schema and a size."""
+
+    def __init__(self, bundle: Bundle, schema: StateSchema, geometry: Geometry) -> None:
+        self.bundle, self.schema, self.geometry = bundle, schema, geometry
+        self.names = tuple(s.name for s in bundle.config.state_inputs)
+        camera = schema.camera
+        self.camera: Pinhole | None = None
+        if camera is not None and has_camera(schema):
+            view = camera.view or (0, 0, geometry.width, geometry.height)
+            self.camera = Pinhole.from_fov(camera.fov_deg, camera.pixel_aspect, view)
+
+    def state(self, states: NDArray[np.float32], times_ns: NDArray[np.int64]) -> StepState:
+        """Prepare states `[3, S]` and times `[3]` of the frame before and of the pair."""
+        values, known = model_states(self.schema, states, self.names)
+        seconds = ((times_ns - times_ns[0]) / 1e9).astype(np.float32)
+        tokens = self.bundle.model.state(
+            torch.from_numpy(values)[None],
+            torch.from_numpy(known)[None],
+            torch.from_numpy(seconds)[None],
+        )
+        poses = torch.from_numpy(camera_poses(self.schema, states))[None]
+        with_camera = torch.tensor([float(self.camera is not None)])
+        motion = Motion.from_poses(self.camera, poses, torch.zeros(1, 2), with_camera)
+        return StepState(motion, tokens)
+
+    def begin(self, carry: Carry | None, state: StepState, choice: Tensor) -> StepContext:
+        """Build the context of a step; no carry makes it a keyframe.
+
+        Args:
+            carry: from the step before.
+            state: of this step.
+            choice: motion hypotheses int64 `[1, h, w]`; not used at a keyframe.
+        """
+        model, (height, width) = self.bundle.model, self.geometry.padded
+        if carry is None:
+            context, pyramid = model.empty_context(height, width, state.tokens)
+        else:
+            reference, valid = warp(state.motion, carry.picture, choice, height, width)
+            context, pyramid = model.context(
+                reference, valid, carry.latents, torch.ones(1), state.tokens
+            )
+        mean, scale = model.prediction(context, pyramid)
+        return StepContext(int(carry is not None), context, pyramid, mean, scale)
+
+    def latents(self, step: StepContext, codes: Tensor, depths: Tensor) -> Tensor:
+        """Dequantise codes `[h, w, K]` to depths `[h, w]`: latents `[1, h, w, D]`."""
+        sent = self.bundle.quantizer.decode(codes.flatten(0, 1), depths.flatten(), step.kind)
+        return step.mean + step.scale * sent.view_as(step.mean)
+
+    def finish(
+        self, step: StepContext, codes: Tensor, depths: Tensor
+    ) -> tuple[NDArray[np.uint8], Carry]:
+        """Decode a step: frames uint8 `[2, H, W, 3]` and the carry."""
+        latents = self.latents(step, codes, depths)
+        frames = self.bundle.model.decoder(latents, depths[None], step.context, step.pyramid)
+        rounded = (frames[0].clamp(0, 1) * 255).round()
+        pixels = rounded.to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+        return pixels, Carry(rounded[1:] / 255, latents)
