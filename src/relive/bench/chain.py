@@ -16,7 +16,7 @@ import numpy as np
 from relive.bench.clip import cut_session
 from relive.bench.compare import Progress, match_frames, paired_frames
 from relive.bench.metrics import frame_mse, psnr_from_mse
-from relive.bench.provenance import provenance, write_json
+from relive.bench.provenance import provenance, result_path, write_json
 
 if TYPE_CHECKING:
     from relive.codec import Replay
@@ -84,11 +84,8 @@ def chain_psnr(session: "Session", replay: "Replay") -> list[float]:
 
 def _steps(replay: "Replay") -> dict[int, int]:
     """Return the step after its keyframe of every frame of the replay."""
-    steps = {}
-    for gop in replay.gops:
-        for offset in range(gop.num_frames):
-            steps[gop.first_frame + offset] = offset // FRAMES_PER_STEP
-    return steps
+    offsets = (offset for gop in replay.gops for offset in range(gop.num_frames))
+    return {index: offset // FRAMES_PER_STEP for index, offset in enumerate(offsets)}
 
 
 def bench_chain(
@@ -106,7 +103,7 @@ def bench_chain(
 
     Args:
         sessions: Recordings; the folder of each names its split.
-        out: The JSON file to write.
+        out: A folder (gets `chain.json`), or a `.json` file.
         depths: Depths to force; None lets the encoder decide at `quality`.
         quality: Quality setting for the depth None.
         model: Weights; the bundled model when None.
@@ -136,7 +133,7 @@ def bench_chain(
         "runs": rows,
         "splits": _by_split(rows),
     }
-    write_json(out, result)
+    write_json(result_path(out, "chain.json"), result)
     return result
 
 

@@ -56,8 +56,10 @@ _STYLE: Any = {
 }
 
 
-def new_figure(width: float, height: float, rows: int = 1) -> "tuple[Figure, list[Axes]]":
-    """Return an empty figure of `width` × `height` inches with `rows` axes below each other.
+def new_figure(
+    width: float, height: float, rows: int = 1, columns: int = 1
+) -> "tuple[Figure, list[Axes]]":
+    """Return an empty figure of `width` × `height` inches and its axes, row by row.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -71,8 +73,8 @@ def new_figure(width: float, height: float, rows: int = 1) -> "tuple[Figure, lis
     with rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
-        axes = figure.subplots(rows, 1, sharex=True, squeeze=False)
-    return figure, list(axes[:, 0])
+        axes = figure.subplots(rows, columns, sharex=True, squeeze=False)
+    return figure, list(axes.ravel())
 
 
 def draw_rate_distortion(
@@ -102,7 +104,7 @@ def draw_rate_distortion(
     axes.set_ylabel("PSNR (dB, RGB)")
     _label_rates(axes, [rate for _, points in curves.values() for rate, _ in points])
     axes.set_title(title)
-    axes.legend(loc="lower right")
+    axes.legend(loc="lower right", frameon=False, labelcolor=INK)
 
 
 def _label_rates(axes: "Axes", rates: Sequence[float]) -> None:

@@ -82,6 +82,11 @@ def source_hash() -> str:
     return digest.hexdigest()
 
 
+def result_path(out: Path, name: str) -> Path:
+    """Return `out` if it names a JSON file, else the file `name` in the folder `out`."""
+    return out if out.suffix == ".json" else out / name
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON that any reader takes: numbers that are not finite become null."""
     write_text_whole(path, json.dumps(_plain(value), indent=1, allow_nan=False) + "\n")

@@ -27,7 +27,7 @@ from relive.bench.points import (
     measure_ours,
     measure_peer_curve,
 )
-from relive.bench.provenance import provenance, write_json
+from relive.bench.provenance import provenance, result_path, write_json
 from relive.errors import InputError
 
 DEFAULT_QUALITIES = tuple(range(1, 11))
@@ -59,7 +59,7 @@ class SessionCurves:
 
     name: str
     split: str
-    clip: Clip
+    clip: dict[str, Any]  # facts about the frames; the frames themselves are gone by then
     ours: tuple[OursPoint, ...]
     peers: tuple[PeerCurve, ...]
 
@@ -135,11 +135,6 @@ def bench_rd(
     return result
 
 
-def result_path(out: Path, name: str) -> Path:
-    """Return `out` if it names a JSON file, else the file `name` in the folder `out`."""
-    return out if out.suffix == ".json" else out / name
-
-
 def _measure_session(
     path: Path, settings: RdSettings, cache: ResultCache, counter: _Counter
 ) -> SessionCurves:
@@ -169,7 +164,18 @@ def _measure_session(
             )
             ours.append(point)
             counter.tick()
-    return SessionCurves(path.stem, path.parent.name, clip, tuple(ours), curves)
+    return SessionCurves(path.stem, path.parent.name, _facts(clip), tuple(ours), curves)
+
+
+def _facts(clip: Clip) -> dict[str, Any]:
+    return {
+        "content_hash": clip.content_hash,
+        "frames": clip.num_frames,
+        "width": clip.width,
+        "height": clip.height,
+        "fps": clip.fps,
+        "state_csv_bytes": clip.state_csv_bytes,
+    }
 
 
 def _result(measured: Sequence[SessionCurves], settings: RdSettings) -> dict[str, Any]:
@@ -195,16 +201,10 @@ def _result(measured: Sequence[SessionCurves], settings: RdSettings) -> dict[str
 
 def _session_row(session: SessionCurves) -> dict[str, Any]:
     ours = session.ours_rate_points()
-    clip = session.clip
     return {
         "session": session.name,
         "split": session.split,
-        "content_hash": clip.content_hash,
-        "frames": clip.num_frames,
-        "width": clip.width,
-        "height": clip.height,
-        "fps": clip.fps,
-        "state_csv_bytes": clip.state_csv_bytes,
+        **session.clip,
         "ours": {**_curve_figures(ours), "points": [asdict(point) for point in session.ours]},
         "peers": {
             curve.peer.name: {

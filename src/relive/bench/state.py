@@ -18,7 +18,7 @@ import numpy as np
 from relive.bench.clip import copy_session
 from relive.bench.compare import Progress
 from relive.bench.curves import psnr_at
-from relive.bench.provenance import provenance, write_json
+from relive.bench.provenance import provenance, result_path, write_json
 
 VARIANTS = ("true", "shuffled", "none")
 SHUFFLE_SEED = 2
@@ -38,7 +38,7 @@ def bench_state(
 
     Args:
         sessions: Recordings; the folder of each names its split.
-        out: The JSON file to write.
+        out: A folder (gets `state.json`), or a `.json` file.
         qualities: Quality settings.
         model: Weights; the bundled model when None.
         frames: Frames of each session, from the start; all when None.
@@ -68,7 +68,7 @@ def bench_state(
         "runs": rows,
         "splits": _by_split(rows),
     }
-    write_json(out, result)
+    write_json(result_path(out, "state.json"), result)
     return result
 
 
