@@ -29,7 +29,7 @@ def play(game: str, seed: int, tics: int) -> list[DoomTic]:
 
 @pytest.fixture(scope="module")
 def tics() -> list[DoomTic]:
-    return play("freedoom2/map01", 5, 150)
+    return play("freedoom2/map01", 5, 110)
 
 
 def fingerprint(tics: list[DoomTic]) -> str:
@@ -40,14 +40,14 @@ def fingerprint(tics: list[DoomTic]) -> str:
 
 
 def test_same_seed_same_session(tics: list[DoomTic]) -> None:
-    assert fingerprint(play("doom:freedoom2/MAP01", 5, 150)) == fingerprint(tics)
-    assert fingerprint(play("freedoom2/map01", 6, 150)) != fingerprint(tics)
+    assert fingerprint(play("doom:freedoom2/MAP01", 5, 110)) == fingerprint(tics)
+    assert fingerprint(play("freedoom2/map01", 6, 20)) != fingerprint(tics[:20])
 
 
 def test_states_are_finite_and_in_range(tics: list[DoomTic]) -> None:
     states = np.stack([tic.state for tic in tics])
     schema = state_schema()
-    assert states.shape == (150, schema.width)
+    assert states.shape == (110, schema.width)
     assert states.dtype == np.float32
     assert np.isfinite(states).all()
     yaw = states[:, schema.index("camera.yaw")]
@@ -58,7 +58,7 @@ def test_states_are_finite_and_in_range(tics: list[DoomTic]) -> None:
 def test_player_moves_and_turns(tics: list[DoomTic]) -> None:
     states = np.stack([tic.state for tic in tics])
     steps = np.hypot(*np.diff(states[:, :2], axis=0).T)
-    assert steps.sum() > 400.0
+    assert steps.sum() > 300.0
     assert (steps > 0.5).mean() > 0.7
     turns = np.abs((np.diff(states[:, 3]) + 180.0) % 360.0 - 180.0)
     assert (turns > 0.2).mean() > 0.2
@@ -108,7 +108,7 @@ def test_pose_and_picture_belong_to_the_same_tic() -> None:
 
 def test_an_episode_ends_and_time_goes_on() -> None:
     with DoomGame("basic", 2) as doom:
-        tics = list(islice(doom, 500))
+        tics = list(islice(doom, 350))
     assert tics[-1].episode > 0
     assert (np.diff([tic.time_ns for tic in tics]) > 0).all()
 
@@ -163,21 +163,27 @@ def test_other_picture_size() -> None:
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes through /proc")
 def test_a_killed_recording_leaves_no_game_running(tmp_path: Path) -> None:
     code = (
-        "from pathlib import Path; from relive.session.sources.doom import DoomGame\n"
-        "from relive.session.sources import doom\n"
+        "from relive.session.sources.doom import DoomGame\n"
+        "from relive.session.sources.doom_watcher import newest_child\n"
         "with DoomGame('basic', 1) as game:\n"
-        "    print(doom._child_of_this_process('vizdoom'), flush=True)\n"
+        "    print(newest_child('vizdoom'), game._game.get_instance_id(), flush=True)\n"
         "    for tic in game: pass\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
-        game = int(child.stdout.readline())
+        pid, instance = child.stdout.readline().split()
+        game = int(pid)
         assert is_running(game)
         child.send_signal(signal.SIGKILL)
     deadline = time.monotonic() + 10.0
-    while is_running(game) and time.monotonic() < deadline:
+    while (is_running(game) or shared_memory(instance)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not is_running(game)
+    assert not shared_memory(instance)
+
+
+def shared_memory(instance: str) -> list[Path]:
+    return list(Path("/dev/shm").glob(f"ViZDoom*{instance}"))  # noqa: S108
 
 
 def is_running(pid: int) -> bool:

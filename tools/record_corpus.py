@@ -83,7 +83,7 @@ def record(take: Take, folder: Path) -> bool:
         return False
     out.parent.mkdir(parents=True, exist_ok=True)
     # A recording grows under its name; only whole ones may be skipped next time.
-    part = out.with_suffix(".part.mcap")
+    part = out.with_suffix(".mcap.part")
     record_doom(
         take.game,
         part,

@@ -10,7 +10,6 @@
 
 import contextlib
 import os
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -32,6 +31,7 @@ from relive.session.sources.doom_state import (
     state_schema,
     view_height,
 )
+from relive.session.sources.doom_watcher import Watcher, newest_child
 
 Progress = Callable[[int, int], None]
 
@@ -147,7 +147,8 @@ class DoomGame:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="relive-doom-"))
             self._game = self._start(Path(folder))
             stack.callback(self._game.close)
-            stack.enter_context(_Watcher(_child_of_this_process("vizdoom")))
+            instance = str(self._game.get_instance_id())
+            stack.enter_context(Watcher(newest_child("vizdoom"), Path(folder), instance))
             self._stack = stack.pop_all()
 
     def __enter__(self) -> "DoomGame":
@@ -264,42 +265,6 @@ class DoomGame:
             yaw_deg=float(variables["CAMERA_ANGLE"]),
             weapon=int(variables["SELECTED_WEAPON"]),
         )
-
-
-class _Watcher:
-    """Ends the game if this process is killed: ViZDoom does not notice that by itself.
-
-    A shell waits on a pipe that nobody writes to. When this process is gone, however it went,
-    the pipe closes and the shell ends the game.
-    """
-
-    def __init__(self, pid: int | None) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-        if pid is not None:
-            script = f"read -r _; kill -9 {pid} 2>/dev/null"
-            self._process = subprocess.Popen(
-                ["/bin/sh", "-c", script], stdin=subprocess.PIPE, start_new_session=True
-            )
-
-    def __enter__(self) -> "_Watcher":
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-
-
-def _child_of_this_process(name: str) -> int | None:
-    """Return the newest child process called `name`, or None where /proc does not tell."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            head, _, tail = stat.read_text().rpartition(")")
-            pid, _, command = head.partition(" (")
-            if command == name and int(tail.split()[1]) == os.getpid():
-                found.append((int(tail.split()[19]), int(pid)))
-    return max(found)[1] if found else None
 
 
 def _set_picture(vizdoom: Any, game: Any, size: tuple[int, int]) -> None:
