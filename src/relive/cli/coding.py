@@ -18,6 +18,8 @@ from relive.cli.console import (
     table,
 )
 
+Model = Annotated[Path | None, typer.Option(help="Weights to use instead of the bundled model.")]
+
 
 def encode(
     session: Annotated[Path, typer.Argument(help="The session to compress (.mcap).")],
@@ -25,13 +27,14 @@ def encode(
         Path,
         typer.Option("--out", "-o", help="The replay to write (.relive).", callback=regular_output),
     ],
-    model: Annotated[
-        Path | None, typer.Option(help="Weights to use instead of the bundled model.")
-    ] = None,
+    model: Model = None,
     quality: Annotated[int, typer.Option(min=1, max=10, help="1 smallest … 10 best.")] = 5,
     keyframe_interval: Annotated[
         int, typer.Option(min=2, help="Frames from keyframe to keyframe; even.")
     ] = 32,
+    depth: Annotated[
+        int | None, typer.Option(min=0, hidden=True, help="Every cube at this depth.")
+    ] = None,
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -48,6 +51,7 @@ def encode(
             model=model,
             quality=quality,
             keyframe_interval=keyframe_interval,
+            depth=depth,
             force=force,
             progress=progress,
         )
@@ -75,6 +79,7 @@ def decode(
     ],
     start: Annotated[float | None, typer.Option(help="First second.", min=0.0)] = None,
     end: Annotated[float | None, typer.Option(help="Last second.", min=0.0)] = None,
+    model: Model = None,
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -86,7 +91,7 @@ def decode(
     console = Console(as_json, quiet, verbose)
     with console.progress("decode") as progress:
         frames = relive.decode(
-            replay, out, start_s=start, end_s=end, force=force, progress=progress
+            replay, out, model=model, start_s=start, end_s=end, force=force, progress=progress
         )
     if out == "-":
         sys.stdout.flush()

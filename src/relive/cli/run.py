@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from relive.errors import MissingExtraError, ReliveError
+from relive.errors import InputError, MissingExtraError, ReliveError
 
 INTERRUPTED = 130
 _EXTRA_OF = {
@@ -68,7 +68,7 @@ def explain(error: Exception) -> tuple[str, int]:
         The line, and the exit code.
     """
     if isinstance(error, ReliveError):
-        return str(error), 1 if _is_disk_full(error) else error.exit_code
+        return str(error), _code_of(error)
     if hasattr(error, "format_message"):  # typer's own usage errors
         return _usage_line(error), 2
     if isinstance(error, ModuleNotFoundError) and (extra := _EXTRA_OF.get(error.name or "")):
@@ -103,13 +103,16 @@ def _usage_line(error: Any) -> str:
     return f"{message}; see: {path} --help"
 
 
-def _is_disk_full(error: BaseException | None) -> bool:
-    """Look behind an error of ours for the full disk that caused it: the input was right."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+def _code_of(error: ReliveError) -> int:
+    """Look behind an error for the file system: a full disk is 1, a bad path is 2, always."""
+    cause: BaseException | None = error
+    while cause is not None and error.exit_code <= InputError.exit_code:
+        if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
+            return ReliveError.exit_code
+        if isinstance(cause, _BAD_PATH):
+            return InputError.exit_code
+        cause = cause.__cause__ or cause.__context__
+    return error.exit_code
 
 
 def _os_line(error: OSError) -> str:
