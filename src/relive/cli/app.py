@@ -3,7 +3,7 @@
 import typer
 
 from relive import __version__
-from relive.cli import checks, coding, files, measuring, recording, training
+from relive.cli import checks, coding, files, measuring, recording, showing, training
 
 app = typer.Typer(
     name="relive",
@@ -14,6 +14,7 @@ app = typer.Typer(
 )
 bench = typer.Typer(help="Measure against other codecs: JSON and plots.", rich_markup_mode=None)
 
+app.command()(showing.demo)
 app.command()(recording.record)
 app.command("import")(recording.import_)
 app.command()(files.info)
