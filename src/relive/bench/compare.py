@@ -37,7 +37,7 @@ class Comparison:
         psnr_db: RGB PSNR from the mean squared error over all of them.
         psnr_y_db: The same of the luma.
         ssim: Mean SSIM of the luma of `structural_frames` frames.
-        ms_ssim: Mean MS-SSIM of them; None when a side of the frame is 160 pixels or less.
+        ms_ssim: Mean MS-SSIM of them; None when a side of the frame is under 176 pixels.
         flip: Mean FLIP error of `flip_frames` frames.
         bits_per_pixel: Whole file over all pixels of the replay.
         bits_per_second: Whole file over the length of the replay.

@@ -31,7 +31,7 @@ Frames = NDArray[np.uint8]
 
 PSNR_CAP_DB = 100.0
 SSIM_MIN_PX = 11  # the window must fit into the frame
-MS_SSIM_MIN_PX = 161  # five scales of the 11-tap window need more than 160 pixels
+MS_SSIM_MIN_PX = 176  # what five scales of the 11-tap window need, as torchmetrics counts
 NUM_WORST_FRAMES = 5
 _LUMA_BT709 = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
 
@@ -45,7 +45,7 @@ class Quality:
         psnr_db: RGB PSNR from the mean squared error over all frames.
         psnr_y_db: The same of the luma.
         ssim: Mean SSIM of the sampled frames; None when not asked for or when a side is too small.
-        ms_ssim: Mean MS-SSIM of the sampled frames; None when a side is 160 pixels or less.
+        ms_ssim: Mean MS-SSIM of the sampled frames; None when a side is under 176 pixels.
         flip: Mean FLIP error of the sampled frames, or None when not asked for.
         structural_frames: How many frames SSIM and MS-SSIM saw.
         flip_frames: How many frames FLIP saw.

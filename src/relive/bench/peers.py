@@ -71,7 +71,7 @@ class Candidate:
             width=clip.width,
             height=clip.height,
             fps=clip.fps,
-            video_filter=f"{_FROM_RGB},format={self.pix_fmt}",
+            video_filter=f"{_pad(clip)}{_FROM_RGB},format={self.pix_fmt}",
             options=[*shlex.split(options), "-colorspace", "bt709", "-color_range", "tv"],
         )
 
@@ -194,6 +194,20 @@ PEERS: dict[str, Peer] = {
 DEFAULT_PEERS = ("x264", "x265", "av1")
 
 
+def _is_odd(clip: Clip) -> bool:
+    return bool(clip.width % 2 or clip.height % 2)
+
+
+def _pad(clip: Clip) -> str:
+    """Return the filter that makes both sides even, as 4:2:0 needs; nothing where they are."""
+    width, height = clip.width + clip.width % 2, clip.height + clip.height % 2
+    return f"pad={width}:{height}," if _is_odd(clip) else ""
+
+
+def _to_rgb(clip: Clip) -> str:
+    return f"{_TO_RGB},crop={clip.width}:{clip.height}:0:0" if _is_odd(clip) else _TO_RGB
+
+
 def find_peers(names: tuple[str, ...]) -> list[Peer]:
     """Return the peers called `names`.
 
@@ -220,7 +234,7 @@ def measure_peer(
         ReliveError: ffmpeg failed.
     """
     arguments = candidate.encode_arguments(clip, crf, keyframe_interval)
-    decode = decode_command(_TO_RGB)
+    decode = decode_command(_to_rgb(clip))
     key = [_MEASUREMENT_VERSION, clip.content_hash, arguments, decode, ffmpeg_version()]
     found = cache.get(key) if cache else None
     if found is None:
@@ -301,7 +315,7 @@ def _pick(
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     position = 0
     for chunk in iter_decoded(
-        stream, decode_command(_TO_RGB), width=clip.width, height=clip.height
+        stream, decode_command(_to_rgb(clip)), width=clip.width, height=clip.height
     ):
         for frame in chunk:
             if position in wanted:

@@ -29,12 +29,21 @@ _LIBRARIES = (
 
 
 def provenance(model: Path | str | None = None) -> dict[str, Any]:
-    """Return date, machine, versions and model, as plain values for JSON."""
+    """Return date, machine, versions and model, as plain values for JSON.
+
+    Raises:
+        ModelMismatchError: There is no such model.
+    """
+    from relive.codec import load_bundle
+
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": machine(),
         "versions": versions(),
-        "model": {"path": "bundled" if model is None else str(model)},
+        "model": {
+            "path": "bundled" if model is None else str(model),
+            "id": load_bundle(model).model_id,
+        },
     }
 
 

@@ -237,7 +237,7 @@ def _states(data: ReportData) -> str:
 def _method(data: ReportData) -> str:
     versions = data.provenance["versions"]
     machine = data.provenance["machine"]
-    model = data.provenance["model"]["path"]
+    model = "{path}, id {id}".format(**data.provenance["model"])
     facts = {
         "PSNR": "RGB, from the mean squared error over all frames",
         "Bytes, Relive": "the whole file",
