@@ -187,7 +187,7 @@ class _Builder:
         if not last_ns < message.time_ns < 1 << 63:
             raise FormatError(f"frame {frame}: its time is not after that of the frame before")
         segment = index.segments[-1]
-        if (state.present and segment.pictures is None) or (
+        if (state.present and (segment.pictures is None or not index.width)) or (
             state.labelled and (segment.regions is None or not state.present)
         ):
             raise FormatError(f"frame {frame}: its pixels are not there")

@@ -118,6 +118,9 @@ class McapFile:
         self._staged: list[bytes] = []
         self._counts: Counter[int] = Counter()
         self._times = (1 << 64, 0)
+
+    def start(self) -> None:
+        """Write the header, the schemas and the channels."""
         self._write(MCAP0_MAGIC + _records(Header(PROFILE, "relive"), *_definitions()))
 
     def stage(self, chunk: Chunk) -> int:

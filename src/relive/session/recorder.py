@@ -49,7 +49,8 @@ class Recorder:
         force: Overwrite an existing file.
 
     Raises:
-        InputError: The file exists, or its folder cannot be written to.
+        InputError: The file exists, or cannot be created there.
+        ReliveError: There is no space.
     """
 
     def __init__(
@@ -77,9 +78,12 @@ class Recorder:
             self._room.put(None)
         file = _create(self.path, force)
         try:
+            file.start()
             _write_header(file, schema, regions, game)
         except OSError as error:
             file.abandon()
+            if not force:
+                self.path.unlink(missing_ok=True)
             raise self._write_error(error) from None
         self._file = file
         self._thread = threading.Thread(target=self._run, name="relive-recorder", daemon=True)
