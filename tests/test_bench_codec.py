@@ -228,7 +228,7 @@ def test_demo_records_encodes_compares_and_reports(model: Path, tmp_path: Path) 
     assert [c[0] for c in counts] == sorted(c[0] for c in counts)
     assert result.frames == 14
     assert "SVT-AV1" in result.table()
-    for name in ("session.mcap", "replay.relive", "report.html", "demo.json"):
+    for name in ("session.mcap", "replay.relive", "report.html", "frames.png", "demo.json"):
         assert (tmp_path / "demo" / name).stat().st_size > 0
     assert json.loads((tmp_path / "demo" / "demo.json").read_text())["frames"] == 14
     with pytest.raises(InputError, match="--force"):

@@ -47,6 +47,7 @@ class Comparison:
         bytes: Size of the replay.
         structural_frames: Frames that SSIM and MS-SSIM were measured on.
         flip_frames: Frames that FLIP was measured on.
+        damaged: Something in the replay is damaged or missing.
         frame_numbers: Numbers of the compared frames in the session.
         frame_psnr_db: RGB PSNR of each of them.
     """
@@ -65,6 +66,7 @@ class Comparison:
     bytes: int
     structural_frames: int
     flip_frames: int
+    damaged: bool
     frame_numbers: tuple[int, ...]
     frame_psnr_db: tuple[float, ...]
 
@@ -108,8 +110,8 @@ def compare(
             structural=spread(count, STRUCTURAL_FRAMES if detail else 0),
             flip=spread(count, FLIP_FRAMES if detail else 0),
         )
-        seconds = _measure(session, replay, numbers, meter, progress)
-        return _comparison(replay, Path(replay_path).stat().st_size, numbers, meter, seconds)
+        compared, seconds = _measure(session, replay, numbers, meter, progress)
+        return _comparison(replay, Path(replay_path).stat().st_size, compared, meter, seconds)
 
 
 def match_frames(session: "Session", replay: "Replay") -> NDArray[np.int64]:
@@ -144,7 +146,8 @@ def paired_frames(
 ) -> Iterator[tuple[int, NDArray[np.uint8], NDArray[np.uint8]]]:
     """Yield (frame of the replay, original, decoded) for all frames that can be compared."""
     for index, decoded in enumerate(replay.iter_frames()):
-        if numbers[index] >= 0:
+        # Damage may show only when a frame is decoded; the replay then says that it is missing.
+        if numbers[index] >= 0 and replay.present[index]:
             yield index, session.frame(int(numbers[index])), decoded
 
 
@@ -154,30 +157,36 @@ def _measure(
     numbers: NDArray[np.int64],
     meter: QualityMeter,
     progress: Progress | None,
-) -> float:
-    """Feed all frame pairs to `meter` and return the seconds that decoding alone took."""
+) -> tuple[list[int], float]:
+    """Feed all frame pairs to `meter`.
+
+    Returns:
+        The compared frames' numbers in the session, and the seconds that decoding alone took.
+    """
     frames = replay.iter_frames()
+    compared: list[int] = []
     seconds = 0.0
     for index, number in enumerate(numbers):
         started = time.perf_counter()
         decoded = next(frames)
         seconds += time.perf_counter() - started
-        if number >= 0:
+        # Damage may show only when a frame is decoded; the replay then says that it is missing.
+        if number >= 0 and replay.present[index]:
+            compared.append(int(number))
             meter.update(session.frame(int(number))[None], decoded[None])
         if progress:
             progress(index + 1, len(numbers))
-    return max(seconds, 1e-9)
+    return compared, max(seconds, 1e-9)
 
 
 def _comparison(
     replay: "Replay",
     num_bytes: int,
-    numbers: NDArray[np.int64],
+    compared: list[int],
     meter: QualityMeter,
     seconds: float,
 ) -> Comparison:
     quality = meter.result()
-    compared = numbers[numbers >= 0]
     bits_per_pixel = num_bytes * 8 / (replay.num_frames * replay.width * replay.height)
     duration_s = replay.num_frames / replay.fps if replay.fps > 0 else 1.0
     return Comparison(
@@ -191,10 +200,11 @@ def _comparison(
         bits_per_second=num_bytes * 8 / duration_s,
         compression_ratio=RAW_BITS_PER_PIXEL / bits_per_pixel,
         decode_fps=replay.num_frames / seconds,
-        worst_frames=tuple(int(compared[i]) for i in quality.worst_frames()),
+        worst_frames=tuple(compared[i] for i in quality.worst_frames()),
         bytes=num_bytes,
         structural_frames=quality.structural_frames,
         flip_frames=quality.flip_frames,
-        frame_numbers=tuple(int(number) for number in compared),
+        frame_numbers=tuple(compared),
+        damaged=replay.damaged,
         frame_psnr_db=quality.frame_psnr_db,
     )

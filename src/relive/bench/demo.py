@@ -20,6 +20,7 @@ from relive.bench.points import PeerCurve, measure_peer_curve
 from relive.bench.provenance import write_json
 from relive.bench.report import write_report
 from relive.bench.report_data import ReportData, Standing, gather_report
+from relive.bench.report_figures import save_side_by_side
 from relive.bench.report_text import kilobytes
 from relive.errors import InputError
 
@@ -133,7 +134,7 @@ def run_demo(
 ) -> DemoResult:
     """Record a session on the spot, encode it, compare it with other codecs and write a report.
 
-    Leaves `session.mcap`, `replay.relive`, `report.html` and `demo.json` in `out_dir`.
+    Leaves `session.mcap`, `replay.relive`, `report.html`, `frames.png`, `demo.json` in `out_dir`.
 
     Args:
         out_dir: Folder for the results; made when it is not there.
@@ -186,6 +187,7 @@ def run_demo(
         units.part(_REPORT_UNITS)(0, 1)
         data = _gather(session, replay, clip, measured, reports, model, cache)
     write_report(report_path, data)
+    save_side_by_side(data, out_dir / "frames.png")
     units.part(_REPORT_UNITS)(1, 1)
     result = _result(data, report_path, session, replay, time.perf_counter() - started)
     write_json(out_dir / "demo.json", _json(result, data))

@@ -4,12 +4,13 @@ import base64
 import io
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from relive.bench.plots import INK, SERIES, draw_rate_distortion, new_figure, to_svg
+from relive.bench.plots import INK, SERIES, draw_rate_distortion, new_figure, save_png, to_svg
 from relive.bench.report_data import ReportData
 from relive.errors import MissingExtraError
 
@@ -153,6 +154,25 @@ def error_scale_css() -> str:
     colors = error_map(grey, np.zeros_like(grey))[0]
     stops: Sequence[str] = [f"rgb({r},{g},{b})" for r, g, b in colors]
     return f"linear-gradient(to right, {', '.join(stops)})"
+
+
+def save_side_by_side(data: ReportData, path: Path) -> None:
+    """Save the shown frames as one PNG: recorded, ours, and the best peer at equal bytes."""
+    columns = 3 if data.equal else 2
+    height = 10.4 / columns * data.height / data.width + 0.28
+    figure, axes = new_figure(10.4, height * len(data.frames), len(data.frames), columns)
+    for row, frame in enumerate(data.frames):
+        shown = [(f"recorded, frame {frame.number}", frame.original)]
+        shown.append((f"Relive, {frame.psnr_db(frame.ours):.2f} dB", frame.ours))
+        if frame.peer is not None and data.equal is not None:
+            label = f"{data.equal.peer.label}, {frame.psnr_db(frame.peer):.2f} dB"
+            shown.append((label, frame.peer))
+        for column, (title, image) in enumerate(shown):
+            plot = axes[row * columns + column]
+            plot.imshow(image)
+            plot.set_title(title, fontsize=9.5, pad=3, loc="left")
+            plot.set_axis_off()
+    save_png(figure, path)
 
 
 def png_data_uri(image: NDArray[np.uint8]) -> str:
