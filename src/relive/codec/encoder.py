@@ -45,7 +45,7 @@ class EncodeReport:
 
 
 @dataclass(frozen=True)
-class _Track:
+class GopTrack:
     """Times, presence and states of a GOP as a decoder will see them, and their packet."""
 
     times_ns: NDArray[np.int64]
@@ -67,7 +67,7 @@ def step_rows(index: int, count: int) -> NDArray[np.intp]:
 def encode_gop(
     coder: StepCoder,
     frames: NDArray[np.uint8],
-    track: _Track,
+    track: GopTrack,
     quality: int,
     depth: int | None = None,
 ) -> tuple[GopCodes, float]:
@@ -99,8 +99,7 @@ def encode_gop(
         if carry is not None:
             choice = search(state.motion, carry.picture, target)
         step = coder.begin(carry, state, choice)
-        encoded = coder.bundle.model.encoder(target, step.context, step.pyramid)
-        remainder = (encoded - step.mean) / step.scale
+        remainder = coder.bundle.model.encoder(target, step.context, step.pyramid)
         codes = quantizer.encode(remainder.flatten(0, 2), step.kind).view(h, w, stages)
         if depth is None:
             depths = choose_depths(coder, step, target, remainder, codes, quality)
@@ -130,7 +129,7 @@ def _squares(
     return total
 
 
-def _track(session: Session, start: int, stop: int) -> _Track:
+def _track(session: Session, start: int, stop: int) -> GopTrack:
     steps = [f.step for f in session.schema.fields]
     kinds = [f.kind for f in session.schema.fields]
     packet = encode_track(
@@ -141,7 +140,7 @@ def _track(session: Session, start: int, stop: int) -> _Track:
         kinds,
     )
     times, present, states = decode_track(packet, steps, kinds)
-    return _Track(times, states, present, packet)
+    return GopTrack(times, states, present, packet)
 
 
 def _gops(session: Session, interval: int) -> Iterator[tuple[int, int, NDArray[np.uint8]]]:

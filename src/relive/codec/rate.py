@@ -38,7 +38,7 @@ def choose_depths(
         coder: the shared half.
         step: context of the step.
         target: the pair `[1, 2, 3, H, W]`.
-        remainder: normalised latents before quantisation `[1, h, w, D]`.
+        remainder: latents before quantisation `[1, h, w, D]`.
         codes: full-depth codes `[h, w, K]`.
         quality: 1..10.
 
@@ -47,11 +47,11 @@ def choose_depths(
     """
     h, w, stages = codes.shape
     quantizer, kind = coder.bundle.quantizer, step.kind
-    left = (step.scale * remainder).reshape(h * w, -1)
+    left = remainder.reshape(h * w, -1)
     errors = [left.square().sum(-1)]
     flat = codes.flatten(0, 1)
     for stage in range(stages):
-        left = left - step.scale.reshape(h * w, -1) * quantizer.codebooks[kind, stage][flat[:, stage]]
+        left = left - quantizer.codebooks[kind, stage][flat[:, stage]]
         errors.append(left.square().sum(-1))
     latent_error = torch.stack(errors, -1).view(h, w, stages + 1)
 

@@ -67,8 +67,7 @@ class StepContext:
     kind: int  # 0 keyframe, 1 delta
     context: Context
     pyramid: Pyramid
-    mean: Tensor
-    scale: Tensor
+    prediction: Tensor
 
 
 @dataclass(frozen=True)
@@ -126,13 +125,13 @@ class StepCoder:
             context, pyramid = model.context(
                 reference, valid, carry.latents, torch.ones(1), state.tokens
             )
-        mean, scale = model.prediction(context, pyramid)
-        return StepContext(int(carry is not None), context, pyramid, mean, scale)
+        prediction = model.prediction(context, pyramid)
+        return StepContext(int(carry is not None), context, pyramid, prediction)
 
     def latents(self, step: StepContext, codes: Tensor, depths: Tensor) -> Tensor:
         """Dequantise codes `[h, w, K]` to depths `[h, w]`: latents `[1, h, w, D]`."""
         sent = self.bundle.quantizer.decode(codes.flatten(0, 1), depths.flatten(), step.kind)
-        return step.mean + step.scale * sent.view_as(step.mean)
+        return step.prediction + sent.view_as(step.prediction)
 
     def finish(
         self, step: StepContext, codes: Tensor, depths: Tensor

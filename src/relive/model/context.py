@@ -63,6 +63,8 @@ class ResidualConv(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(dim, dim, 3, padding=1)
         self.conv2 = nn.Conv2d(dim, dim, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[B, D, h, w]` to `[B, D, h, w]`."""
@@ -90,5 +92,7 @@ class ContextPyramid(nn.Module):
         pixels = torch.cat([context.reference - 0.5, context.valid], 2)
         s4 = self.refine4(self.embed(fold_pixels(pixels))) * delta
         s8 = self.refine8(self.down8(s4))
-        s16 = self.down16(F.gelu(s8)) + self.from_latents(context.latents.permute(0, 3, 1, 2))
+        # normalised, so that nothing can grow from step to step
+        latents = F.layer_norm(context.latents, context.latents.shape[-1:]).permute(0, 3, 1, 2)
+        s16 = self.down16(F.gelu(s8)) + self.from_latents(latents)
         return Pyramid(s4, s8 * delta, self.refine16(s16) * delta)

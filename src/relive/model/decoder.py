@@ -9,9 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from relive.config import ModelConfig
+from relive.config import CUBE_PX, ModelConfig
 from relive.model.context import Context, Pyramid, ResidualConv, unfold_pixels
 from relive.model.windows import PointLinear, make_blocks
+
+CUBE_VALUES = 2 * 3 * CUBE_PX**2
+LINEAR_STD = 0.02
 
 
 class Decoder(nn.Module):
@@ -21,6 +24,8 @@ class Decoder(nn.Module):
         super().__init__()
         c4, c8, c16 = config.context_dims
         dim, latent = config.decoder_dim, config.quantizer.codebook_dim
+        self.linear = nn.Conv2d(latent, CUBE_VALUES, 1)
+        nn.init.normal_(self.linear.weight, std=LINEAR_STD)
         self.from_latents = PointLinear(latent, dim)
         self.from_context = nn.Conv2d(c16, dim, 1)
         self.depth_embed = nn.Embedding(config.quantizer.num_quantizers + 1, dim)
@@ -70,4 +75,6 @@ class Decoder(nn.Module):
         y = F.pixel_shuffle(self.up4(y), 2)
         y = self.refine4(F.gelu(self.mix4(torch.cat([y, pyramid.s4], 1))))
         remainder = torch.cat([head(y) for head in self.heads], 1)  # [B, 96, H/4, W/4]
-        return context.reference + unfold_pixels(remainder.float())
+        linear = F.pixel_shuffle(self.linear(latents.permute(0, 3, 1, 2)), CUBE_PX)
+        linear = linear.unflatten(1, (2, 3))  # [B, 2, 3, H, W]
+        return context.reference + linear.float() + unfold_pixels(remainder.float())

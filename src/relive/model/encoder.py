@@ -14,6 +14,9 @@ from relive.model.context import Context, Pyramid, fold_pixels
 from relive.model.windows import PointLinear, make_blocks
 
 PATCH_CHANNELS = 2 * 3 * 16
+CUBE_VALUES = 2 * 3 * CUBE_PX**2
+LINEAR_STD = 0.05
+LATENT_LIMIT = 4.0  # the normalised remainder is bounded, softly
 
 
 def merge(x: Tensor) -> Tensor:
@@ -24,13 +27,15 @@ def merge(x: Tensor) -> Tensor:
 
 
 class Encoder(nn.Module):
-    """Frames and context to latents on the cube grid."""
+    """Frames and context to the latent remainder on the cube grid."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         d4, d8, d16, d32 = config.embed_dims
         c4, c8, c16 = config.context_dims
         latent = config.quantizer.codebook_dim
+        self.linear = nn.Conv2d(CUBE_VALUES, latent, 1)
+        nn.init.normal_(self.linear.weight, std=LINEAR_STD)
         self.embed = nn.Conv2d(2 * PATCH_CHANNELS, d4, 1)
         self.hidden_patch = nn.Parameter(torch.zeros(d4))
         self.hidden_cube = nn.Parameter(torch.zeros(d16))
@@ -65,7 +70,8 @@ class Encoder(nn.Module):
             masked: True = hidden `[B, h, w]`; hidden cubes are not seen.
 
         Returns:
-            Latents `[B, h, w, D]`, float32.
+            Remainder after prediction, normalised `[B, h, w, D]`, float32, within LATENT_LIMIT. The
+            encoder sees the context, so it learns to leave out what both sides know.
         """
         pixels = torch.cat([frames - 0.5, frames - context.reference], 2)
         x = self.embed(fold_pixels(pixels)).permute(0, 2, 3, 1)  # [B, H/4, W/4, D]
@@ -85,8 +91,15 @@ class Encoder(nn.Module):
         h, w = frames.shape[-2] // CUBE_PX, frames.shape[-1] // CUBE_PX
         fused = self.fuse4(scales[0]) + self.fuse8(scales[1]) + scales[2]
         fused = fused + F.interpolate(self.fuse32(coarse), scale_factor=2)[:, :, :h, :w]
-        latents: Tensor = self.to_latents(self.norm(fused.permute(0, 2, 3, 1)))
-        return latents.float()
+        latents: Tensor = self.to_latents(self.norm(fused.permute(0, 2, 3, 1))).float()
+        latents = latents + self._linear(frames - context.reference, masked)
+        return LATENT_LIMIT * torch.tanh(latents / LATENT_LIMIT)
+
+    def _linear(self, difference: Tensor, masked: Tensor | None) -> Tensor:
+        """Linear path around the stages; with the decoder's it starts training as a linear autoencoder."""
+        projected = self.linear(F.pixel_unshuffle(difference.flatten(1, 2), CUBE_PX))
+        latents: Tensor = projected.permute(0, 2, 3, 1).float()
+        return latents if masked is None else latents * ~masked[..., None]
 
     def _coarse(self, x: Tensor, context: Context, masked: Tensor | None) -> Tensor:
         """Stage 4: merge 2x2 cubes, absent and hidden ones as a learned vector; `[B, D, h/2, w/2]`."""

@@ -4,9 +4,9 @@
  previous frame ──warp──► reference ─┐
  previous latents ───────────────────┼─► Context ─► Pyramid ──┬──────────────┐
  state ──► StateEncoder ─────────────┘                        ▼              ▼
- frames ──────────────────────────────────────────────► Encoder ─► latents  Decoder ─► frames
-                                                  (− mean, ÷ scale: quantiser)  ▲
-                                                                   latents ─────┘
+ frames ──────────────────────────────────────────────► Encoder          Decoder ─► frames
+                                                           │ remainder       ▲
+                                                           └─► quantiser ─► + prediction
 ```
 """
 
@@ -35,8 +35,8 @@ class HSTMAE(nn.Module):
         self.pyramid = ContextPyramid(config.context_dims, latent)
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
-        self.predict = nn.Conv2d(config.context_dims[2], 2 * latent, 1)
-        self.base = nn.Parameter(torch.zeros(2, 2, latent))  # [keyframe/delta, mean/log-scale, D]
+        self.predict = nn.Conv2d(config.context_dims[2], latent, 1)
+        self.base = nn.Parameter(torch.zeros(2, latent))  # keyframe, delta
         nn.init.zeros_(self.predict.weight)
         nn.init.zeros_(self.predict.bias)  # type: ignore[arg-type]
 
@@ -74,9 +74,7 @@ class HSTMAE(nn.Module):
             state_tokens,
         )
 
-    def prediction(self, context: Context, pyramid: Pyramid) -> tuple[Tensor, Tensor]:
-        """Mean and scale of the latents as both sides expect them, each `[B, h, w, D]`."""
+    def prediction(self, context: Context, pyramid: Pyramid) -> Tensor:
+        """What both sides expect of the latents before any code, `[B, h, w, D]`; codes add to it."""
         predicted = self.predict(pyramid.s16).permute(0, 2, 3, 1).float()
-        base = self.base[context.is_delta.long()][:, :, None, None]  # [B, 2, 1, 1, D]
-        mean, log_scale = predicted.chunk(2, -1)
-        return mean + base[:, 0], (log_scale + base[:, 1]).clamp(-4, 4).exp()
+        return predicted + self.base[context.is_delta.long()][:, None, None]

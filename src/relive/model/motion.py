@@ -110,7 +110,7 @@ def positions(
 
 
 def search(
-    motion: Motion, reference: Tensor, frames: Tensor, smoothness: float = 2e-4, step: int = 2
+    motion: Motion, reference: Tensor, frames: Tensor, smoothness: float = 2e-4, step: int = 4
 ) -> Tensor:
     """Choose the hypothesis of every cube: least squared error of both frames, neighbours alike.
 

@@ -147,6 +147,9 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         hidden = int(dim * mlp_ratio)
         self.mlp = nn.Sequential(PointLinear(dim, hidden), nn.GELU(), PointLinear(hidden, dim))
+        for last in (self.attention.out, self.mlp[2]):  # a block starts as the identity
+            nn.init.zeros_(last.weight)  # type: ignore[arg-type]
+            nn.init.zeros_(last.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, state_tokens: Tensor) -> Tensor:
         """Map `[B, h, w, D]` to `[B, h, w, D]`."""

@@ -23,6 +23,8 @@ from relive.model.motion import Motion, search, warp
 from relive.model.warp import Pinhole
 from relive.quantizer.rvq import ResidualVQ
 
+UNQUANTIZED_NOISE = 0.1  # stands in for the quantiser before it exists, so that latents keep a scale
+
 
 @dataclass
 class Chain:
@@ -176,17 +178,17 @@ def run_step(
             F.avg_pool2d(error, CUBE_PX), batch.is_delta, config.quantizer.num_quantizers, rng
         )
         masked = depths == 0 if rng.random() < 0.2 else None
-        latents = model.encoder(batch.frames, context, pyramid, masked)
-    mean, scale = model.prediction(context, pyramid)
-    remainders = (latents - mean) / scale
+        remainders = model.encoder(batch.frames, context, pyramid, masked)
+    prediction = model.prediction(context, pyramid)
     if quantize:
         kinds = batch.is_delta.long()[:, None, None].expand(b, h, w)
         flat = quantizer(remainders.flatten(0, 2), depths.flatten(), kinds.flatten())
         sent, commitment = flat.vectors.view_as(remainders), flat.commitment
     else:
-        sent = remainders * (depths > 0)[..., None]
-        commitment = 0.1 * remainders.square().mean()
-    decoded = mean + scale * sent
+        noise = torch.from_numpy(rng.standard_normal(remainders.shape, dtype=np.float32))
+        sent = (remainders + UNQUANTIZED_NOISE * noise) * (depths > 0)[..., None]
+        commitment = torch.zeros(())
+    decoded = prediction + sent
     with torch.autocast("cpu", torch.bfloat16):
         frames = model.decoder(decoded, depths, context, pyramid)
     mse = (frames - batch.frames).square().mean((1, 2, 3, 4))

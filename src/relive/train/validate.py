@@ -38,12 +38,11 @@ def chain_mse(
         choice = search(batch.motion, picture, batch.frames)
         reference, valid = warp(batch.motion, picture, choice, height, width)
         context, pyramid = model.context(reference, valid, latents, batch.is_delta, tokens)
-        encoded = model.encoder(batch.frames, context, pyramid)
-        mean, scale = model.prediction(context, pyramid)
+        remainder = model.encoder(batch.frames, context, pyramid)
+        prediction = model.prediction(context, pyramid)
         kind = int(index > 0)
-        codes = quantizer.encode(((encoded - mean) / scale).flatten(0, 2), kind)
-        sent = quantizer.decode(codes, depths.flatten(), kind).view_as(mean)
-        latents = mean + scale * sent
+        codes = quantizer.encode(remainder.flatten(0, 2), kind)
+        latents = prediction + quantizer.decode(codes, depths.flatten(), kind).view_as(prediction)
         frames: Tensor = model.decoder(latents, depths, context, pyramid).clamp(0, 1)
         frames = (frames * 255).round() / 255
         picture = frames[:, 1]
