@@ -85,12 +85,12 @@ def test_an_existing_file_is_kept(tmp_path):
 
 
 def test_a_folder_that_is_not_there(tmp_path):
-    with pytest.raises(InputError, match="cannot write .*No such file"):
+    with pytest.raises(InputError, match=r"cannot write .*No such file"):
         Recorder(tmp_path / "none" / "s.mcap")
 
 
 def test_an_error_in_the_game_finalises(tmp_path):
-    with pytest.raises(ZeroDivisionError), Recorder(tmp_path / "s.mcap") as recorder:
+    with pytest.raises(ZeroDivisionError), Recorder(tmp_path / "s.mcap") as recorder:  # noqa: PT012
         recorder.add(FRAME, [], 0)
         raise ZeroDivisionError
     with Session.open(tmp_path / "s.mcap") as session:
@@ -139,7 +139,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_written(tmp_path):
     recorder = Recorder(path)
     resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, hard))
     try:
-        with pytest.raises(ReliveError, match="cannot write .*stays readable") as caught:
+        with pytest.raises(ReliveError, match=r"cannot write .*stays readable") as caught:  # noqa: PT012
             for number in range(10_000):
                 recorder.add(NOISE ^ (number % 256), [], number)
         with pytest.raises(ReliveError, match="cannot write"):

@@ -36,8 +36,8 @@ def check_honest(data, frames, path):
     try:
         session = Session.open(path, verify=True)
     except InputError as error:
-        assert str(path) in str(error)
-        assert "\n" not in str(error)
+        assert str(path) in str(error)  # noqa: PT017
+        assert "\n" not in str(error)  # noqa: PT017
         return 0
     with session:
         numbers = session.states[:, 0].astype(int)

@@ -7,9 +7,10 @@ import json
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,24 +35,22 @@ class RegionMaps:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            self._zip = zipfile.ZipFile(path)
-        except FileNotFoundError:
-            raise InputError(f"cannot read {path}: no such file") from None
-        except _BROKEN as error:
-            raise InputError(f"{path} is not an NPZ file: {error}") from None
-        try:
-            self.schema = self._read_schema()
-            self._file, self.shape = self._open_maps()
-        except KeyError:
-            self._zip.close()
-            raise InputError(f"{path}: the array 'regions' is missing") from None
-        except InputError:
-            self._zip.close()
-            raise
-        except _BROKEN as error:
-            self._zip.close()
-            raise InputError(f"{path}: {error}") from None
+        with ExitStack() as stack:
+            try:
+                self._zip = stack.enter_context(zipfile.ZipFile(path))
+                self.schema = self._read_schema()
+                self._file = stack.enter_context(self._zip.open("regions.npy"))
+                self.shape = self._read_header()
+            except FileNotFoundError:
+                raise InputError(f"cannot read {path}: no such file") from None
+            except KeyError:
+                raise InputError(f"{path}: the array 'regions' is missing") from None
+            except InputError as error:
+                raise InputError(f"{path}: {error}") from None
+            except _BROKEN as error:
+                reason = " ".join(str(error).split())
+                raise InputError(f"{path} is not an NPZ file: {reason}") from None
+            self._open = stack.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -62,8 +61,7 @@ class RegionMaps:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
-        self._zip.close()
+        self._open.close()
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
         """List the maps, uint8 [H, W].
@@ -81,32 +79,30 @@ class RegionMaps:
                 raise InputError(f"{self.path}, map {number}: the file ends early")
             yield np.frombuffer(data, np.uint8).reshape(height, width)
 
-    def _open_maps(self) -> tuple[IO[bytes], tuple[int, int, int]]:
-        file = self._zip.open("regions.npy")
-        version = np.lib.format.read_magic(file)
+    def _read_header(self) -> tuple[int, int, int]:
+        version = np.lib.format.read_magic(self._file)
         if version[0] not in (1, 2):
-            raise InputError(f"{self.path}: the array 'regions' is of an unknown version")
+            raise InputError("the array 'regions' is of an unknown version")
         read = (
             np.lib.format.read_array_header_1_0
             if version[0] == 1
             else np.lib.format.read_array_header_2_0
         )
-        shape, fortran, dtype = read(file)
+        shape, fortran, dtype = read(self._file)
         if dtype != np.uint8 or len(shape) != 3 or 0 in shape or fortran:
             raise InputError(
-                f"{self.path}: 'regions' is {dtype} {list(shape)}, "
-                "not uint8 [frames, height, width] in C order"
+                f"'regions' is {dtype} {list(shape)}, not uint8 [frames, height, width] in C order"
             )
-        return file, shape
+        return shape
 
     def _read_schema(self) -> RegionSchema | None:
         if "schema.npy" not in self._zip.namelist():
             return None
         if self._zip.getinfo("schema.npy").file_size > MAX_SCHEMA_BYTES:
-            raise InputError(f"{self.path}: the array 'schema' is too large")
+            raise InputError("the array 'schema' is too large")
         with self._zip.open("schema.npy") as file:
             text = str(np.lib.format.read_array(file, allow_pickle=False))
         values = json.loads(text)
         if not isinstance(values, dict):
-            raise InputError(f"{self.path}: 'schema' is not the JSON of a region schema")
+            raise InputError("'schema' is not the JSON of a region schema")
         return RegionSchema.from_dict(values)
