@@ -1,7 +1,7 @@
 """Adaptive integer counts: the probability of a symbol given its context.
 
-Every table starts a packet with its static rows and counts up the symbols coded, so any GOP decodes
-alone. Counts rise after a whole array has been coded, the same on both sides.
+Everything starts a packet as the tables say and learns from the symbols coded, so any GOP decodes
+alone. Learning happens after a whole array has been coded, the same on both sides.
 """
 
 from __future__ import annotations
@@ -11,31 +11,48 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from relive.bitstream.coder import MAX_TOTAL, Ints, SymbolCoder
+from relive.bitstream.code_net import CodeNet
+from relive.bitstream.coder import MAX_TOTAL, Counts, Ints, SymbolCoder
+from relive.bitstream.powers import logarithm, weights
+from relive.errors import FormatError
 
-Rows = npt.NDArray[np.int64]
+Index = npt.NDArray[np.int64]
+
+ONE = 1 << 12
+"""What one symbol counts, seen or expected."""
+PRIOR_HIGH = 24 * ONE
+PRIOR_LOW = 12 * ONE
 
 
 class ContextModel(Protocol):
     """What the walk over a GOP drives."""
 
-    def code(self, table: str, contexts: npt.NDArray[np.int64], symbols: Ints) -> Ints:
+    def code(self, table: str, contexts: Index, symbols: Ints) -> Ints:
         """Code int32 symbols `[n]` of a table, each under its row number in `contexts` `[n]`."""
+        ...
+
+    def code_codes(self, net: int, rows: Index, codes: Ints) -> Ints:
+        """Code int32 codes `[n]` with a net, given their feature rows `[features, n]`."""
         ...
 
 
 class AdaptiveModel:
-    """Code symbols under live counts, then add them to the counts."""
+    """Code symbols through a coder, and learn from them."""
 
     def __init__(
-        self, rows: dict[str, npt.NDArray[np.float32]], gains: dict[str, int], coder: SymbolCoder
+        self,
+        tables: dict[str, Counts],
+        gains: dict[str, int],
+        nets: tuple[CodeNet, ...],
+        coder: SymbolCoder,
     ) -> None:
-        self._live = {name: table.copy() for name, table in rows.items()}
+        self._live = {name: table.copy() for name, table in tables.items()}
         self._gains = gains
-        self._room = {name: _room(table) for name, table in rows.items()}
+        self._room = {name: _room(table) for name, table in tables.items()}
+        self._codes = tuple(_LiveCodes(net) for net in nets)
         self._coder = coder
 
-    def code(self, table: str, contexts: npt.NDArray[np.int64], symbols: Ints) -> Ints:
+    def code(self, table: str, contexts: Index, symbols: Ints) -> Ints:
         """Code symbols `[n]` under the live rows `contexts` `[n]`, then count them up."""
         live = self._live[table]
         ways = live.shape[1]
@@ -48,23 +65,55 @@ class AdaptiveModel:
             np.add.at(live.reshape(-1), contexts * ways + symbols, np.float32(gain))
         return symbols
 
-
-class CountingModel:
-    """Count (context, symbol) pairs of training data; nothing is coded."""
-
-    def __init__(self, shapes: dict[str, tuple[int, int]]) -> None:
-        self.counts: dict[str, Rows] = {
-            name: np.zeros(shape, np.int64) for name, shape in shapes.items()
-        }
-
-    def code(self, table: str, contexts: npt.NDArray[np.int64], symbols: Ints) -> Ints:
-        """Count symbols `[n]` at contexts `[n]` and return them."""
-        counts = self.counts[table]
-        flat = contexts * counts.shape[1] + symbols
-        counts += np.bincount(flat, minlength=counts.size).reshape(counts.shape)
-        return symbols
+    def code_codes(self, net: int, rows: Index, codes: Ints) -> Ints:
+        """Code codes `[n]` with a net, then correct it where it was wrong on the whole."""
+        return self._codes[net].code(rows, codes, self._coder)
 
 
-def _room(table: npt.NDArray[np.float32]) -> int:
+class _LiveCodes:
+    """A code net and its bias within the packet: how often a part came, and how often expected."""
+
+    def __init__(self, net: CodeNet) -> None:
+        self._net = net
+        high_ways = len(net.high_bias)
+        self._ways = len(net.low_bias) // high_ways
+        self._seen_high = np.zeros(high_ways, np.int64)
+        self._due_high = np.zeros(high_ways, np.int64)
+        self._seen_low = np.zeros((high_ways, self._ways), np.int64)
+        self._due_low = np.zeros((high_ways, self._ways), np.int64)
+
+    def code(self, rows: Index, codes: Ints, coder: SymbolCoder) -> Ints:
+        net, ways = self._net, self._ways
+        rank = net.rank[codes].astype(np.int32)
+        hidden = net.hidden(rows)
+        bias = _correction(self._seen_high, self._due_high, PRIOR_HIGH)
+        counts = weights(net.high_logits(hidden) + bias)
+        high = coder.code(rank // ways, counts) if counts.shape[1] > 1 else rank * 0
+        self._due_high += _expected(counts).sum(axis=0)
+        self._seen_high += np.bincount(high, minlength=len(bias)) * ONE
+        bias = _correction(self._seen_low, self._due_low, PRIOR_LOW)
+        counts = weights(net.low_logits(hidden, high, ways) + bias[high])
+        low = coder.code(rank % ways, counts)
+        np.add.at(self._due_low, high, _expected(counts))
+        rank = high * ways + low
+        self._seen_low += np.bincount(rank, minlength=bias.size).reshape(bias.shape) * ONE
+        if len(rank) and int(rank.max()) >= len(net.rank):
+            raise FormatError("codes packet decodes to a code that its codebook does not have")
+        return net.code_of[rank]
+
+
+def _correction(seen: Index, due: Index, prior: int) -> Ints:
+    """Return what to add to a logit: the logarithm of seen over due, both with a prior."""
+    both = logarithm(np.stack([seen + prior, due + prior]).astype(np.float64))
+    return np.asarray(both[0] - both[1])
+
+
+def _expected(counts: Counts) -> Index:
+    """Return the share of each symbol in its row, int64 `[n, ways]`, `ONE` being all."""
+    whole = counts.astype(np.int64)
+    return np.asarray(whole * ONE // whole.sum(axis=1, keepdims=True))
+
+
+def _room(table: Counts) -> int:
     """Return what may be added to one row before its total could leave the exact range."""
     return MAX_TOTAL // 2 - int(table.sum(axis=1).max())

@@ -1,7 +1,8 @@
-"""The shape of every probability table, as a function of the model's three sizes."""
+"""The shape of every count table, as a function of the model's three sizes."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from relive.bitstream.gop_codes import MAX_CODEBOOK, MAX_MOTION, MAX_QUANTIZERS
@@ -13,10 +14,13 @@ CODE_TYPES = 2
 """Codes know two, because they come from two sets of codebooks: keyframe, delta."""
 DEPTH_GROUPS = 3
 MOTION_GROUPS = 2
+ROW_TOTAL = 1 << 14
+"""Every static row sums to this, less what rounding leaves out; no entry is 0."""
+DEFAULT_GAIN = ROW_TOTAL // 64
+"""What one coded symbol adds to its count: the static row weighs as much as 64 symbols."""
+MAX_GAIN = ROW_TOTAL
 MOTION_CONTEXTS = 32
 """Motion hypotheses from here on share one context."""
-CLASSES = 17
-"""Contexts taken from an earlier code: 16 classes, and one for `no such code`."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +70,20 @@ class Layout:
         """Number of distinct motion contexts."""
         return min(self.num_motion, MOTION_CONTEXTS)
 
+    @property
+    def num_nets(self) -> int:
+        """Number of code nets: the stages of keyframes, then those of deltas."""
+        return CODE_TYPES * self.num_quantizers
+
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return table name → (context axes …, ways). The order is part of the format."""
-        depths, k = self.depth_ways, self.num_quantizers
+        depths = self.depth_ways
         moves = self.motion_contexts
         return {
             "depth": (STEP_TYPES, DEPTH_GROUPS, depths, depths + 1, depths),
             "motion": (2, MOTION_GROUPS, moves, moves, self.num_motion),
-            "high": (CODE_TYPES, k, CLASSES, self.high_ways),
-            "low": (CODE_TYPES, k, self.high_ways, self.low_ways),
         }
+
+    def flat_shapes(self) -> dict[str, tuple[int, int]]:
+        """Return table name → (number of contexts, ways)."""
+        return {name: (math.prod(shape[:-1]), shape[-1]) for name, shape in self.shapes().items()}

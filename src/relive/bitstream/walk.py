@@ -3,54 +3,71 @@
 The encoder walks with arrays that are full, the decoder with arrays that fill up on the way; a
 context looks only at places that have been walked before.
 
-    step ─► depths A ► B ► C ─► motion of frames 0, 1 (even ► odd) ─► stage 0: high ► low ─► …
+    step ─► depths A ► B ► C ─► motion of frames 0, 1 (even ► odd) ─► stage 0: A ► B ► C ─► …
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
+from relive.bitstream.code_features import CodeFeatures, code_groups
 from relive.bitstream.coder import Ints
 from relive.bitstream.context_model import ContextModel
 from relive.bitstream.gop_codes import GopCodes
-from relive.bitstream.grid import Group, Index, depth_groups, motion_groups
-from relive.bitstream.layout import CLASSES, DEPTH_GROUPS, MOTION_GROUPS, Layout
+from relive.bitstream.grid import Index, depth_groups, motion_groups
+from relive.bitstream.layout import DEPTH_GROUPS, MOTION_GROUPS, Layout
 
-Grid = npt.NDArray[np.int32]  # one value a cube, raster order [h * w]
+Grid = npt.NDArray[np.int32]  # one value a cube, raster order [cubes]
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """A GOP on the way: what is known of it so far, and who codes it."""
+
+    model: ContextModel
+    layout: Layout
+    h: int
+    w: int
+    depths: Grid  # [steps, cubes]
+    motion: Grid  # [steps, 2, cubes]
+    codes: Grid  # [steps, K, cubes]
+    features: CodeFeatures
 
 
 def walk_gop(model: ContextModel, gop: GopCodes, layout: Layout) -> GopCodes:
     """Code a whole GOP through a context model and return what was coded."""
     steps, h, w = gop.depths.shape
-    cubes = h * w
-    depths = gop.depths.reshape(steps, cubes).astype(np.int32)
-    motion = gop.motion.reshape(steps, 2, cubes).astype(np.int32)
-    codes = gop.codes.reshape(steps, layout.num_quantizers, cubes).astype(np.int32)
+    walk = _Walk(
+        model,
+        layout,
+        h,
+        w,
+        gop.depths.reshape(steps, h * w).astype(np.int32),
+        gop.motion.reshape(steps, 2, h * w).astype(np.int32),
+        gop.codes.reshape(steps, layout.num_quantizers, h * w).astype(np.int32),
+        CodeFeatures(layout, h, w),
+    )
     for step in range(steps):
-        _walk_depths(model, depths, step, layout, depth_groups(h, w))
+        _walk_depths(walk, step)
         if step and layout.num_motion > 1:
-            _walk_motion(model, motion, step, layout, motion_groups(h, w))
+            _walk_motion(walk, step)
         for stage in range(layout.num_quantizers):
-            _walk_codes(model, codes, depths, step, stage, layout)
+            _walk_codes(walk, step, stage)
     return GopCodes(
-        depths.reshape(steps, h, w).astype(np.uint8),
-        motion.reshape(steps, 2, h, w).astype(np.uint8),
-        codes.reshape(steps, layout.num_quantizers, h, w).astype(np.int16),
+        walk.depths.reshape(gop.depths.shape).astype(np.uint8),
+        walk.motion.reshape(gop.motion.shape).astype(np.uint8),
+        walk.codes.reshape(gop.codes.shape).astype(np.int16),
     )
 
 
-def _walk_depths(
-    model: ContextModel,
-    depths: Grid,
-    step: int,
-    layout: Layout,
-    groups: tuple[Group, ...],
-) -> None:
+def _walk_depths(walk: _Walk, step: int) -> None:
     """Context: kind of step, group, depth of the cube one step before, mean depth around it."""
-    now, before = depths[step], depths[max(step - 1, 0)]
-    ways = layout.depth_ways
-    for number, group in enumerate(groups):
+    now, before = walk.depths[step], walk.depths[max(step - 1, 0)]
+    ways = walk.layout.depth_ways
+    for number, group in enumerate(depth_groups(walk.h, walk.w)):
         if number == 0 and step == 0:
             past = around = np.zeros(len(group.cubes), np.int64)
         else:
@@ -59,28 +76,22 @@ def _walk_depths(
             past = before[group.cubes] if step else np.zeros_like(around)
         kind = min(step, 2) * DEPTH_GROUPS + number
         contexts = (kind * ways + past) * (ways + 1) + around
-        now[group.cubes] = model.code("depth", contexts, now[group.cubes])
+        now[group.cubes] = walk.model.code("depth", contexts, now[group.cubes])
 
 
-def _walk_motion(
-    model: ContextModel,
-    motion: Grid,
-    step: int,
-    layout: Layout,
-    groups: tuple[Group, ...],
-) -> None:
+def _walk_motion(walk: _Walk, step: int) -> None:
     """Context: frame, group, the cube's hypothesis one frame before, the vote of its neighbours."""
-    top = layout.motion_contexts - 1
+    top = walk.layout.motion_contexts - 1
     for frame in range(2):
-        now = motion[step, frame]
-        before = motion[step, 0] if frame else motion[step - 1, 1]
-        for number, group in enumerate(groups):
+        now = walk.motion[step, frame]
+        before = walk.motion[step, 0] if frame else walk.motion[step - 1, 1]
+        for number, group in enumerate(motion_groups(walk.h, walk.w)):
             known = before if number == 0 else now
             around = np.minimum(_vote(known, group.around), top)
             past = np.minimum(before[group.cubes], top)
             kind = frame * MOTION_GROUPS + number
-            contexts = (kind * (top + 1) + past) * (top + 1) + around
-            now[group.cubes] = model.code("motion", contexts.astype(np.int64), now[group.cubes])
+            contexts = ((kind * (top + 1) + past) * (top + 1) + around).astype(np.int64)
+            now[group.cubes] = walk.model.code("motion", contexts, now[group.cubes])
 
 
 def _vote(values: Grid, around: Index) -> Ints:
@@ -91,29 +102,19 @@ def _vote(values: Grid, around: Index) -> Ints:
     return np.asarray(np.take_along_axis(four, best[None], axis=0)[0])
 
 
-def _walk_codes(
-    model: ContextModel, codes: Grid, depths: Grid, step: int, stage: int, layout: Layout
-) -> None:
-    """Context of the high part: stage, code one step before; of the low part: the high part."""
-    cubes = np.nonzero(depths[step] > stage)[0]
-    if not len(cubes):
+def _walk_codes(walk: _Walk, step: int, stage: int) -> None:
+    """Code one stage of the cubes that reach it; contexts as in `code_features`."""
+    reached = walk.depths[step] > stage
+    if not reached.any():
         return
-    low_ways, high_ways = layout.low_ways, layout.high_ways
-    now = codes[step, stage]
-    values = now[cubes]
-    kind = min(step, 1) * layout.num_quantizers + stage
-    classes = _classes(codes, depths, step, stage, cubes, high_ways)
-    high = model.code("high", kind * CLASSES + classes, values // low_ways)
-    low = model.code("low", kind * high_ways + high.astype(np.int64), values % low_ways)
-    now[cubes] = high * low_ways + low
-
-
-def _classes(
-    codes: Grid, depths: Grid, step: int, stage: int, cubes: Index, high_ways: int
-) -> npt.NDArray[np.int64]:
-    """Return the class 0 … 15 of the same code one delta step before, or 16 where there is none."""
-    none = CLASSES - 1
-    if step < 2:
-        return np.full(len(cubes), none, np.int64)
-    before = codes[step - 1, stage, cubes].astype(np.int64) * none // 512
-    return np.where(depths[step - 1, cubes] > stage, np.minimum(before, none - 1), none)
+    features = walk.features.of_cubes(walk.depths, walk.motion, walk.codes, step, stage)
+    net = min(step, 1) * walk.layout.num_quantizers + stage
+    now = walk.codes[step, stage]
+    for number, group in enumerate(code_groups(walk.h, walk.w, stage)):
+        here = reached[group.cubes]
+        cubes, around = group.cubes[here], group.around[:, here]
+        if not len(cubes):
+            continue
+        local = walk.features.of_group(walk.depths, walk.codes, step, stage, number, around)
+        rows = np.concatenate([features[:, cubes], local])
+        now[cubes] = walk.model.code_codes(net, rows, now[cubes])
