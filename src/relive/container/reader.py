@@ -82,7 +82,7 @@ class ReplayReader:
                 checked.add(record.opcode)
                 self._check_end(record)
         if self._walk.closed and records.DATA_END not in checked:
-            self._walk.problems.append("the record that ends the data is missing")
+            self._walk.note("the record that ends the data is missing")
         if header is None:
             raise FormatError(f"{path}: the header of the replay is missing or damaged")
         self.header = header
@@ -166,7 +166,7 @@ class ReplayReader:
         if profile == b"relive-session":
             raise FormatError(f"{self.path}: a recording, not a replay; make one: relive encode")
         if profile != records.PROFILE.encode():
-            self._walk.problems.append(f"the MCAP header names the profile {profile[:32]!r}")
+            self._walk.note(f"the MCAP header names the profile {profile[:32]!r}")
 
     def _read_header(self, record: Record) -> ReplayHeader | None:
         try:
@@ -189,7 +189,7 @@ class ReplayReader:
             start, end = record.offset, record.end - 4
         if struct.pack("<I", records.crc_of(self._file, start, end)) != record.content[-4:]:
             name = "footer" if start else "data"
-            self._walk.problems.append(f"the checksum over the {name} of the file differs")
+            self._walk.note(f"the checksum over the {name} of the file differs")
 
 
 class _Index:

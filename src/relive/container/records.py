@@ -20,6 +20,7 @@ MAX_RECORD_BYTES = 64 << 20
 HEADER, FOOTER, MESSAGE, METADATA, DATA_END = 0x01, 0x02, 0x05, 0x0C, 0x0F
 _LAST_KNOWN = 0x0F
 _HEAD_BYTES = 9
+_MAX_PROBLEMS = 100
 _WINDOW_BYTES = 1 << 20
 _LANDMARK = re.compile(rb"\x05.{4}\x00{4}[\x01-\x03]\x00|\x0f\x04\x00{7}", re.DOTALL)
 _LANDMARK_BYTES = 11
@@ -66,10 +67,17 @@ class RecordWalk:
                 at = record.end
                 self.closed = record.opcode == FOOTER and self._closes(at)
             else:
-                self.problems.append(f"message at byte {at} is damaged: its checksum differs")
+                self.note(f"message at byte {at} is damaged: its checksum differs")
                 at = record.end if self._plausible(record.end) else self._search(at)
         if not self.closed:
-            self.problems.append("the file was not closed: its end is missing")
+            self.note("the file was not closed: its end is missing")
+
+    def note(self, problem: str) -> None:
+        """Remember a problem; after the first hundred, only that there are more."""
+        if len(self.problems) < _MAX_PROBLEMS:
+            self.problems.append(problem)
+        elif len(self.problems) == _MAX_PROBLEMS:
+            self.problems.append("and more of the kind")
 
     def read_record(self, offset: int) -> Record | None:
         """Return the record at an offset, or None where no whole record lies."""
@@ -104,12 +112,12 @@ class RecordWalk:
         tail = self._read(at, len(MAGIC) + 1)
         if tail == MAGIC:
             return True
-        self.problems.append(f"the file does not end after its footer at byte {at}")
+        self.note(f"the file does not end after its footer at byte {at}")
         return False
 
     def _search(self, at: int) -> int | None:
         """Return the offset of the next whole message or end of data after `at`."""
-        self.problems.append(f"no whole record at byte {at}")
+        self.note(f"no whole record at byte {at}")
         start = at + 1
         while start < self._size and self._budget > 0:
             window = self._read(start, _WINDOW_BYTES)
