@@ -33,11 +33,15 @@ def _model() -> HSTMAE:
     model = HSTMAE(SMALL).eval()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.05)  # nothing may hide behind a zero start
+            parameter.add_(
+                torch.randn_like(parameter) * 0.05
+            )  # nothing may hide behind a zero start
     return model
 
 
-def _run(model: HSTMAE, batch: int = 1, height: int = 48, width: int = 80) -> dict[str, torch.Tensor]:
+def _run(
+    model: HSTMAE, batch: int = 1, height: int = 48, width: int = 80
+) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     h, w = height // 16, width // 16
     frames = torch.rand(batch, 2, 3, height, width, generator=generator)

@@ -1,5 +1,7 @@
 """The residual quantiser: prefixes, the zero codeword, learning."""
 
+from itertools import pairwise
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -36,7 +38,7 @@ def test_each_stage_leaves_less() -> None:
         for d in range(5)
     ]
     assert errors[0] == float(vectors.square().mean())
-    assert all(b < a * 0.8 for a, b in zip(errors, errors[1:], strict=False)), errors
+    assert all(b < a * 0.8 for a, b in pairwise(errors)), errors
 
 
 @settings(deadline=None, max_examples=25)

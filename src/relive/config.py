@@ -1,6 +1,7 @@
 """Every configuration of Relive, frozen and built once.
 
-One layer lies between a file and a class: the JSON beside the weights, or the TOML of a training run,
+One layer lies between a file and a class: the JSON beside the weights, or the TOML of a training
+run,
 is read into these dataclasses, and the dataclasses are handed to the constructors.
 """
 
@@ -71,7 +72,9 @@ class ModelConfig:
         unknown = sorted(set(values) - known)
         if unknown:
             raise InputError(f"model configuration has unknown keys: {', '.join(unknown)}")
-        plain = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        plain: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
         try:
             plain["state_inputs"] = tuple(StateInput(**s) for s in values.get("state_inputs", ()))
             plain["quantizer"] = QuantizerConfig(**values.get("quantizer", {}))

@@ -1,4 +1,4 @@
-"""Encode a session: one straight loop over GOPs, a GOP in memory at a time.
+"""Encode a session GOP by GOP; GOPs know nothing of each other, so each core takes one.
 
 ```
  session ─frames─► pad ─► step by step: context, latents, codes, depths ─► codes packet ─┐
@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from relive.bitstream import GopCodes, decode_track, encode_codes, encode_track
 from relive.codec.bundle import Bundle, load_bundle
 from relive.codec.rate import LAMBDAS, choose_depths
 from relive.codec.step import Carry, Geometry, StepCoder, to_picture
+from relive.codec.workers import NUM_WORKERS, workers
 from relive.container import GopRecord, ReplayHeader, ReplayReader, ReplayWriter
 from relive.errors import InputError
 from relive.model.motion import search
@@ -61,7 +63,7 @@ def step_rows(index: int, count: int) -> NDArray[np.intp]:
     """
     first = 2 * index
     before = first - 1 if index else first
-    return np.minimum(np.array([before, first, first + 1]), count - 1)
+    return np.array([before, first, first + 1]).clip(max=count - 1)
 
 
 def encode_gop(
@@ -129,7 +131,8 @@ def _squares(
     return total
 
 
-def _track(session: Session, start: int, stop: int) -> GopTrack:
+def gop_track(session: Session, start: int, stop: int) -> GopTrack:
+    """Times and states of frames [start, stop), through their packet and back."""
     steps = [f.step for f in session.schema.fields]
     kinds = [f.kind for f in session.schema.fields]
     packet = encode_track(
@@ -143,17 +146,53 @@ def _track(session: Session, start: int, stop: int) -> GopTrack:
     return GopTrack(times, states, present, packet)
 
 
-def _gops(session: Session, interval: int) -> Iterator[tuple[int, int, NDArray[np.uint8]]]:
-    """Read GOP after GOP, one ahead on another thread."""
-    starts = range(0, session.num_frames, interval)
-    with ThreadPoolExecutor(1) as reader:
-        spans = [(s, min(s + interval, session.num_frames)) for s in starts]
-        coming = reader.submit(session.frames, *spans[0])
-        for i, (start, stop) in enumerate(spans):
-            frames = coming.result()
-            if i + 1 < len(spans):
-                coming = reader.submit(session.frames, *spans[i + 1])
-            yield start, stop, frames
+@dataclass(frozen=True)
+class _Encoded:
+    """One GOP, ready to be written, and its squared error."""
+
+    record: GopRecord
+    squares: float
+
+
+def _encode_one(
+    coder: StepCoder,
+    frames: NDArray[np.uint8],
+    track: GopTrack,
+    place: tuple[int, int],
+    quality: int,
+    depth: int | None,
+) -> _Encoded:
+    """Encode one GOP on a worker; `place` is its number and its first frame."""
+    with torch.inference_mode():
+        gop, squares = encode_gop(coder, frames, track, quality, depth)
+    record = GopRecord(
+        *place,
+        len(frames),
+        int(track.times_ns[0]),
+        int(track.times_ns[-1]),
+        _psnr(squares, int(track.present.sum()) * frames[0].size),
+        encode_codes(gop, coder.bundle.tables),
+        track.packet,
+    )
+    return _Encoded(record, squares)
+
+
+def _encode_all(
+    coder: StepCoder, session: Session, interval: int, quality: int, depth: int | None
+) -> Iterator[_Encoded]:
+    """Encode GOP after GOP in order, as many at a time as there are workers."""
+    pool = workers()
+    waiting: deque[Future[_Encoded]] = deque()
+    for index, start in enumerate(range(0, session.num_frames, interval)):
+        stop = min(start + interval, session.num_frames)
+        frames, track = session.frames(start, stop), gop_track(session, start, stop)
+        waiting.append(
+            pool.submit(_encode_one, coder, frames, track, (index, start), quality, depth)
+        )
+        if len(waiting) > NUM_WORKERS:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def _check(session: Session, quality: int, interval: int, depth: int | None, stages: int) -> None:
@@ -170,7 +209,6 @@ def _check(session: Session, quality: int, interval: int, depth: int | None, sta
         )
 
 
-@torch.inference_mode()
 def encode(
     session: Session | Path | str,
     out: Path | str,
@@ -210,7 +248,6 @@ def encode(
                 force=force,
                 progress=progress,
             )
-    torch.set_flush_denormal(True)
     bundle = model if isinstance(model, Bundle) else load_bundle(model)
     stages = bundle.config.quantizer.num_quantizers
     _check(session, quality, keyframe_interval, depth, stages)
@@ -230,24 +267,12 @@ def encode(
     squares, began = 0.0, time.perf_counter()
     values_per_frame = session.width * session.height * 3
     with ReplayWriter(out, header, force) as writer:
-        for index, (start, stop, frames) in enumerate(_gops(session, keyframe_interval)):
-            track = _track(session, start, stop)
-            gop, error = encode_gop(coder, frames, track, quality, depth)
-            squares += error
-            writer.add_gop(
-                GopRecord(
-                    index,
-                    start,
-                    stop - start,
-                    int(track.times_ns[0]),
-                    int(track.times_ns[-1]),
-                    _psnr(error, int(track.present.sum()) * values_per_frame),
-                    encode_codes(gop, bundle.tables),
-                    track.packet,
-                )
-            )
+        for encoded in _encode_all(coder, session, keyframe_interval, quality, depth):
+            squares += encoded.squares
+            writer.add_gop(encoded.record)
             if progress:
-                progress(stop, session.num_frames)
+                record = encoded.record
+                progress(record.first_frame + record.num_frames, session.num_frames)
         for event in session.events:
             writer.add_event(event.time_ns, event.name, event.payload)
     seconds = time.perf_counter() - began

@@ -24,7 +24,9 @@ VIDEO_SUFFIXES = (".mp4", ".mkv")
 MICROSECOND = Fraction(1, 1_000_000)
 
 
-def _present(replay: Replay, span: range, done: Callable[[int], None]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+def _present(
+    replay: Replay, span: range, done: Callable[[int], None]
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Decode a range; frames that the session did not have are left out."""
     for index, frame in zip(span, replay.iter_frames(span.start, span.stop), strict=True):
         if replay.present[index]:
@@ -136,9 +138,7 @@ def decode(
     """
     if not isinstance(replay, Replay):
         with Replay.open(replay, model) as opened:
-            return decode(
-                opened, out, start_s=start_s, end_s=end_s, force=force, progress=progress
-            )
+            return decode(opened, out, start_s=start_s, end_s=end_s, force=force, progress=progress)
     span = _span(replay, start_s, end_s)
 
     def done(count: int) -> None:

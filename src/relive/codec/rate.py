@@ -1,6 +1,7 @@
 """Encoder search: how deep to code every cube, by rate and distortion.
 
-Distortion at depth 0 and at full depth is measured in pixels; in between it follows the squared error that
+Distortion at depth 0 and at full depth is measured in pixels; in between it follows the squared
+error that
 is left in the latent, scaled to the two ends. Rate is what the static tables say the codes cost.
 
 Shapes: h w cube grid, K quantizers, D latent width.
@@ -17,20 +18,26 @@ from relive.config import CUBE_PX
 from relive.model.context import Context, Pyramid
 
 LAMBDAS = (6e-3, 3.6e-3, 2.2e-3, 1.4e-3, 9e-4, 5.5e-4, 3.2e-4, 1.8e-4, 9e-5, 4e-5)
-"""Squared error (both frames of a cube, 0..1, mean of colours, times pixels) that one bit must save."""
+"""Squared error (both frames of a cube, 0..1, mean of colours, times pixels) that one bit must
+save."""
 KEYFRAME_FACTOR = 0.5  # a keyframe's quality is inherited by the steps after it
 STAGE_BITS = 8.5
 SKIP_BITS = 1.5
 
 
 def cube_error(frames: Tensor, target: Tensor) -> Tensor:
-    """Squared error of every cube, summed over pixels, mean of colours: `[B, 2, 3, H, W]` to `[B, h, w]`."""
+    """Squared error of cubes, mean of colours: `[B, 2, 3, H, W]` to `[B, h, w]`."""
     per_pixel = (frames.clamp(0, 1) - target).square().mean(2).sum(1)
     return F.avg_pool2d(per_pixel, CUBE_PX) * CUBE_PX**2
 
 
 def choose_depths(
-    coder: StepCoder, step: StepContext, target: Tensor, remainder: Tensor, codes: Tensor, quality: int
+    coder: StepCoder,
+    step: StepContext,
+    target: Tensor,
+    remainder: Tensor,
+    codes: Tensor,
+    quality: int,
 ) -> Tensor:
     """Choose the depth of every cube.
 
@@ -67,7 +74,8 @@ def choose_depths(
 
     bits = torch.arange(stages + 1) * STAGE_BITS + torch.tensor([0.0] + [SKIP_BITS] * stages)
     weight = LAMBDAS[quality - 1] * (1.0 if kind else KEYFRAME_FACTOR)
-    return (distortion + weight * bits).argmin(-1)
+    depths_of_cubes: Tensor = (distortion + weight * bits).argmin(-1)
+    return depths_of_cubes
 
 
 def repeat_context(step: StepContext, times: int) -> tuple[Context, Pyramid]:
@@ -78,6 +86,10 @@ def repeat_context(step: StepContext, times: int) -> tuple[Context, Pyramid]:
 
     c, p = step.context, step.pyramid
     context = Context(
-        again(c.reference), again(c.valid), again(c.latents), again(c.is_delta), again(c.state_tokens)
+        again(c.reference),
+        again(c.valid),
+        again(c.latents),
+        again(c.is_delta),
+        again(c.state_tokens),
     )
     return context, Pyramid(again(p.s4), again(p.s8), again(p.s16))

@@ -1,9 +1,12 @@
-"""Read a replay: any frame, any range; a GOP is decoded from its keyframe and kept while it is used."""
+"""Read a replay: any frame, any range; a GOP is decoded from its keyframe."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Self
 
@@ -15,6 +18,7 @@ from relive.bitstream import GopCodes, decode_codes, decode_track
 from relive.codec.bundle import Bundle, load_for
 from relive.codec.encoder import step_rows
 from relive.codec.step import Carry, Geometry, StepCoder
+from relive.codec.workers import NUM_WORKERS, workers
 from relive.container import GopEntry, GopRecord, ReplayEvent, ReplayHeader, ReplayReader
 from relive.errors import FormatError, InputError, ModelMismatchError
 from relive.session import StateSchema
@@ -48,6 +52,7 @@ class Replay:
         self._load_track()
         self.damaged = reader.damaged or bool(self._bad)
         self._running: _Decoding | None = None
+        self._lock = Lock()
 
     @classmethod
     def open(cls, path: Path | str, model: Bundle | Path | str | None = None) -> Self:
@@ -76,10 +81,11 @@ class Replay:
 
     def frame(self, index: int) -> NDArray[np.uint8]:
         """One frame uint8 `[H, W, 3]`."""
-        return self.frames(index, index + 1)[0]
+        frame: NDArray[np.uint8] = self.frames(index, index + 1)[0]
+        return frame
 
     def frames(self, start: int, stop: int) -> NDArray[np.uint8]:
-        """Frames uint8 `[n, H, W, 3]`; where a frame is missing, the reconstruction in its place."""
+        """Frames uint8 `[n, H, W, 3]`; a missing frame is filled with the reconstruction."""
         self._check_range(start, stop)
         if start == stop:
             return np.zeros((0, self.height, self.width, 3), np.uint8)
@@ -119,29 +125,48 @@ class Replay:
         """
         end = self.num_frames if stop is None else stop
         self._check_range(start, end)
+        waiting: deque[Future[NDArray[np.uint8]]] = deque()
+        for piece in self._pieces(start, end):
+            waiting.append(workers().submit(self._decode_piece, *piece))
+            if len(waiting) > NUM_WORKERS:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+
+    def _pieces(self, start: int, stop: int) -> Iterator[tuple[_Decoding | None, int, int, int]]:
+        """Cut a range at the GOPs: decoder to go on with, GOP, first and last frame in it."""
+        if start < stop:
+            _ = self.coder  # a wrong model is refused before any work
         position = start
-        while position < end:
+        while position < stop:
             gop = int(np.searchsorted(self._firsts, position, side="right")) - 1
             first = int(self._firsts[gop])
-            last = min(end, int(self._firsts[gop + 1]))
-            for local in range(position - first, last - first):
-                yield self._frame_of(gop, local)
+            last = min(stop, int(self._firsts[gop + 1]))
+            running, self._running = self._running, None
+            if running is None or running.gop != gop or not running.reaches(position - first):
+                running = None
+            yield running, gop, position - first, last - first
             position = last
 
-    def _frame_of(self, gop: int, local: int) -> NDArray[np.uint8]:
-        running = self._running
-        if running is None or running.gop != gop or not running.reaches(local):
-            running = self._running = self._start(gop)
-        if running is None:
-            return np.full((self.height, self.width, 3), 128, np.uint8)
-        pair = running.pair(local // 2)
-        return np.ascontiguousarray(pair[local % 2, : self.height, : self.width])
+    def _decode_piece(
+        self, running: _Decoding | None, gop: int, first: int, last: int
+    ) -> NDArray[np.uint8]:
+        """Decode frames [first, last) of a GOP; grey where it is damaged."""
+        running = running or self._start(gop)
+        frames = np.full((last - first, self.height, self.width, 3), 128, np.uint8)
+        if running is not None:
+            for place, local in enumerate(range(first, last)):
+                pair = running.pair(local // 2)
+                frames[place] = pair[local % 2, : self.height, : self.width]
+            self._running = running
+        return frames
 
     def _start(self, gop: int) -> _Decoding | None:
         if gop in self._bad:
             return None
         try:
-            record = self._reader.read_gop(gop)
+            with self._lock:
+                record = self._reader.read_gop(gop)
             return _Decoding(self.coder, gop, record)
         except FormatError:
             self._bad.add(gop)
@@ -184,7 +209,10 @@ class Replay:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 

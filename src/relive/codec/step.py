@@ -54,7 +54,7 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Carry:
-    """What a step leaves to the next: the last picture `[1, 3, H, W]` (multiples of 1/255), latents."""
+    """What a step leaves: the last picture `[1, 3, H, W]` (multiples of 1/255), latents."""
 
     picture: Tensor
     latents: Tensor

@@ -1,1 +1,1 @@
-"""relive.cubes"""
+"""Cutting a session into clips and putting it back; training samples."""

@@ -15,7 +15,7 @@ from relive.session import StateSchema
 
 _POSE_ROLES = ("camera.x", "camera.y", "camera.z", "camera.yaw", "camera.pitch", "camera.roll")
 _REQUIRED = _POSE_ROLES[:4]
-# Motion of the camera since the frame before, in its own axes: derived, so that it says the same on every map.
+# Motion of the camera since the frame before, in its own axes: the same on every map.
 DERIVED = ("@forward", "@left", "@up", "@turn")
 
 
@@ -30,7 +30,7 @@ def to_radians(schema: StateSchema, index: int, values: NDArray[np.float64]) -> 
 
 
 def camera_poses(schema: StateSchema, states: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return x, y, z, yaw, pitch, roll (radians, yaw to the left) `[n, 6]`; zero without a camera."""
+    """Return x, y, z, yaw, pitch, roll (radians, yaw to the left) `[n, 6]`; else zero."""
     poses = np.zeros((len(states), 6))
     if not has_camera(schema) or schema.camera is None:
         return poses

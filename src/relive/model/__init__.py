@@ -1,1 +1,1 @@
-"""relive.model"""
+"""HST-MAE: tensors in, tensors out."""

@@ -96,13 +96,13 @@ class Encoder(nn.Module):
         return LATENT_LIMIT * torch.tanh(latents / LATENT_LIMIT)
 
     def _linear(self, difference: Tensor, masked: Tensor | None) -> Tensor:
-        """Linear path around the stages; with the decoder's it starts training as a linear autoencoder."""
+        """Linear path around the stages: training starts as a linear autoencoder."""
         projected = self.linear(F.pixel_unshuffle(difference.flatten(1, 2), CUBE_PX))
         latents: Tensor = projected.permute(0, 2, 3, 1).float()
         return latents if masked is None else latents * ~masked[..., None]
 
     def _coarse(self, x: Tensor, context: Context, masked: Tensor | None) -> Tensor:
-        """Stage 4: merge 2x2 cubes, absent and hidden ones as a learned vector; `[B, D, h/2, w/2]`."""
+        """Stage 4: merge 2x2 cubes, hidden ones as a learned vector: `[B, D, h/2, w/2]`."""
         b, h, w, d = x.shape
         if masked is not None:
             x = torch.where(masked[..., None], self.hidden_cube.to(x), x)

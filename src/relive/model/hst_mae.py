@@ -41,7 +41,12 @@ class HSTMAE(nn.Module):
         nn.init.zeros_(self.predict.bias)  # type: ignore[arg-type]
 
     def context(
-        self, reference: Tensor, valid: Tensor, latents: Tensor, is_delta: Tensor, state_tokens: Tensor
+        self,
+        reference: Tensor,
+        valid: Tensor,
+        latents: Tensor,
+        is_delta: Tensor,
+        state_tokens: Tensor,
     ) -> tuple[Context, Pyramid]:
         """Put together what both sides know; keyframes of the batch are emptied.
 
@@ -62,7 +67,9 @@ class HSTMAE(nn.Module):
         )
         return context, self.pyramid(context)
 
-    def empty_context(self, height: int, width: int, state_tokens: Tensor) -> tuple[Context, Pyramid]:
+    def empty_context(
+        self, height: int, width: int, state_tokens: Tensor
+    ) -> tuple[Context, Pyramid]:
         """Context of a keyframe for pictures of H x W pixels."""
         b = len(state_tokens)
         h, w = height // CUBE_PX, width // CUBE_PX
@@ -75,6 +82,7 @@ class HSTMAE(nn.Module):
         )
 
     def prediction(self, context: Context, pyramid: Pyramid) -> Tensor:
-        """What both sides expect of the latents before any code, `[B, h, w, D]`; codes add to it."""
+        """What both sides expect of the latents before any code, `[B, h, w, D]`; codes add to
+        it."""
         predicted = self.predict(pyramid.s16).permute(0, 2, 3, 1).float()
         return predicted + self.base[context.is_delta.long()][:, None, None]

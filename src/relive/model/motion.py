@@ -1,4 +1,4 @@
-"""Motion hypotheses: the tables, the search for the best of a cube, and the warp that both sides do.
+"""Motion hypotheses: the tables, the search for the best of a cube, and the warp.
 
 Shapes: B batch, M hypotheses, H W pixels, h w cube grid. Index 0 is always "copy".
 """
@@ -34,7 +34,8 @@ class Motion:
         camera: the pinhole camera, or None where the game has none.
         turns: rotation of each frame of the pair to the reference `[B, 2, 3, 3]`.
         shifts: translation of each frame of the pair to the reference `[B, 2, 3]`.
-        origin_px: column and row of the picture's top left corner in the whole frame `[B, 2]`; not zero
+        origin_px: column and row of the picture's top left corner in the whole frame `[B, 2]`; not
+        zero
             for training crops.
         known: 1 where the session has a camera `[B]`; elsewhere displacements are used.
     """
@@ -47,7 +48,12 @@ class Motion:
 
     @classmethod
     def from_poses(
-        cls, camera: Pinhole | None, poses: Tensor, origin_px: Tensor, known: Tensor, scale: float = 1.0
+        cls,
+        camera: Pinhole | None,
+        poses: Tensor,
+        origin_px: Tensor,
+        known: Tensor,
+        scale: float = 1.0,
     ) -> Motion:
         """Build from the poses of the reference frame and of the pair.
 
@@ -161,12 +167,13 @@ def warp(
         width: W of the picture.
 
     Returns:
-        Warped frames `[B, 2, 3, H, W]` and validity `[B, 2, 1, H, W]` (1 where the reference saw the place).
+        Warped frames `[B, 2, 3, H, W]` and validity `[B, 2, 1, H, W]` (1 where the reference saw
+        the place).
     """
     pixel_choice = choice.repeat_interleave(CUBE_PX, 1).repeat_interleave(CUBE_PX, 2)[:, None]
     limits = torch.tensor([reference.shape[-1], reference.shape[-2]], dtype=torch.float32)
     if motion.camera is not None:
-        limits[1] = min(limits[1], motion.camera.bottom_px)
+        limits[1] = min(float(limits[1]), motion.camera.bottom_px)
     warped, valid = [], []
     for frame in range(2):
         where = positions(motion, frame, pixel_choice, height, width)[:, 0]

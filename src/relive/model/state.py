@@ -1,8 +1,11 @@
 """State encoder: what the game says of a step, as a few tokens (specification, state vectors).
 
-A token for each frame of the pair and one for the frame before. Values enter normalised, with sinusoidal
-features; angles as sine and cosine; the change since the frame before beside the value; real time between.
-A model matches fields by name, so a session with another schema, or none, is legal: what is missing is
+A token for each frame of the pair and one for the frame before. Values enter normalised, with
+sinusoidal
+features; angles as sine and cosine; the change since the frame before beside the value; real time
+between.
+A model matches fields by name, so a session with another schema, or none, is legal: what is
+missing is
 marked missing. The absolute position of the camera is left out: it says nothing on another map.
 
 Shapes: B batch, S fields that the model knows.
@@ -41,7 +44,9 @@ def state_features(inputs: tuple[StateInput, ...], values: Tensor, known: Tensor
     change = torch.where(angle, wrapped * 4, change / scale)
     level = torch.where(angle, values, (values - mean) / scale).clamp(-8, 8)
     waves = [
-        wave(level * torch.where(angle, 2 * f, f)) for f in FREQUENCIES for wave in (torch.sin, torch.cos)
+        wave(level * torch.where(angle, 2 * f, f))
+        for f in FREQUENCIES
+        for wave in (torch.sin, torch.cos)
     ]
     plain = torch.where(angle, torch.zeros_like(level), level)
     here = known[:, None].expand_as(level)
@@ -62,7 +67,13 @@ class StateEncoder(nn.Module):
         self.position = nn.Parameter(torch.randn(NUM_FRAMES, dim) * 0.02)
         self.absent = nn.Parameter(torch.randn(NUM_FRAMES, dim) * 0.02)
         layer = nn.TransformerEncoderLayer(
-            dim, num_heads, 4 * dim, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+            dim,
+            num_heads,
+            4 * dim,
+            dropout=0.0,
+            activation="gelu",
+            batch_first=True,
+            norm_first=True,
         )
         self.blocks = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
         self.norm = nn.LayerNorm(dim)

@@ -1,9 +1,13 @@
 """Pose warp: what the previous picture looks like from the new camera, at very few bits.
 
-With the poses of two frames known, where a pixel lay in the earlier picture depends on one number, its inverse
-depth. One *motion hypothesis* is one inverse depth: 0 for the sky (pure rotation, exact), a few dozen
-levels from near to far, and "copy" for what is fixed to the screen, such as a HUD. The encoder chooses one
-hypothesis for every cube and sends its index; the rest follows from the poses, which are in the file anyway.
+With the poses of two frames known, where a pixel lay in the earlier picture depends on one number,
+its inverse
+depth. One *motion hypothesis* is one inverse depth: 0 for the sky (pure rotation, exact), a few
+dozen
+levels from near to far, and "copy" for what is fixed to the screen, such as a HUD. The encoder
+chooses one
+hypothesis for every cube and sends its index; the rest follows from the poses, which are in the
+file anyway.
 Games without a camera use a table of displacements instead (design, section 5.2).
 
 Shapes: B batch, M hypotheses, H W pixels, h w cube grid.
@@ -23,7 +27,8 @@ CUBE_PX = 16
 
 @dataclass(frozen=True)
 class Pinhole:
-    """Pinhole camera of the part of the picture that shows the scene, in pixels of the whole frame."""
+    """Pinhole camera of the part of the picture that shows the scene, in pixels of the whole
+    frame."""
 
     focal_x_px: float
     focal_y_px: float
@@ -51,7 +56,8 @@ def rotation(yaw_pitch_roll: Tensor) -> Tensor:
         yaw_pitch_roll: radians `[..., 3]`; yaw turns left, pitch up, roll clockwise.
 
     Returns:
-        `[..., 3, 3]`, columns are the camera's right, up and forward axes in the world (x, y, z up).
+        `[..., 3, 3]`, columns are the camera's right, up and forward axes in the world (x, y, z
+        up).
     """
     yaw, pitch, roll = yaw_pitch_roll.unbind(-1)
     cy, sy, cp, sp = yaw.cos(), yaw.sin(), pitch.cos(), pitch.sin()

@@ -6,6 +6,8 @@ S state tokens.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,13 +18,25 @@ HIDDEN = -1e4  # added to attention logits; finite, so that a row that sees noth
 class PointLinear(nn.Linear):
     """A linear layer on a channels-last grid, run as a 1x1 convolution.
 
-    oneDNN's convolution is about twice as fast on CPUs as the float32 matrix product for these sizes.
+    oneDNN's convolution is about twice as fast on CPUs as the float32 matrix product for these
+    sizes; PyTorch
+    does not choose it by itself for one thread.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[B, h, w, D_in]` to `[B, h, w, D_out]`."""
-        weight = self.weight[:, :, None, None]
-        return F.conv2d(x.permute(0, 3, 1, 2), weight, self.bias).permute(0, 2, 3, 1)
+        weight, channels_first = self.weight[:, :, None, None], x.permute(0, 3, 1, 2)
+        if torch.is_grad_enabled() or not _direct(x):
+            return F.conv2d(channels_first, weight, self.bias).permute(0, 2, 3, 1)
+        one = (1, 1)
+        y = torch.mkldnn_convolution(channels_first, weight, self.bias, (0, 0), one, one, 1)
+        return y.permute(0, 2, 3, 1)
+
+
+def _direct(x: Tensor) -> bool:
+    """Whether oneDNN can be called directly."""
+    plain = x.device.type == "cpu" and x.dtype == torch.float32
+    return plain and torch.backends.mkldnn.is_available() and not torch.is_autocast_enabled("cpu")
 
 
 def split_windows(x: Tensor, size: int) -> Tensor:
@@ -39,6 +53,8 @@ def join_windows(windows: Tensor, size: int, h: int, w: int) -> Tensor:
     return x.reshape(-1, h, w, d)
 
 
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
 def window_mask(h: int, w: int, size: int, shift: int) -> Tensor | None:
     """Which tokens of a window must not see each other: padding, and neighbours by roll only.
 
@@ -75,6 +91,8 @@ def relative_index(size: int) -> Tensor:
 class WindowAttention(nn.Module):
     """Multi-head attention inside (shifted) windows with a learned relative position bias."""
 
+    index: Tensor
+
     def __init__(self, dim: int, num_heads: int, window_size: int, shift_size: int) -> None:
         super().__init__()
         self.num_heads, self.window_size, self.shift_size = num_heads, window_size, shift_size
@@ -107,7 +125,7 @@ class WindowAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Visual tokens read state tokens: softmax(Q_visual K_state^T / sqrt(d)) V_state (specification)."""
+    """Visual tokens read state tokens: softmax(Q_visual K_state^T / √d) V_state."""
 
     def __init__(self, dim: int, state_dim: int, num_heads: int) -> None:
         super().__init__()

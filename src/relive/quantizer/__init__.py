@@ -1,1 +1,1 @@
-"""relive.quantizer"""
+"""Latents ↔ codes."""

@@ -1,8 +1,11 @@
 """Residual vector quantiser: six codebooks of 512, the first codeword of each frozen at zero.
 
-Stage k codes what stages 0..k-1 left. Any prefix of the codes decodes, so the number of stages sent for
-a cube is its *depth*; depth 0 is a masked cube. Keyframes and deltas have their own codebooks, because a
-latent from nothing and a remainder after prediction are not alike (design 5.3; SoundStream, arXiv 2107.03312).
+Stage k codes what stages 0..k-1 left. Any prefix of the codes decodes, so the number of stages
+sent for
+a cube is its *depth*; depth 0 is a masked cube. Keyframes and deltas have their own codebooks,
+because a
+latent from nothing and a remainder after prediction are not alike (design 5.3; SoundStream, arXiv
+2107.03312).
 
 Shapes: N vectors, D width, K quantizers, V codebook size, kind 0 keyframe 1 delta.
 """
@@ -21,7 +24,7 @@ NUM_KINDS = 2
 
 @dataclass(frozen=True)
 class Quantized:
-    """Result of a training pass: straight-through vectors `[N, D]`, codes `[N, K]`, commitment loss."""
+    """A training pass: straight-through vectors `[N, D]`, codes `[N, K]`, commitment."""
 
     vectors: Tensor
     codes: Tensor
@@ -34,7 +37,7 @@ def nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
 
 
 class ResidualVQ(nn.Module):
-    """Codebooks trained by k-means start, moving averages and restarts (VQ-VAE-2, arXiv 1906.00446)."""
+    """Codebooks learn by k-means start, moving averages and restarts (arXiv 1906.00446)."""
 
     codebooks: Tensor
     counts: Tensor
@@ -121,7 +124,9 @@ class ResidualVQ(nn.Module):
         return restarted
 
     @torch.no_grad()
-    def start(self, vectors: Tensor, kind: int, generator: torch.Generator, rounds: int = 8) -> None:
+    def start(
+        self, vectors: Tensor, kind: int, generator: torch.Generator, rounds: int = 8
+    ) -> None:
         """k-means start of every stage from `vectors` `[N, D]`, N at least the codebook size."""
         residual, size = vectors.float(), self.config.codebook_size
         for stage in range(self.config.num_quantizers):
@@ -131,7 +136,9 @@ class ResidualVQ(nn.Module):
                 code = nearest(residual, codebook)
                 counts = torch.bincount(code, minlength=size).float()
                 sums = torch.zeros_like(codebook).index_add_(0, code, residual)
-                codebook = torch.where(counts[:, None] > 0, sums / counts.clamp_min(1)[:, None], codebook)
+                codebook = torch.where(
+                    counts[:, None] > 0, sums / counts.clamp_min(1)[:, None], codebook
+                )
             codebook[0] = 0
             code = nearest(residual, codebook)
             share = torch.bincount(code, minlength=size).float() / len(code) * size

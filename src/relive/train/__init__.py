@@ -1,1 +1,1 @@
-"""relive.train"""
+"""Settings, chains, loop, checkpoints."""

@@ -1,7 +1,9 @@
 """Chains in training: what the codec does step after step, on crops, with random depths.
 
-A batch holds chains at different places of their GOP. Each update runs a few steps with gradient and hands
-the rest on without (truncated backpropagation through time), so contexts are as old as in the codec.
+A batch holds chains at different places of their GOP. Each update runs a few steps with gradient
+and hands
+the rest on without (truncated backpropagation through time), so contexts are as old as in the
+codec.
 
 Shapes: B batch, H W pixels of the crop, H0 W0 of the whole frame, h w cube grid, D latent width.
 """
@@ -23,7 +25,9 @@ from relive.model.motion import Motion, search, warp
 from relive.model.warp import Pinhole
 from relive.quantizer.rvq import ResidualVQ
 
-UNQUANTIZED_NOISE = 0.1  # stands in for the quantiser before it exists, so that latents keep a scale
+UNQUANTIZED_NOISE = (
+    0.1  # stands in for the quantiser before it exists, so that latents keep a scale
+)
 
 
 @dataclass
@@ -109,7 +113,7 @@ def to_tensors(chains: list[Chain], names: tuple[str, ...]) -> Batch:
 
 
 def _canvas(chains: list[Chain], batch: Batch) -> Tensor:
-    """Whole previous frames with the reconstructed crops pasted in, rounded to 8 bits; `[B, 3, H0, W0]`."""
+    """Whole previous frames, the reconstructed crops pasted in (8 bits); `[B, 3, H0, W0]`."""
     rows = []
     for chain, before in zip(chains, batch.before, strict=True):
         if chain.picture is None:

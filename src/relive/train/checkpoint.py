@@ -68,9 +68,7 @@ def save(
     text.rename(folder / "checkpoint.json")
 
 
-def load(
-    folder: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer
-) -> Progress:
+def load(folder: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer) -> Progress:
     """Load what `save` wrote.
 
     Raises:

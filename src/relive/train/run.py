@@ -1,6 +1,7 @@
 """The training run, top to bottom: open sessions, walk the phases, write checkpoints.
 
-The clock, not a number of updates, ends a phase: a laptop and a server both finish when they said they would.
+The clock, not a number of updates, ends a phase: a laptop and a server both finish when they
+said they would.
 """
 
 from __future__ import annotations
@@ -157,7 +158,7 @@ def train(config: Path, resume: Path | None = None, report: Report | None = None
             sums["mse_key"] += float((result.mse.detach() * (1 - batch.is_delta)).sum())
             sums["commitment"] += float(result.commitment.detach())
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norm = nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
         if bool(torch.isfinite(norm)):
             optimizer.step()

@@ -51,7 +51,10 @@ def chain_mse(
 
 
 def validate(
-    model: HSTMAE, quantizer: ResidualVQ, stores: list[SessionStore], depths: tuple[int, ...] = (3, 6)
+    model: HSTMAE,
+    quantizer: ResidualVQ,
+    stores: list[SessionStore],
+    depths: tuple[int, ...] = (3, 6),
 ) -> Curve:
     """PSNR in dB of every step of a GOP of 16, mean MSE over the sessions, for each depth."""
     was_training = quantizer.training

@@ -1,0 +1,29 @@
+"""Threads of the codec: one GOP a core, one torch thread inside.
+
+GOPs are independent, so this scales better than threads inside an operation, and the arithmetic of
+a GOP
+is the same on machines of any number of cores: encoder and decoder see the same pixels.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+
+import torch
+
+NUM_WORKERS = max(
+    1, min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+)
+
+
+def _prepare() -> None:
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+
+
+@lru_cache(maxsize=1)
+def workers() -> ThreadPoolExecutor:
+    """The pool; made on first use."""
+    return ThreadPoolExecutor(NUM_WORKERS, thread_name_prefix="relive", initializer=_prepare)
