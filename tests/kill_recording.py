@@ -56,7 +56,7 @@ def record(path):
             recorder.add(picture, make_state(number), number * 10**9 // FPS, make_regions(number))
             print(number, time.monotonic(), flush=True)
             if number % 60 == 0:
-                recorder.event("minute", str(number))
+                recorder.event("second", str(number))
             number += 1
 
 
