@@ -26,7 +26,6 @@ MAX_EVENT_CHARS = 1 << 20
 QUEUE_ENTRIES = 16  # with a segment of half a second this stays inside the promised last second
 WAKE_ENTRIES = 8
 WRITER_NAP_S = 0.04
-_NO_STATE = np.zeros(0, np.float32)
 
 
 class Recorder:
@@ -93,8 +92,8 @@ class Recorder:
     def add(
         self,
         frame: NDArray[np.uint8] | None,
-        state: ArrayLike = _NO_STATE,
-        time_ns: int = 0,
+        state: ArrayLike,
+        time_ns: int,
         regions: NDArray[np.uint8] | None = None,
     ) -> None:
         """Record one frame.
