@@ -181,6 +181,11 @@ def test_existing_outputs_are_kept(folder: Path, capsys: Capsys) -> None:
     assert relive(folder, "decode", "s.relive", "-o", "mine.mkv", "--model", "m.safetensors") == 2
     assert "--force" in capsys.readouterr().err
     assert mine.read_text() == "mine"
+    (folder / "album").mkdir()
+    (folder / "album" / "letter.txt").write_text("mine")
+    args = ["decode", "s.relive", "-o", "album", "--model", "m.safetensors", "--force"]
+    assert relive(folder, *args) == 2
+    assert (folder / "album" / "letter.txt").read_text() == "mine"
 
 
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full")

@@ -19,7 +19,8 @@ def verify(
 
     console = Console(as_json, quiet, verbose)
     replay = is_replay(file)
-    problems = container.verify(file) if replay else verify_session(file)
+    with console.progress("verify"):
+        problems = container.verify(file) if replay else verify_session(file)
     kind = "replay" if replay else "session"
     values = {"kind": kind, "damaged": bool(problems), "problems": problems}
     console.result(values, "\n".join(problems) or f"{file}: a whole {kind}")
@@ -42,11 +43,11 @@ def repair(
     from relive.session.repair import repair_session
 
     console = Console(as_json, quiet, verbose)
-    if is_replay(file):
-        report = container.repair(file, out, force=force)
-        frames, problems = report.frames, report.problems
-    else:
-        with console.progress("repair") as progress:
+    with console.progress("repair") as progress:
+        if is_replay(file):
+            report = container.repair(file, out, force=force)
+            frames, problems = report.frames, report.problems
+        else:
             frames, problems = repair_session(file, out, force=force, progress=progress)
     values = {"frames": frames, "damaged": bool(problems), "problems": problems}
     console.result(values, "\n".join([*problems, f"saved {frames} frames in {out}"]))

@@ -17,6 +17,7 @@ from relive.cli.console import (
     regular_output,
     table,
 )
+from relive.errors import InputError
 
 Model = Annotated[Path | None, typer.Option(help="Weights to use instead of the bundled model.")]
 
@@ -88,6 +89,7 @@ def decode(
     """Decode a replay, or a part of it."""
     import relive
 
+    _refuse_foreign_folder(Path(out))
     console = Console(as_json, quiet, verbose)
     with console.progress("decode") as progress:
         frames = relive.decode(
@@ -98,3 +100,10 @@ def decode(
         console.note(f"decoded {frames} frames")
     else:
         console.result({"frames": frames, "out": out}, f"decoded {frames} frames into {out}")
+
+
+def _refuse_foreign_folder(out: Path) -> None:
+    """Keep `--force` from replacing a folder that holds more than pictures of an earlier run."""
+    foreign = out.is_dir() and next((f for f in out.iterdir() if f.suffix != ".png"), None)
+    if foreign:
+        raise InputError(f"{out} holds {foreign.name}, which is no picture; name another folder")
