@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from relive.bitstream import Tables
 from relive.config import ModelConfig
@@ -36,6 +37,7 @@ class Bundle:
     model: HSTMAE
     quantizer: ResidualVQ
     tables: Tables
+    sensitivity: Tensor  # pixel error per latent error, [keyframe/delta, D, D]; encoder only
 
 
 def bundled_path(name: str = BUNDLED) -> Path:
@@ -44,11 +46,17 @@ def bundled_path(name: str = BUNDLED) -> Path:
 
 
 def save_bundle(
-    path: Path, model: HSTMAE, quantizer: ResidualVQ, tables: Tables | None = None
+    path: Path,
+    model: HSTMAE,
+    quantizer: ResidualVQ,
+    tables: Tables | None = None,
+    sensitivity: Tensor | None = None,
 ) -> None:
     """Write a model: networks in FP16, codebooks in float32, tables as integers."""
     tensors = {f"model.{k}": v.half().contiguous() for k, v in model.state_dict().items()}
     tensors["quantizer.codebooks"] = quantizer.codebooks.contiguous()
+    if sensitivity is not None:
+        tensors["rate.sensitivity"] = sensitivity.contiguous()
     if tables is not None:
         for name, array in tables.to_arrays().items():
             tensors[f"tables.{name}"] = torch.from_numpy(np.ascontiguousarray(array))
@@ -86,7 +94,9 @@ def load_bundle(path: Path | str | None = None) -> Bundle:
     arrays = {k[7:]: v.numpy() for k, v in tensors.items() if k.startswith("tables.")}
     sizes = (config.quantizer.num_quantizers, config.quantizer.codebook_size, NUM_MOTION)
     tables = Tables.from_arrays(arrays) if arrays else Tables.uniform(*sizes)
-    return Bundle(digest, config, model.eval(), quantizer.eval(), tables)
+    dim = config.quantizer.codebook_dim
+    sensitivity = tensors.get("rate.sensitivity", torch.eye(dim).expand(2, dim, dim))
+    return Bundle(digest, config, model.eval(), quantizer.eval(), tables, sensitivity)
 
 
 def load_for(model_id: str, path: Path | str | None = None) -> Bundle:

@@ -19,11 +19,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from relive.bitstream import GopCodes, decode_track, encode_codes, encode_track
 from relive.codec.bundle import Bundle, load_bundle
 from relive.codec.rate import LAMBDAS, choose_depths
-from relive.codec.step import Carry, Geometry, StepCoder, to_picture
+from relive.codec.step import Carry, Geometry, StepCoder, StepContext, to_picture
 from relive.codec.workers import NUM_WORKERS, workers
 from relive.container import GopRecord, ReplayHeader, ReplayReader, ReplayWriter
 from relive.errors import InputError
@@ -85,35 +86,56 @@ def encode_gop(
     Returns:
         The codes and the summed squared error over the frames that are present (0..255).
     """
-    count = len(frames)
-    steps, (h, w) = -(-count // 2), coder.geometry.grid
-    quantizer = coder.bundle.quantizer
-    stages = coder.bundle.config.quantizer.num_quantizers
-    gop = GopCodes.empty(steps, stages, h, w)
+    count, (h, w) = len(frames), coder.geometry.grid
+    gop = GopCodes.empty(-(-count // 2), coder.bundle.config.quantizer.num_quantizers, h, w)
     padded = coder.geometry.pad(frames)
     carry: Carry | None = None
     squares = 0.0
-    for index in range(steps):
+    for index in range(len(gop.depths)):
         rows = step_rows(index, count)
-        target = to_picture(padded[rows[1:]])[None]
-        state = coder.state(track.states[rows], track.times_ns[rows])
-        choice = torch.zeros(1, h, w, dtype=torch.long)
-        if carry is not None:
-            choice = search(state.motion, carry.picture, target)
-        step = coder.begin(carry, state, choice)
-        remainder = coder.bundle.model.encoder(target, step.context, step.pyramid)
-        codes = quantizer.encode(remainder.flatten(0, 2), step.kind).view(h, w, stages)
+        trial = try_step(coder, carry, padded, track, rows)
         if depth is None:
-            depths = choose_depths(coder, step, target, remainder, codes, quality)
+            depths = choose_depths(coder, trial.step, trial.remainder, trial.codes, quality)
         else:
             depths = torch.full((h, w), depth)
-        sent = torch.where(torch.arange(stages) < depths[..., None], codes, 0)
-        pixels, carry = coder.finish(step, sent, depths)
+        sent = torch.where(torch.arange(trial.codes.shape[-1]) < depths[..., None], trial.codes, 0)
+        pixels, carry = coder.finish(trial.step, sent, depths)
         gop.depths[index] = depths.numpy()
-        gop.motion[index] = choice.numpy()
+        gop.motion[index] = trial.choice.numpy()
         gop.codes[index] = sent.permute(2, 0, 1).numpy()
         squares += _squares(coder.geometry, pixels, frames, track.present, rows)
     return gop, squares
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A step before the encoder has decided how deep to code it."""
+
+    target: Tensor  # [1, 2, 3, H, W]
+    choice: Tensor  # [1, h, w]
+    step: StepContext
+    remainder: Tensor  # [1, h, w, D]
+    codes: Tensor  # [h, w, K]
+
+
+def try_step(
+    coder: StepCoder,
+    carry: Carry | None,
+    padded: NDArray[np.uint8],
+    track: GopTrack,
+    rows: NDArray[np.intp],
+) -> Trial:
+    """Search motion, build the context, encode and quantise to full depth."""
+    h, w = coder.geometry.grid
+    target = to_picture(padded[rows[1:]])[None]
+    state = coder.state(track.states[rows], track.times_ns[rows])
+    choice = torch.zeros(1, h, w, dtype=torch.long)
+    if carry is not None:
+        choice = search(state.motion, carry.picture, target)
+    step = coder.begin(carry, state, choice)
+    remainder = coder.bundle.model.encoder(target, step.context, step.pyramid)
+    codes = coder.bundle.quantizer.encode(remainder.flatten(0, 2), step.kind)
+    return Trial(target, choice, step, remainder, codes.view(h, w, -1))
 
 
 def _squares(

@@ -1,4 +1,4 @@
-"""From a training run to a model that ships: averaged weights, and tables counted on real GOPs."""
+"""From a training run to a model that ships: averaged weights, tables counted on real GOPs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from relive.bitstream import GopCodes, Tables
 from relive.codec.bundle import Bundle, load_bundle, save_bundle
-from relive.codec.encoder import GopTrack, encode_gop
-from relive.codec.step import Geometry, StepCoder
+from relive.codec.encoder import GopTrack, encode_gop, step_rows, try_step
+from relive.codec.rate import fit_sensitivity, measure_step
+from relive.codec.step import Carry, Geometry, StepCoder
 from relive.config import ModelConfig
 from relive.cubes.store import SessionStore
 from relive.errors import InputError
@@ -46,23 +49,45 @@ def load_run(run: Path) -> tuple[HSTMAE, ResidualVQ]:
     return model.eval(), quantizer.eval()
 
 
-def sample_gops(bundle: Bundle, stores: list[SessionStore], per_store: int) -> Iterator[GopCodes]:
-    """Encode GOPs spread over the sessions, at changing quality."""
-    torch.set_flush_denormal(True)
-    turn = 0
+def _windows(
+    bundle: Bundle, stores: list[SessionStore], per_store: int
+) -> Iterator[tuple[StepCoder, NDArray[np.uint8], GopTrack]]:
+    """GOPs spread over the sessions."""
     for store in stores:
         height, width = store.frames.shape[1:3]
         coder = StepCoder(bundle, store.schema, Geometry(width, height))
-        starts = np.linspace(0, max(0, len(store.frames) - GOP_FRAMES), per_store).astype(int)
-        for start in starts:
-            rows = slice(int(start), int(start) + GOP_FRAMES)
+        last = max(0, len(store.frames) - GOP_FRAMES)
+        for start in np.linspace(0, last, per_store).astype(int).tolist():
+            rows = slice(start, start + GOP_FRAMES)
             frames = np.asarray(store.frames[rows])
             everything = np.ones(len(frames), np.bool_)
-            track = GopTrack(store.times_ns[rows], store.states[rows], everything, b"")
-            quality = FIT_QUALITIES[turn % len(FIT_QUALITIES)]
-            with torch.inference_mode():
-                yield encode_gop(coder, frames, track, quality)[0]
-            turn += 1
+            yield coder, frames, GopTrack(store.times_ns[rows], store.states[rows], everything, b"")
+
+
+@torch.inference_mode()
+def measure_sensitivity(bundle: Bundle, stores: list[SessionStore]) -> Tensor:
+    """Fit G of `codec.rate` on a few steps of every session: `[keyframe/delta, D, D]`."""
+    measured: tuple[list[Tensor], list[Tensor]] = ([], [])
+    fitted: list[Tensor] = []
+    for coder, frames, track in _windows(bundle, stores, 1):
+        carry: Carry | None = None
+        padded = coder.geometry.pad(frames)
+        for index in range(3):
+            trial = try_step(coder, carry, padded, track, step_rows(index, len(frames)))
+            if index != 1:
+                rows = measure_step(coder, trial.step, trial.target, trial.remainder, trial.codes)
+                measured[trial.step.kind].append(rows)
+            depths = torch.full(trial.codes.shape[:2], trial.codes.shape[-1])
+            _, carry = coder.finish(trial.step, trial.codes, depths)
+        fitted = [fit_sensitivity(coder, torch.cat(rows)) for rows in measured]
+    return torch.stack(fitted)
+
+
+def sample_gops(bundle: Bundle, stores: list[SessionStore], per_store: int) -> Iterator[GopCodes]:
+    """Encode GOPs spread over the sessions, at changing quality."""
+    for turn, (coder, frames, track) in enumerate(_windows(bundle, stores, per_store)):
+        with torch.inference_mode():
+            yield encode_gop(coder, frames, track, FIT_QUALITIES[turn % len(FIT_QUALITIES)])[0]
 
 
 def export_model(
@@ -84,9 +109,12 @@ def export_model(
     """
     model, quantizer = load_run(run)
     out.parent.mkdir(parents=True, exist_ok=True)
+    torch.set_flush_denormal(True)
     draft = out.with_name(out.stem + ".draft.safetensors")
     save_bundle(draft, model, quantizer)
     try:
+        sensitivity = measure_sensitivity(load_bundle(draft), stores)
+        save_bundle(draft, model, quantizer, sensitivity=sensitivity)
         bundle = load_bundle(draft)
         total = len(stores) * per_store
         gops = []
@@ -95,7 +123,8 @@ def export_model(
             if progress:
                 progress(len(gops), total)
         sizes = (model.config.quantizer.num_quantizers, model.config.quantizer.codebook_size)
-        save_bundle(out, model, quantizer, Tables.fit(gops, *sizes, NUM_MOTION))
+        tables = Tables.fit(gops, *sizes, NUM_MOTION)
+        save_bundle(out, model, quantizer, tables, sensitivity)
     finally:
         draft.unlink(missing_ok=True)
     return load_bundle(out)

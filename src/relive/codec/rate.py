@@ -1,10 +1,10 @@
 """Encoder search: how deep to code every cube, by rate and distortion.
 
-Distortion at depth 0 and at full depth is measured in pixels; in between it follows the squared
-error that
-is left in the latent, scaled to the two ends. Rate is what the static tables say the codes cost.
+Decoding every choice would cost more than everything else. To first order a decoder turns an error
+d of a latent into the squared pixel error d' G d; G is measured once for a model, when it is
+exported (`measure_sensitivity`). Rate is what a code costs on average.
 
-Shapes: h w cube grid, K quantizers, D latent width.
+Shapes: N cubes, h w cube grid, K quantizers, D latent width.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from torch import Tensor
 
 from relive.codec.step import StepCoder, StepContext
 from relive.config import CUBE_PX
-from relive.model.context import Context, Pyramid
 
-LAMBDAS = (6e-3, 3.6e-3, 2.2e-3, 1.4e-3, 9e-4, 5.5e-4, 3.2e-4, 1.8e-4, 9e-5, 4e-5)
-"""Squared error (both frames of a cube, 0..1, mean of colours, times pixels) that one bit must
-save."""
-KEYFRAME_FACTOR = 0.5  # a keyframe's quality is inherited by the steps after it
+LAMBDAS = (6e-2, 3.8e-2, 2.4e-2, 1.5e-2, 9.5e-3, 6e-3, 3.8e-3, 2.4e-3, 1.2e-3, 0.0)
+"""What one bit must save for quality 1 to 10: squared error (0..1, mean of colours) summed over the
+pixels of a cube."""
+KEYFRAME_FACTOR = 0.5  # the steps after a keyframe inherit its quality
 STAGE_BITS = 8.5
 SKIP_BITS = 1.5
 
@@ -31,20 +30,27 @@ def cube_error(frames: Tensor, target: Tensor) -> Tensor:
     return F.avg_pool2d(per_pixel, CUBE_PX) * CUBE_PX**2
 
 
+def latent_errors(coder: StepCoder, kind: int, remainder: Tensor, codes: Tensor) -> Tensor:
+    """What every depth leaves: `[N, D]`, `[N, K]` to `[K + 1, N, D]`."""
+    left = [remainder]
+    for stage, codebook in enumerate(coder.bundle.quantizer.codebooks[kind]):
+        left.append(left[-1] - codebook[codes[:, stage]])
+    return torch.stack(left)
+
+
+def pixel_errors(sensitivity: Tensor, latent: Tensor) -> Tensor:
+    """Compute d' G d for latent errors `[K + 1, N, D]`: `[K + 1, N]`."""
+    return ((latent @ sensitivity) * latent).sum(-1)
+
+
 def choose_depths(
-    coder: StepCoder,
-    step: StepContext,
-    target: Tensor,
-    remainder: Tensor,
-    codes: Tensor,
-    quality: int,
+    coder: StepCoder, step: StepContext, remainder: Tensor, codes: Tensor, quality: int
 ) -> Tensor:
     """Choose the depth of every cube.
 
     Args:
         coder: the shared half.
         step: context of the step.
-        target: the pair `[1, 2, 3, H, W]`.
         remainder: latents before quantisation `[1, h, w, D]`.
         codes: full-depth codes `[h, w, K]`.
         quality: 1..10.
@@ -53,43 +59,60 @@ def choose_depths(
         int64 `[h, w]`.
     """
     h, w, stages = codes.shape
-    quantizer, kind = coder.bundle.quantizer, step.kind
-    left = remainder.reshape(h * w, -1)
-    errors = [left.square().sum(-1)]
-    flat = codes.flatten(0, 1)
-    for stage in range(stages):
-        left = left - quantizer.codebooks[kind, stage][flat[:, stage]]
-        errors.append(left.square().sum(-1))
-    latent_error = torch.stack(errors, -1).view(h, w, stages + 1)
-
-    ends = torch.tensor([0, stages])
-    pair = torch.cat([coder.latents(step, codes, torch.full((h, w), int(d))) for d in ends])
-    depths = ends[:, None, None].expand(2, h, w)
-    context, pyramid = repeat_context(step, 2)
-    frames = coder.bundle.model.decoder(pair, depths, context, pyramid)
-    skipped, full = cube_error(frames, target)
-    span = (latent_error[..., :1] - latent_error[..., -1:]).clamp_min(1e-9)
-    share = ((latent_error - latent_error[..., -1:]) / span).clamp(0, 1.2)
-    distortion = full[..., None] + (skipped - full)[..., None] * share
-
-    bits = torch.arange(stages + 1) * STAGE_BITS + torch.tensor([0.0] + [SKIP_BITS] * stages)
-    weight = LAMBDAS[quality - 1] * (1.0 if kind else KEYFRAME_FACTOR)
-    depths_of_cubes: Tensor = (distortion + weight * bits).argmin(-1)
-    return depths_of_cubes
+    left = latent_errors(coder, step.kind, remainder.flatten(0, 2), codes.flatten(0, 1))
+    distortion = pixel_errors(coder.bundle.sensitivity[step.kind], left)
+    bits = torch.arange(stages + 1) * STAGE_BITS
+    bits[1:] += SKIP_BITS
+    weight = LAMBDAS[quality - 1] * (1.0 if step.kind else KEYFRAME_FACTOR)
+    depths: Tensor = (distortion + weight * bits[:, None]).argmin(0)
+    return depths.view(h, w)
 
 
-def repeat_context(step: StepContext, times: int) -> tuple[Context, Pyramid]:
-    """The same context for several trials at once."""
+def linear_sensitivity(linear: Tensor) -> Tensor:
+    """G of the decoder's linear path alone: weights `[2*3*256, D, 1, 1]` to `[D, D]`."""
+    weight = linear.flatten(1)
+    return weight.T @ weight / 3
 
-    def again(x: Tensor) -> Tensor:
-        return x.expand(times, *x.shape[1:])
 
-    c, p = step.context, step.pyramid
-    context = Context(
-        again(c.reference),
-        again(c.valid),
-        again(c.latents),
-        again(c.is_delta),
-        again(c.state_tokens),
-    )
-    return context, Pyramid(again(p.s4), again(p.s8), again(p.s16))
+def measure_step(
+    coder: StepCoder, step: StepContext, target: Tensor, remainder: Tensor, codes: Tensor
+) -> Tensor:
+    """Compare d' G d with decoded pixels at every depth.
+
+    Returns:
+        `[K * N, 3]`: for each depth below the deepest what it costs over the deepest: by the linear
+        path, by the length of d, and truly.
+    """
+    h, w, stages = codes.shape
+    left = latent_errors(coder, step.kind, remainder.flatten(0, 2), codes.flatten(0, 1))
+    linear = pixel_errors(linear_sensitivity(coder.bundle.model.decoder.linear.weight), left)
+    length = left.square().sum(-1)
+    true = []
+    for depth in range(stages + 1):
+        depths = torch.full((h, w), depth)
+        latents = coder.latents(step, codes, depths)
+        frames = coder.bundle.model.decoder(latents, depths[None], step.context, step.pyramid)
+        true.append(cube_error(frames, target).flatten())
+    rows = [torch.stack([x[:-1] - x[-1:]]).flatten() for x in (linear, length, torch.stack(true))]
+    return torch.stack(rows, -1)
+
+
+def fit_sensitivity(coder: StepCoder, rows: Tensor) -> Tensor:
+    """Least squares, not negative: the linear path times one factor plus the length times another.
+
+    Args:
+        coder: its model gives the linear path.
+        rows: from `measure_step` `[N, 3]`.
+
+    Returns:
+        G `[D, D]`.
+    """
+    linear = linear_sensitivity(coder.bundle.model.decoder.linear.weight)
+    x, y = rows[:, :2].double(), rows[:, 2].double()
+    both = torch.linalg.lstsq(x, y[:, None]).solution[:, 0]
+    if bool((both < 0).any()):
+        alone = ((x * y[:, None]).sum(0) / x.square().sum(0).clamp_min(1e-12)).clamp_min(0)
+        errors = (x * alone - y[:, None]).square().sum(0)
+        both = torch.where(torch.arange(2) == errors.argmin(), alone, 0.0)
+    eye = torch.eye(len(linear))
+    return (float(both[0]) * linear + float(both[1]) * eye).float()

@@ -82,7 +82,6 @@ class HSTMAE(nn.Module):
         )
 
     def prediction(self, context: Context, pyramid: Pyramid) -> Tensor:
-        """What both sides expect of the latents before any code, `[B, h, w, D]`; codes add to
-        it."""
+        """What both sides expect of the latents before any code, `[B, h, w, D]`."""
         predicted = self.predict(pyramid.s16).permute(0, 2, 3, 1).float()
         return predicted + self.base[context.is_delta.long()][:, None, None]

@@ -27,8 +27,7 @@ CUBE_PX = 16
 
 @dataclass(frozen=True)
 class Pinhole:
-    """Pinhole camera of the part of the picture that shows the scene, in pixels of the whole
-    frame."""
+    """Pinhole camera of the part of the picture that shows the scene, in whole-frame pixels."""
 
     focal_x_px: float
     focal_y_px: float
