@@ -142,6 +142,9 @@ def test_a_damaged_replay_gives_what_is_whole(folder: Path, capsys: Capsys) -> N
     args = ["decode", "cut.relive", "-o", "cut.mcap", "--model", "m.safetensors"]
     assert relive(folder, *args) == 3
     assert capsys.readouterr().err.count("\n") == 1
+    args = ["compare", "s.mcap", "cut.relive", "--model", "m.safetensors", "--json"]
+    assert relive(folder, *args) == 3
+    assert json.loads(capsys.readouterr().out)["damaged"] is True
     with Session.open(folder / "cut.mcap") as decoded:
         assert 0 < len(decoded) < FRAMES
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from relive.cli.console import Console, Json, Quiet, Verbose, human_bytes, table
-from relive.errors import InputError
+from relive.errors import DamagedError, InputError
 
 Sessions = Annotated[list[Path], typer.Argument(help="Sessions (.mcap), or folders of them.")]
 Results = Annotated[Path, typer.Option("--out", "-o", help="Folder or .json of the results.")]
@@ -45,6 +45,8 @@ def compare(
         }
     )
     console.result(values, text)
+    if values["damaged"]:
+        raise DamagedError(f"{replay}: damaged; only what is whole was compared")
 
 
 def rd(
