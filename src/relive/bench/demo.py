@@ -4,9 +4,12 @@ doom ─► session.mcap ─┬─► encode at several qualities ─► replay.
                       └─► x264, x265, SVT-AV1 at several crfs ────────────────────────────┴─► report
 """
 
+import contextlib
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,14 +18,14 @@ from relive.bench.cache import ResultCache
 from relive.bench.clip import Clip, spool_session
 from relive.bench.compare import Progress
 from relive.bench.curves import RatePoint, pareto
-from relive.bench.peers import DEFAULT_PEERS, find_peers
+from relive.bench.peers import DEFAULT_PEERS, Peer, find_peers
 from relive.bench.points import PeerCurve, measure_peer_curve
 from relive.bench.provenance import write_json
 from relive.bench.report import write_report
 from relive.bench.report_data import ReportData, Standing, gather_report
 from relive.bench.report_figures import save_side_by_side
 from relive.bench.report_text import kilobytes
-from relive.errors import InputError
+from relive.errors import InputError, ReliveError
 
 if TYPE_CHECKING:
     from relive.codec import EncodeReport
@@ -102,19 +105,24 @@ def _table_row(standing: Standing) -> tuple[str, str, str, str]:
 
 
 class _Units:
-    """Turns steps of unlike size into one count for the progress bar."""
+    """Turns parts of unlike size, some of them side by side, into one count for a progress bar."""
 
     def __init__(self, total: int, progress: Progress | None) -> None:
-        self._done, self._total, self._progress = 0, total, progress
+        self._parts: list[float] = []
+        self._total, self._progress = total, progress
+        self._lock = threading.Lock()
 
     def part(self, units: int) -> Progress:
-        """Return a progress function for a part that is worth `units`, begun now."""
-        begun = self._done
+        """Return a progress function for a part that is worth `units`."""
+        with self._lock:
+            place = len(self._parts)
+            self._parts.append(0.0)
 
         def report(done: int, total: int) -> None:
-            self._done = begun + round(units * min(1.0, done / max(1, total)))
-            if self._progress:
-                self._progress(self._done, self._total)
+            with self._lock:
+                self._parts[place] = units * min(1.0, done / max(1, total))
+                if self._progress:
+                    self._progress(round(sum(self._parts)), self._total)
 
         return report
 
@@ -170,22 +178,7 @@ def run_demo(
     say("recording")
     recording = units.part(_RECORD_UNITS)
     record_doom(game, session, seconds=seconds, seed=seed, force=force, progress=recording)
-    with tempfile.TemporaryDirectory(prefix="relive-demo-") as name:
-        folder = Path(name)
-        say("encoding")
-        reports = _encode_all(session, replay, chosen, folder, model, units)
-        say("other codecs")
-        clip = spool_session(session, folder)
-        cache = ResultCache(folder / "cache")
-        measured = [
-            measure_peer_curve(
-                clip, peer, crfs=DEMO_CRFS.get(peer.name), cache=cache, on_point=_tick(units)
-            )
-            for peer in curves
-        ]
-        say("report")
-        units.part(_REPORT_UNITS)(0, 1)
-        data = _gather(session, replay, clip, measured, reports, model, cache)
+    data = _measure(session, replay, chosen, curves, model, units, say)
     write_report(report_path, data)
     save_side_by_side(data, out_dir / "frames.png")
     units.part(_REPORT_UNITS)(1, 1)
@@ -194,32 +187,80 @@ def run_demo(
     return result
 
 
-def _tick(units: _Units) -> Callable[[], None]:
-    return lambda: units.part(_PEER_UNITS)(1, 1)
-
-
-def _encode_all(
+def _measure(
     session: Path,
     replay: Path,
     qualities: Sequence[int],
-    folder: Path,
+    peers: Sequence[Peer],
     model: Path | None,
     units: _Units,
-) -> "dict[int, EncodeReport]":
-    """Encode at every quality; the shown one is kept as `replay`."""
+    say: Callable[[str], None],
+) -> ReportData:
+    """Encode at every quality and with every peer; the shown quality is kept as `replay`."""
+    with tempfile.TemporaryDirectory(prefix="relive-demo-") as name:
+        folder = Path(name)
+        cache = ResultCache(folder / "cache")
+        say("encoding")
+        shown = _encode(session, replay, SHOWN_QUALITY, model, units)  # alone, for its speed
+        clip = spool_session(session, folder)
+        say("encoding at other qualities, and with other codecs")
+        with _aside(lambda stop: _measure_peers(clip, peers, cache, units, stop)) as peers_ready:
+            reports = {
+                quality: _encode(session, folder / f"q{quality}.relive", quality, model, units)
+                for quality in qualities
+                if quality != SHOWN_QUALITY
+            }
+            measured = peers_ready()
+        say("report")
+        reports[SHOWN_QUALITY] = shown
+        return _gather(session, replay, clip, measured, reports, model, cache)
+
+
+@contextlib.contextmanager
+def _aside(
+    work: Callable[[threading.Event], list[PeerCurve]],
+) -> Iterator[Callable[[], list[PeerCurve]]]:
+    """Run `work` on another thread during the block; the block gets a function that waits for it.
+
+    When the block fails, `work` is told to stop by the event that it is given.
+    """
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(work, stop)
+        try:
+            yield future.result
+        except BaseException:
+            stop.set()
+            raise
+
+
+def _measure_peers(
+    clip: Clip,
+    peers: Sequence[Peer],
+    cache: ResultCache,
+    units: _Units,
+    stop: threading.Event,
+) -> list[PeerCurve]:
+    def on_point() -> None:
+        units.part(_PEER_UNITS)(1, 1)
+        if stop.is_set():
+            raise ReliveError("the demonstration was stopped")
+
+    return [
+        measure_peer_curve(
+            clip, peer, crfs=DEMO_CRFS.get(peer.name), cache=cache, on_point=on_point
+        )
+        for peer in peers
+    ]
+
+
+def _encode(
+    session: Path, out: Path, quality: int, model: Path | None, units: _Units
+) -> "EncodeReport":
     from relive.codec import encode
 
-    return {
-        quality: encode(
-            session,
-            replay if quality == SHOWN_QUALITY else folder / f"q{quality}.relive",
-            model=model,
-            quality=quality,
-            force=True,
-            progress=units.part(_ENCODE_UNITS),
-        )
-        for quality in qualities
-    }
+    progress = units.part(_ENCODE_UNITS)
+    return encode(session, out, model=model, quality=quality, force=True, progress=progress)
 
 
 def _gather(
