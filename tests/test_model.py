@@ -4,39 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from relive.config import ModelConfig, QuantizerConfig, StateInput
+from relive.config import ModelConfig, StateInput
 from relive.errors import InputError
 from relive.model.context import fold_pixels, unfold_pixels
 from relive.model.hst_mae import HSTMAE
 from relive.model.windows import HIDDEN, join_windows, split_windows, window_mask
-
-SMALL = ModelConfig(
-    embed_dims=(8, 16, 24, 32),
-    depths=(1, 1, 2, 1),
-    num_heads=(1, 2, 2, 2),
-    window_size=4,
-    context_dims=(8, 8, 16),
-    decoder_dim=16,
-    decoder_depth=2,
-    decoder_heads=2,
-    state_dim=16,
-    state_depth=1,
-    state_heads=2,
-    state_inputs=(StateInput("health", "linear", 50, 50), StateInput("yaw", "angle")),
-    quantizer=QuantizerConfig(num_quantizers=3, codebook_size=16, codebook_dim=8),
-)
+from small_model import SMALL, shake
 
 
 @pytest.fixture(name="model")
 def _model() -> HSTMAE:
     torch.manual_seed(0)
-    model = HSTMAE(SMALL).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(
-                torch.randn_like(parameter) * 0.05
-            )  # nothing may hide behind a zero start
-    return model
+    return shake(HSTMAE(SMALL))
 
 
 def _run(

@@ -1,0 +1,47 @@
+"""A model of the real classes, small and untrained, for tests of everything around it."""
+
+from pathlib import Path
+
+import torch
+
+from relive.codec import save_bundle
+from relive.config import ModelConfig, QuantizerConfig, StateInput
+from relive.model.hst_mae import HSTMAE
+from relive.quantizer.rvq import ResidualVQ
+
+SMALL = ModelConfig(
+    name="small-test",
+    embed_dims=(8, 16, 24, 32),
+    depths=(1, 1, 2, 1),
+    num_heads=(1, 2, 2, 2),
+    window_size=4,
+    context_dims=(8, 8, 16),
+    decoder_dim=16,
+    decoder_depth=2,
+    decoder_heads=2,
+    state_dim=16,
+    state_depth=1,
+    state_heads=2,
+    state_inputs=(StateInput("health", "linear", 50, 50), StateInput("@turn", "linear", 0, 0.1)),
+    quantizer=QuantizerConfig(num_quantizers=3, codebook_size=16, codebook_dim=8),
+)
+
+
+def shake(model: HSTMAE) -> HSTMAE:
+    """Move every weight off its start, so that nothing hides behind a zero."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    return model.eval()
+
+
+def write_small_model(path: Path, seed: int = 0) -> Path:
+    """Write a small model whose codebooks were started on chance."""
+    torch.manual_seed(seed)
+    model, quantizer = shake(HSTMAE(SMALL)), ResidualVQ(SMALL.quantizer)
+    chance = torch.Generator().manual_seed(seed)
+    for kind in (0, 1):
+        quantizer.start(torch.randn(500, 8, generator=chance), kind, chance)
+    save_bundle(path, model, quantizer, sensitivity=torch.eye(8).expand(2, 8, 8) * (0.3 + seed))
+    return path
