@@ -23,13 +23,13 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from relive.bitstream.grid import Group, Index, depth_groups
+from relive.bitstream.grid import Group, Index, cube_groups
 from relive.bitstream.layout import Layout
 
 Grid = npt.NDArray[np.int32]  # one value a cube, raster order [cubes]
 
 PLACES = 16
-GROUPED_STAGES = 2
+GROUPED_STAGES = 1
 """Stages below this are coded in three groups, the others in one, which counts as group A."""
 
 
@@ -51,7 +51,7 @@ def feature_starts(layout: Layout) -> tuple[int, ...]:
 def code_groups(h: int, w: int, stage: int) -> tuple[Group, ...]:
     """Return the groups in which the codes of a stage are coded."""
     if stage < GROUPED_STAGES:
-        return depth_groups(h, w)
+        return cube_groups(h, w)
     everything = np.arange(h * w)
     return (Group(everything, np.zeros((4, h * w), np.int64)),)
 
@@ -117,7 +117,7 @@ class CodeFeatures:
 def _direct_neighbours(h: int, w: int) -> Index:
     """Return the four direct neighbours of every cube, `[4, cubes]`."""
     out = np.zeros((4, h * w), np.int64)
-    first, second, rest = depth_groups(h, w)
+    first, second, rest = cube_groups(h, w)
     for group in (first, rest):
         out[:, group.cubes] = group.around
     y, x = np.divmod(second.cubes, w)

@@ -22,7 +22,7 @@ from relive.bitstream.layout import Layout
 from relive.bitstream.powers import UNIT
 from relive.errors import FormatError
 
-HIDDEN = 24
+HIDDEN = 16
 MAX_HIDDEN = 255
 SHIFT = 6
 """Products are counted in 1/64 of a logit unit."""
@@ -76,7 +76,7 @@ class CodeNet:
 
     def hidden(self, rows: Rows) -> Floats:
         """Return the hidden integers float32 `[n, HIDDEN]` of feature rows `[features, n]`."""
-        total = self._embed[rows].sum(axis=0)
+        total = self._embed.take(rows, axis=0).sum(axis=0)
         np.clip(total, np.float32(0), np.float32(MAX_HIDDEN), out=total)
         return np.asarray(total)
 
@@ -84,13 +84,10 @@ class CodeNet:
         """Return logits int32 `[n, high ways]`."""
         return _logits(hidden @ self._high, self.high_bias)
 
-    def low_logits(
-        self, hidden: Floats, high: npt.NDArray[np.int32], ways: int
-    ) -> npt.NDArray[np.int32]:
+    def low_logits(self, hidden: Floats, high: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
         """Return logits int32 `[n, low ways]`, given the high parts `[n]`."""
-        every = (hidden @ self._low).reshape(len(hidden), -1, ways)
-        chosen = every[np.arange(len(high)), high]
-        return _logits(chosen, self.low_bias.reshape(-1, ways)[high])
+        products = np.matmul(hidden[:, None, :], self._low.take(high, axis=0))[:, 0]
+        return _logits(products, self._low_bias.take(high, axis=0))
 
     @cached_property
     def code_of(self) -> npt.NDArray[np.int32]:
@@ -107,7 +104,12 @@ class CodeNet:
 
     @cached_property
     def _low(self) -> Floats:
-        return self.low.astype(np.float32)
+        parts = self.low.astype(np.float32).reshape(HIDDEN, len(self.high_bias), -1)
+        return np.ascontiguousarray(parts.transpose(1, 0, 2))  # [high ways, HIDDEN, low ways]
+
+    @cached_property
+    def _low_bias(self) -> npt.NDArray[np.int16]:
+        return self.low_bias.reshape(len(self.high_bias), -1)
 
 
 def net_shapes(layout: Layout) -> dict[str, tuple[tuple[int, ...], type[np.signedinteger]]]:

@@ -75,43 +75,39 @@ class _LiveCodes:
 
     def __init__(self, net: CodeNet) -> None:
         self._net = net
-        high_ways = len(net.high_bias)
-        self._ways = len(net.low_bias) // high_ways
-        self._seen_high = np.zeros(high_ways, np.int64)
-        self._due_high = np.zeros(high_ways, np.int64)
-        self._seen_low = np.zeros((high_ways, self._ways), np.int64)
-        self._due_low = np.zeros((high_ways, self._ways), np.int64)
+        self._highs = len(net.high_bias)
+        self._ways = len(net.low_bias) // self._highs
+        sums = np.full((2, self._highs + len(net.low_bias)), PRIOR_LOW, np.float64)
+        sums[:, : self._highs] = PRIOR_HIGH
+        self._sums = sums  # [seen/due, high parts then ranks]: whole numbers, priors included
 
     def code(self, rows: Index, codes: Ints, coder: SymbolCoder) -> Ints:
-        net, ways = self._net, self._ways
+        net, ways, highs = self._net, self._ways, self._highs
+        logs = logarithm(self._sums)
+        correction = logs[0] - logs[1]
         rank = net.rank[codes].astype(np.int32)
         hidden = net.hidden(rows)
-        bias = _correction(self._seen_high, self._due_high, PRIOR_HIGH)
-        counts = weights(net.high_logits(hidden) + bias)
-        high = coder.code(rank // ways, counts) if counts.shape[1] > 1 else rank * 0
-        self._due_high += _expected(counts).sum(axis=0)
-        self._seen_high += np.bincount(high, minlength=len(bias)) * ONE
-        bias = _correction(self._seen_low, self._due_low, PRIOR_LOW)
-        counts = weights(net.low_logits(hidden, high, ways) + bias[high])
+        counts = weights(net.high_logits(hidden) + correction[:highs])
+        high = coder.code(rank // ways, counts) if highs > 1 else rank * 0
+        due_high = _expected(counts).sum(axis=0)
+        counts = weights(net.low_logits(hidden, high) + correction[highs:].reshape(-1, ways)[high])
         low = coder.code(rank % ways, counts)
-        np.add.at(self._due_low, high, _expected(counts))
+        here = (high == np.arange(highs, dtype=np.int32)[:, None]).astype(np.float64)
+        due_low = here @ _expected(counts).astype(np.float64)
         rank = high * ways + low
-        self._seen_low += np.bincount(rank, minlength=bias.size).reshape(bias.shape) * ONE
         if len(rank) and int(rank.max()) >= len(net.rank):
             raise FormatError("codes packet decodes to a code that its codebook does not have")
+        self._sums[1, :highs] += due_high
+        self._sums[1, highs:] += due_low.reshape(-1)
+        self._sums[0, :highs] += here.sum(axis=1) * ONE
+        np.add.at(self._sums[0, highs:], rank, ONE)
         return net.code_of[rank]
 
 
-def _correction(seen: Index, due: Index, prior: int) -> Ints:
-    """Return what to add to a logit: the logarithm of seen over due, both with a prior."""
-    both = logarithm(np.stack([seen + prior, due + prior]).astype(np.float64))
-    return np.asarray(both[0] - both[1])
-
-
-def _expected(counts: Counts) -> Index:
-    """Return the share of each symbol in its row, int64 `[n, ways]`, `ONE` being all."""
-    whole = counts.astype(np.int64)
-    return np.asarray(whole * ONE // whole.sum(axis=1, keepdims=True))
+def _expected(counts: Counts) -> Ints:
+    """Return the share of each symbol in its row, int32 `[n, ways]`, `ONE` being all."""
+    whole = counts.astype(np.int32)  # at most 2^16 each, 2^24 a row
+    return np.asarray(whole * ONE // whole.sum(axis=1, keepdims=True, dtype=np.int32))
 
 
 def _room(table: Counts) -> int:

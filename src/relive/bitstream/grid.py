@@ -1,9 +1,7 @@
 """Order and neighbourhoods on the cube grid: what is known when a cube is coded.
 
-Depths go in three groups, each coded as one array: cubes at even row and even column (A), at odd
-row and odd column (B, which sees its four diagonal A), and the rest (C, which sees its four direct
-A and B). Motion goes in two: the even squares of a checkerboard, then the odd ones, which see four
-neighbours.
+Cubes go in three groups, each coded as one array: even rows and even columns (A), odd rows and odd
+columns (B, which sees its four diagonal A), and the rest (C, which sees its four direct A and B).
 """
 
 from __future__ import annotations
@@ -60,7 +58,7 @@ def _group(chosen: npt.NDArray[np.bool_], offsets: Offsets) -> Group:
 
 
 @lru_cache(maxsize=16)
-def depth_groups(h: int, w: int) -> tuple[Group, Group, Group]:
+def cube_groups(h: int, w: int) -> tuple[Group, Group, Group]:
     """Return groups A, B, C of an `h` x `w` grid."""
     y, x = np.indices((h, w))
     first = (y % 2 == 0) & (x % 2 == 0)
@@ -68,12 +66,3 @@ def depth_groups(h: int, w: int) -> tuple[Group, Group, Group]:
     rest = ~(first | second)
     direct = _direct(h, w)
     return _group(first, direct), _group(second, DIAGONAL), _group(rest, direct)
-
-
-@lru_cache(maxsize=16)
-def motion_groups(h: int, w: int) -> tuple[Group, Group]:
-    """Return the even and the odd squares of the checkerboard."""
-    y, x = np.indices((h, w))
-    even = (y + x) % 2 == 0
-    direct = _direct(h, w)
-    return _group(even, direct), _group(~even, direct)

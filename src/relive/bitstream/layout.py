@@ -12,12 +12,11 @@ STEP_TYPES = 3
 """Depths and motion know three kinds of step: keyframe, first delta, later delta."""
 CODE_TYPES = 2
 """Codes know two, because they come from two sets of codebooks: keyframe, delta."""
-DEPTH_GROUPS = 3
-MOTION_GROUPS = 2
+GROUPS = 3
 ROW_TOTAL = 1 << 14
 """Every static row sums to this, less what rounding leaves out; no entry is 0."""
-DEFAULT_GAIN = ROW_TOTAL // 64
-"""What one coded symbol adds to its count: the static row weighs as much as 64 symbols."""
+DEFAULT_GAIN = ROW_TOTAL // 128
+"""What one coded symbol adds to its count: the static row weighs as much as 128 symbols."""
 MAX_GAIN = ROW_TOTAL
 MOTION_CONTEXTS = 32
 """Motion hypotheses from here on share one context."""
@@ -80,8 +79,8 @@ class Layout:
         depths = self.depth_ways
         moves = self.motion_contexts
         return {
-            "depth": (STEP_TYPES, DEPTH_GROUPS, depths, depths + 1, depths),
-            "motion": (2, MOTION_GROUPS, moves, moves, self.num_motion),
+            "depth": (STEP_TYPES, GROUPS, depths, depths + 1, depths),
+            "motion": (2, GROUPS, moves, moves, self.num_motion),
         }
 
     def flat_shapes(self) -> dict[str, tuple[int, int]]:

@@ -53,7 +53,7 @@ _LOGS = _mantissa_logs()
 def weights(logits: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
     """Return weights 1 … 65536 of logits `[n, ways]`; the greatest logit of a row weighs 65536."""
     below = logits.max(axis=1, keepdims=True) - logits
-    return np.asarray(_WEIGHTS[np.minimum(below, _FLOOR)])
+    return np.asarray(_WEIGHTS.take(np.minimum(below, _FLOOR)))
 
 
 def logarithm(values: npt.NDArray[np.float64]) -> npt.NDArray[np.int32]:

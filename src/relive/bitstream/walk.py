@@ -3,7 +3,9 @@
 The encoder walks with arrays that are full, the decoder with arrays that fill up on the way; a
 context looks only at places that have been walked before.
 
-    step ─► depths A ► B ► C ─► motion of frames 0, 1 (even ► odd) ─► stage 0: A ► B ► C ─► …
+    step ─► depths ─► motion of frame 0 ─► of frame 1 ─► codes of stage 0 ─► of stage 1 ─► …
+
+Each of these goes in groups A ► B ► C.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ from relive.bitstream.code_features import CodeFeatures, code_groups
 from relive.bitstream.coder import Ints
 from relive.bitstream.context_model import ContextModel
 from relive.bitstream.gop_codes import GopCodes
-from relive.bitstream.grid import Index, depth_groups, motion_groups
-from relive.bitstream.layout import DEPTH_GROUPS, MOTION_GROUPS, Layout
+from relive.bitstream.grid import Index, cube_groups
+from relive.bitstream.layout import GROUPS, Layout
 
 Grid = npt.NDArray[np.int32]  # one value a cube, raster order [cubes]
 
@@ -67,14 +69,14 @@ def _walk_depths(walk: _Walk, step: int) -> None:
     """Context: kind of step, group, depth of the cube one step before, mean depth around it."""
     now, before = walk.depths[step], walk.depths[max(step - 1, 0)]
     ways = walk.layout.depth_ways
-    for number, group in enumerate(depth_groups(walk.h, walk.w)):
+    for number, group in enumerate(cube_groups(walk.h, walk.w)):
         if number == 0 and step == 0:
             past = around = np.zeros(len(group.cubes), np.int64)
         else:
             known = before if number == 0 else now
             around = 1 + (known[group.around].sum(axis=0, dtype=np.int64) + 2) // 4
             past = before[group.cubes] if step else np.zeros_like(around)
-        kind = min(step, 2) * DEPTH_GROUPS + number
+        kind = min(step, 2) * GROUPS + number
         contexts = (kind * ways + past) * (ways + 1) + around
         now[group.cubes] = walk.model.code("depth", contexts, now[group.cubes])
 
@@ -85,11 +87,11 @@ def _walk_motion(walk: _Walk, step: int) -> None:
     for frame in range(2):
         now = walk.motion[step, frame]
         before = walk.motion[step, 0] if frame else walk.motion[step - 1, 1]
-        for number, group in enumerate(motion_groups(walk.h, walk.w)):
+        for number, group in enumerate(cube_groups(walk.h, walk.w)):
             known = before if number == 0 else now
             around = np.minimum(_vote(known, group.around), top)
             past = np.minimum(before[group.cubes], top)
-            kind = frame * MOTION_GROUPS + number
+            kind = frame * GROUPS + number
             contexts = ((kind * (top + 1) + past) * (top + 1) + around).astype(np.int64)
             now[group.cubes] = walk.model.code("motion", contexts, now[group.cubes])
 
