@@ -85,7 +85,11 @@ def _cards(data: ReportData) -> str:
     cards = (
         ("File", kilobytes(c.bytes), f"{rate_text(data)}, states and index included"),
         ("Quality", f"{c.psnr_db:.2f} dB", f"PSNR (RGB) · {ms_ssim}{flip}"),
-        ("Smaller than raw video", f"{c.compression_ratio:.0f}×", kilobytes(data.raw_bytes)),
+        (
+            "Smaller than raw video",
+            f"{c.compression_ratio:.0f}×",
+            f"raw: {kilobytes(data.raw_bytes)}",
+        ),
         (
             "Speed, this machine",
             f"{c.decode_fps:.0f} fps",
