@@ -1,70 +1,48 @@
-"""From training GOPs to static tables: counts for depths and motion, nets for codes."""
+"""From training GOPs to nets."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
 
-from relive.bitstream.code_net import CodeNet
 from relive.bitstream.coder import Ints
-from relive.bitstream.context_model import Index
+from relive.bitstream.context_model import Rows
 from relive.bitstream.fit_nets import fit_net
 from relive.bitstream.gop_codes import GopCodes
-from relive.bitstream.layout import DEFAULT_GAIN, ROW_TOTAL, Layout
+from relive.bitstream.layout import Layout
+from relive.bitstream.net import Net
 from relive.bitstream.walk import walk_gop
 
 MAX_SAMPLES = 300_000
-"""Codes kept for the training of one net: an even choice among all."""
-LEAN = 8.0
-"""A context leans on the one above it as if that had been seen so often."""
-
-Counts = npt.NDArray[np.int64]
+"""Symbols kept for the training of one net: an even choice among all."""
 
 
-def fit_tables(
-    gops: Iterable[GopCodes], layout: Layout, seed: int
-) -> tuple[dict[str, npt.NDArray[np.int16]], dict[str, int], tuple[CodeNet, ...]]:
-    """Return rows, gains and nets learned from GOPs."""
+def fit_families(gops: Iterable[GopCodes], layout: Layout, seed: int) -> dict[str, tuple[Net, ...]]:
+    """Return the nets of every family, learned from GOPs."""
     training = _TrainingModel(layout)
     for gop in gops:
         gop.check(layout.num_quantizers, layout.codebook_size, layout.num_motion)
         walk_gop(training, gop, layout)
-    shapes = layout.shapes()
-    rows = {name: smooth(training.counts[name].reshape(shape)) for name, shape in shapes.items()}
-    nets = tuple(
-        fit_net(*samples.arrays(), layout, seed + i) for i, samples in enumerate(training.samples)
-    )
-    return rows, dict.fromkeys(rows, DEFAULT_GAIN), nets
-
-
-def smooth(counts: Counts) -> npt.NDArray[np.int16]:
-    """Turn counts `[context axes …, ways]` into rows int16 `[contexts, ways]`.
-
-    A context that was seldom seen leans on the mean over its last axis, that mean on the one over
-    the axis before, and so on; all contexts together lean on equal chances.
-    """
-    ways = counts.shape[-1]
-    share = np.full(ways, 1.0 / ways)
-    for axis in range(counts.ndim):
-        level = counts.sum(axis=tuple(range(axis, counts.ndim - 1))).astype(np.float64)
-        parent = share if axis == 0 else share[..., None, :]
-        share = (level + LEAN * parent) / (level.sum(axis=-1, keepdims=True) + LEAN)
-    scaled = np.floor(share.reshape(-1, ways) * (ROW_TOTAL - ways))
-    return np.asarray(np.maximum(1, scaled), np.int16)
+    return {
+        name: tuple(
+            fit_net(*samples.arrays(), family, seed + i)
+            for i, samples in enumerate(training.samples[name])
+        )
+        for name, family in layout.families().items()
+    }
 
 
 class _Samples:
-    """An even choice of (feature rows, code) pairs, thinned whenever there are too many."""
+    """An even choice of (feature rows, symbol) pairs, thinned whenever there are too many."""
 
     def __init__(self) -> None:
-        self._pieces: list[tuple[Index, Ints]] = []
+        self._pieces: list[tuple[Rows, Ints]] = []
         self._stride = 1
         self._offered = 0
         self._kept = 0
 
-    def add(self, rows: Index, codes: Ints) -> None:
+    def add(self, rows: Rows, codes: Ints) -> None:
         if self._offered % self._stride == 0:
             self._pieces.append((rows.astype(np.int32), codes.copy()))
             self._kept += len(codes)
@@ -74,29 +52,23 @@ class _Samples:
             self._stride *= 2
             self._kept = sum(len(codes) for _, codes in self._pieces)
 
-    def arrays(self) -> tuple[Index, Ints]:
+    def arrays(self) -> tuple[Rows, Ints]:
         """Return feature rows int32 `[features, n]` and codes int32 `[n]`."""
         if not self._pieces:
-            return np.zeros((14, 0), np.int64), np.zeros(0, np.int32)
+            return np.zeros((1, 0), np.int64), np.zeros(0, np.int32)
         rows = np.concatenate([rows for rows, _ in self._pieces], axis=1)
         return rows, np.concatenate([codes for _, codes in self._pieces])
 
 
 class _TrainingModel:
-    """Counts and collects what is walked; nothing is coded."""
+    """Collects what is walked; nothing is coded."""
 
     def __init__(self, layout: Layout) -> None:
-        self.counts = {
-            name: np.zeros(shape, np.int64) for name, shape in layout.flat_shapes().items()
+        self.samples = {
+            name: [_Samples() for _ in range(family.count)]
+            for name, family in layout.families().items()
         }
-        self.samples = [_Samples() for _ in range(layout.num_nets)]
 
-    def code(self, table: str, contexts: Index, symbols: Ints) -> Ints:
-        counts = self.counts[table]
-        flat = contexts * counts.shape[1] + symbols
-        counts += np.bincount(flat, minlength=counts.size).reshape(counts.shape)
+    def code(self, family: str, net: int, rows: Rows, symbols: Ints) -> Ints:
+        self.samples[family][net].add(rows, symbols)
         return symbols
-
-    def code_codes(self, net: int, rows: Index, codes: Ints) -> Ints:
-        self.samples[net].add(rows, codes)
-        return codes

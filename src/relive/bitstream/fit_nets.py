@@ -1,4 +1,4 @@
-"""Training of a code net: a softmax over codes, learned in floats and rounded to integers.
+"""Training of a net: a softmax over symbols, learned in floats and rounded to integers.
 
 Only the integers are kept, so nothing here has to be reproducible across machines.
 """
@@ -10,10 +10,9 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from relive.bitstream.code_features import feature_starts
-from relive.bitstream.code_net import HIDDEN, MAX_BIAS, MAX_HIDDEN, SHIFT, CodeNet
 from relive.bitstream.coder import Ints
-from relive.bitstream.layout import Layout
+from relive.bitstream.layout import Family
+from relive.bitstream.net import HIDDEN, MAX_BIAS, MAX_HIDDEN, SHIFT, Net
 from relive.bitstream.powers import UNIT
 
 BATCH = 2048
@@ -32,19 +31,20 @@ Rows = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.float64]
 
 
-def fit_net(rows: Rows, codes: Ints, layout: Layout, seed: int) -> CodeNet:
+def fit_net(rows: Rows, codes: Ints, family: Family, seed: int) -> Net:
     """Fit a net to feature rows `[features, n]` and codes `[n]`.
 
     The last eighth of the samples is held out and chooses when to stop.
     """
     if len(codes) < MIN_SAMPLES:
-        return CodeNet.uniform(layout)
+        return Net.uniform(family)
     rng = np.random.default_rng(seed)
-    rank = rank_codes(rows, codes, layout)
+    parted = family.highs > 1
+    rank = rank_codes(rows, codes, family) if parted else np.arange(family.size)
     ranks = rank[codes]
     kept = len(codes) - len(codes) // 8
     held = slice(kept, kept + MAX_HELD)
-    trainer = _Trainer(layout, ranks[:kept], rng)
+    trainer = _Trainer(family, ranks[:kept], rng)
     steps = min(MAX_STEPS, max(60, EPOCHS * kept // BATCH))
     best = (math.inf, trainer.integers(rank))
     for step in range(steps):
@@ -57,14 +57,14 @@ def fit_net(rows: Rows, codes: Ints, layout: Layout, seed: int) -> CodeNet:
     return best[1]
 
 
-def rank_codes(rows: Rows, codes: Ints, layout: Layout) -> npt.NDArray[np.int64]:
+def rank_codes(rows: Rows, codes: Ints, family: Family) -> npt.NDArray[np.int64]:
     """Order codes so that those in like company share their high part; int64 `[V]`.
 
     Company is what the features say when a code comes; codes are halved along the direction in
     which their companies differ most, again and again, down to groups of one low part.
     """
-    size, ways = layout.codebook_size, layout.low_ways
-    starts = feature_starts(layout)
+    size, ways = family.size, family.lows
+    starts = family.starts
     company = np.zeros((size, starts[-1]))
     for feature in rows:
         flat = codes.astype(np.int64) * starts[-1] + feature
@@ -97,15 +97,15 @@ class _Trainer:
     """Weights, their gradients, and Adam."""
 
     def __init__(
-        self, layout: Layout, ranks: npt.NDArray[np.int64], rng: np.random.Generator
+        self, family: Family, ranks: npt.NDArray[np.int64], rng: np.random.Generator
     ) -> None:
-        self._ways = layout.low_ways
-        high, every = layout.high_ways, layout.high_ways * layout.low_ways
-        starts = feature_starts(layout)
+        self._ways = family.lows
+        high, every = family.highs, family.highs * family.lows
+        starts = family.starts
         seen = np.bincount(ranks, minlength=every) + 0.3
         seen_high = seen.reshape(high, -1).sum(axis=1)
         embed = rng.normal(0, 0.1, (starts[-1], HIDDEN))
-        embed[starts[10] :] += 0.5  # the group is always there: a bias that opens the hidden units
+        embed[starts[-2] :] += 0.5  # the group is always there: a bias that opens the hidden units
         self.weights = {
             "embed": embed,
             "high": rng.normal(0, 0.1, (HIDDEN, high)),
@@ -173,11 +173,11 @@ class _Trainer:
         )
         return out
 
-    def integers(self, rank: npt.NDArray[np.int64]) -> CodeNet:
+    def integers(self, rank: npt.NDArray[np.int64]) -> Net:
         """Round the weights."""
         w = self.weights
         limit = MAX_BIAS - 1
-        return CodeNet(
+        return Net(
             np.rint(w["embed"] * _EMBED_ONE).astype(np.int8),
             np.rint(w["high"] * _LOGIT).astype(np.int8),
             np.rint(w["low"] * _LOGIT).astype(np.int8),

@@ -66,3 +66,17 @@ def cube_groups(h: int, w: int) -> tuple[Group, Group, Group]:
     rest = ~(first | second)
     direct = _direct(h, w)
     return _group(first, direct), _group(second, DIAGONAL), _group(rest, direct)
+
+
+@lru_cache(maxsize=16)
+def all_cubes(h: int, w: int) -> tuple[Group]:
+    """Return all cubes as one group that knows no neighbours."""
+    cubes = np.arange(h * w)
+    return (Group(cubes, np.zeros((4, h * w), np.int64)),)
+
+
+@lru_cache(maxsize=16)
+def direct_neighbours(h: int, w: int) -> Index:
+    """Return the four direct neighbours of every cube, int64 `[4, cubes]`."""
+    rows, cols = np.divmod(np.arange(h * w), w)
+    return _around(rows, cols, h, w, _direct(h, w))

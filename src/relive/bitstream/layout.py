@@ -1,35 +1,52 @@
-"""The shape of every count table, as a function of the model's three sizes."""
+"""Sizes of everything that is learned, as a function of the model's three sizes."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from itertools import accumulate
 
 from relive.bitstream.gop_codes import MAX_CODEBOOK, MAX_MOTION, MAX_QUANTIZERS
 from relive.errors import FormatError
 
-STEP_TYPES = 3
-"""Depths and motion know three kinds of step: keyframe, first delta, later delta."""
-CODE_TYPES = 2
-"""Codes know two, because they come from two sets of codebooks: keyframe, delta."""
-GROUPS = 3
-ROW_TOTAL = 1 << 14
-"""Every static row sums to this, less what rounding leaves out; no entry is 0."""
-DEFAULT_GAIN = ROW_TOTAL // 128
-"""What one coded symbol adds to its count: the static row weighs as much as 128 symbols."""
-MAX_GAIN = ROW_TOTAL
 MOTION_CONTEXTS = 32
 """Motion hypotheses from here on share one context."""
+PLACES = 16
+"""Rows and columns of the picture are told apart in sixteenths."""
+GROUPS = 3
+
+
+@dataclass(frozen=True)
+class Family:
+    """Nets of one shape.
+
+    Attributes:
+        count: how many.
+        features: rows of each block of features; several features may share a block.
+        size: symbols of the alphabet.
+        highs: high parts of a symbol; 1 = symbols have no parts.
+        lows: low parts of a symbol.
+    """
+
+    count: int
+    features: tuple[int, ...]
+    size: int
+    highs: int
+    lows: int
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """First row of each block in a table that holds all, and its length last."""
+        return (0, *accumulate(self.features))
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Sizes of the alphabets and of the context grids.
+    """Sizes of the alphabets.
 
     Attributes:
         num_quantizers: stages K, 1 … 32.
         codebook_size: entries V of a codebook, 2 … 32768.
-        num_motion: motion hypotheses, 1 … 256.
+        num_motion: motion hypotheses M, 1 … 256.
     """
 
     num_quantizers: int
@@ -47,42 +64,35 @@ class Layout:
                 raise FormatError(f"{name} must lie in {low} … {high}, not {value}")
 
     @property
-    def low_ways(self) -> int:
-        """Size of the low part of a code: 32 for 512 entries, about sqrt(2 V) in general."""
-        ways = 2
-        while ways * ways < 2 * self.codebook_size:
-            ways *= 2
-        return min(ways, self.codebook_size)
-
-    @property
-    def high_ways(self) -> int:
-        """Size of the high part of a code: 16 for 512 entries."""
-        return -(-self.codebook_size // self.low_ways)
-
-    @property
-    def depth_ways(self) -> int:
-        """Size of the depth alphabet: 0 … K."""
-        return self.num_quantizers + 1
-
-    @property
     def motion_contexts(self) -> int:
         """Number of distinct motion contexts."""
         return min(self.num_motion, MOTION_CONTEXTS)
 
-    @property
-    def num_nets(self) -> int:
-        """Number of code nets: the stages of keyframes, then those of deltas."""
-        return CODE_TYPES * self.num_quantizers
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return table name → (context axes …, ways). The order is part of the format."""
-        depths = self.depth_ways
-        moves = self.motion_contexts
+    def families(self) -> dict[str, Family]:
+        """Return the nets by what they code; the blocks of features are those of `features.py`."""
+        depths, codes, moves = self.num_quantizers + 1, self.codebook_size, self.motion_contexts
+        place = (PLACES, PLACES, GROUPS)
+        lows = 2
+        while lows * lows < 2 * codes:
+            lows *= 2
+        lows = min(lows, codes)
         return {
-            "depth": (STEP_TYPES, GROUPS, depths, depths + 1, depths),
-            "motion": (2, GROUPS, moves, moves, self.num_motion),
+            "depth": Family(
+                2, (depths + 1, 4 * depths - 3, 2, 2 * depths + 1, *place), depths, 1, depths
+            ),
+            "motion": Family(
+                1,
+                (moves, depths, depths + 1, 2, moves, 2 * moves + 1, *place),
+                self.num_motion,
+                1,
+                self.num_motion,
+            ),
+            "turn": Family(1, (moves, depths, *place), self.num_motion, 1, self.num_motion),
+            "codes": Family(
+                2 * self.num_quantizers,
+                (depths, depths, depths + 1, moves, *(codes + 1,) * 3, 2 * codes + 3, *place),
+                codes,
+                -(-codes // lows),
+                lows,
+            ),
         }
-
-    def flat_shapes(self) -> dict[str, tuple[int, int]]:
-        """Return table name → (number of contexts, ways)."""
-        return {name: (math.prod(shape[:-1]), shape[-1]) for name, shape in self.shapes().items()}

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from relive.bitstream.code_net import CodeNet, net_shapes
 from relive.bitstream.coder import SymbolCoder
 from relive.bitstream.context_model import AdaptiveModel
-from relive.bitstream.fit import fit_tables
+from relive.bitstream.fit import fit_families
 from relive.bitstream.framing import crc32
 from relive.bitstream.gop_codes import GopCodes
-from relive.bitstream.layout import DEFAULT_GAIN, MAX_GAIN, ROW_TOTAL, Layout
+from relive.bitstream.layout import Family, Layout
+from relive.bitstream.net import Net, net_shapes
 from relive.errors import FormatError
 
 TABLES_VERSION = 1
@@ -24,31 +24,22 @@ TABLES_VERSION = 1
 
 @dataclass(frozen=True)
 class Tables:
-    """Static rows and adaptation gains of the count tables, and the code nets.
+    """The nets that give the probabilities of depths, motion and codes.
 
     Attributes:
         layout: sizes of the model's alphabets.
-        rows: table name → int16 `[contexts, ways]`, 1 … 16384.
-        gains: table name → what a coded symbol adds to its count, 0 … 16384.
-        nets: one for each stage of keyframes, then one for each stage of deltas.
+        nets: family name → its nets.
     """
 
     layout: Layout
-    rows: dict[str, npt.NDArray[np.int16]]
-    gains: dict[str, int]
-    nets: tuple[CodeNet, ...]
+    nets: dict[str, tuple[Net, ...]]
 
     @classmethod
     def uniform(cls, num_quantizers: int, codebook_size: int, num_motion: int) -> Tables:
         """Return tables that know nothing: every symbol is as likely as every other."""
         layout = Layout(num_quantizers, codebook_size, num_motion)
-        shapes = layout.flat_shapes()
-        rows = {
-            name: np.full(shape, max(1, ROW_TOTAL // shape[1]), np.int16)
-            for name, shape in shapes.items()
-        }
-        nets = (CodeNet.uniform(layout),) * layout.num_nets
-        return cls(layout, rows, dict.fromkeys(shapes, DEFAULT_GAIN), nets)
+        families = layout.families().items()
+        return cls(layout, {name: (Net.uniform(f),) * f.count for name, f in families})
 
     @classmethod
     def fit(
@@ -62,23 +53,22 @@ class Tables:
     ) -> Tables:
         """Learn tables from training GOPs (one pass, any iterable).
 
-        The same GOPs and seed give the same tables on one machine; what decides how a packet is
-        coded are the integers that come out, and they are stored.
+        Some hundred GOPs are wanted, of every quality that will be encoded. Floats take part, so
+        another machine may learn slightly other tables; what decides how a packet is coded are the
+        integers that come out, and those are stored.
         """
         layout = Layout(num_quantizers, codebook_size, num_motion)
-        rows, gains, nets = fit_tables(gops, layout, seed)
-        return cls(layout, rows, gains, nets)
+        return cls(layout, fit_families(gops, layout, seed))
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return everything as named integer arrays, ready for safetensors."""
         layout = self.layout
         sizes = (TABLES_VERSION, layout.num_quantizers, layout.codebook_size, layout.num_motion)
-        names = list(layout.shapes())
-        arrays: dict[str, npt.NDArray[Any]] = {f"rows.{name}": self.rows[name] for name in names}
-        for name in net_shapes(layout):
-            arrays[f"nets.{name}"] = np.stack([getattr(net, name) for net in self.nets])
-        arrays["sizes"] = np.array(sizes, np.int32)
-        arrays["gains"] = np.array([self.gains[name] for name in names], np.int32)
+        arrays: dict[str, npt.NDArray[Any]] = {"sizes": np.array(sizes, np.int32)}
+        for name, family in layout.families().items():
+            for part in net_shapes(family):
+                stacked = np.stack([getattr(net, part) for net in self.nets[name]])
+                arrays[f"{name}.{part}"] = stacked
         return arrays
 
     @classmethod
@@ -92,24 +82,12 @@ class Tables:
         if sizes[0] != TABLES_VERSION:
             raise FormatError(f"probability tables of version {sizes[0]}, not {TABLES_VERSION}")
         layout = Layout(int(sizes[1]), int(sizes[2]), int(sizes[3]))
-        shapes = layout.flat_shapes()
-        gains = _take(arrays, "gains", (len(shapes),), 0, MAX_GAIN)
-        rows = {
-            name: _take(arrays, f"rows.{name}", shape, 1, ROW_TOTAL).astype(np.int16)
-            for name, shape in shapes.items()
-        }
-        nets = _take_nets(arrays, layout)
-        return cls(
-            layout, rows, {name: int(g) for name, g in zip(shapes, gains, strict=True)}, nets
-        )
+        families = layout.families().items()
+        return cls(layout, {name: _take_nets(arrays, name, f) for name, f in families})
 
     def start(self, coder: SymbolCoder) -> AdaptiveModel:
         """Return a context model in the state every packet starts from."""
-        return AdaptiveModel(self._weights, self.gains, self.nets, coder)
-
-    @cached_property
-    def _weights(self) -> dict[str, npt.NDArray[np.float32]]:
-        return {name: table.astype(np.float32) for name, table in self.rows.items()}
+        return AdaptiveModel(self.nets, coder)
 
     @cached_property
     def fingerprint(self) -> int:
@@ -118,19 +96,17 @@ class Tables:
         return crc32(*(arrays[name].astype("<i4").tobytes() for name in sorted(arrays)))
 
 
-def _take_nets(arrays: dict[str, npt.NDArray[Any]], layout: Layout) -> tuple[CodeNet, ...]:
+def _take_nets(arrays: dict[str, npt.NDArray[Any]], name: str, family: Family) -> tuple[Net, ...]:
     parts = {}
-    for name, (shape, dtype) in net_shapes(layout).items():
-        info = np.iinfo(dtype)
-        low, high = -int(info.max), int(info.max)
-        stacked = _take(arrays, f"nets.{name}", (layout.num_nets, *shape), low, high)
-        parts[name] = stacked.astype(dtype)
+    for part, (shape, dtype) in net_shapes(family).items():
+        top = int(np.iinfo(dtype).max)
+        stacked = _take(arrays, f"{name}.{part}", (family.count, *shape), -top, top)
+        parts[part] = stacked.astype(dtype)
     nets = tuple(
-        CodeNet(**{name: stacked[i] for name, stacked in parts.items()})
-        for i in range(layout.num_nets)
+        Net(**{part: stacked[i] for part, stacked in parts.items()}) for i in range(family.count)
     )
     for net in nets:
-        net.check(layout)
+        net.check(family)
     return nets
 
 

@@ -1,0 +1,91 @@
+"""Make the golden replay and the tables that decode it: `python tests/golden/make_replay.py`.
+
+All numbers come from SHAKE-256, so the same bytes come out everywhere and for ever. A change that
+is meant to leave the format alone leaves the file alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from relive.bitstream import GopCodes, Tables, encode_codes, encode_track
+from relive.bitstream.layout import Family, Layout
+from relive.bitstream.net import Net, net_shapes
+from relive.container import GopRecord, ReplayHeader, ReplayWriter
+
+HERE = Path(__file__).parent
+REPLAY = HERE / "replay-1.0.relive"
+SIZES = (3, 64, 5)  # num_quantizers, codebook_size, num_motion
+GRID = (5, 6)
+STEPS = 4
+STATE_STEPS = [0.0625, 0.0054931640625, 0.0, 1.0]
+STATE_KINDS = ["linear", "angle", "linear", "counter"]
+
+
+def numbers(name: str, shape: tuple[int, ...], top: int) -> np.ndarray:
+    """Return int64 numbers 0 … top - 1, small ones commoner."""
+    raw = hashlib.shake_256(name.encode()).digest(4 * int(np.prod(shape)))
+    wide = np.frombuffer(raw, "<u4").astype(np.uint64).reshape(shape)
+    return ((wide * wide >> np.uint64(32)) * np.uint64(top) >> np.uint64(32)).astype(np.int64)
+
+
+def make_tables() -> Tables:
+    layout = Layout(*SIZES)
+    nets = {
+        name: tuple(make_net(f"{name}{i}", family) for i in range(family.count))
+        for name, family in layout.families().items()
+    }
+    return Tables(layout, nets)
+
+
+def make_net(name: str, family: Family) -> Net:
+    parts = {}
+    for part, (shape, dtype) in net_shapes(family).items():
+        parts[part] = (numbers(f"{name}{part}", shape, 60) - 20).astype(dtype)
+    order = np.argsort(numbers(f"{name}order", (family.size,), 1 << 30), kind="stable")
+    return Net(**parts | {"rank": order.astype(np.int16)})
+
+
+def make_gop(index: int) -> GopCodes:
+    depths = numbers(f"depths{index}", (STEPS, *GRID), SIZES[0] + 1).astype(np.uint8)
+    motion = numbers(f"motion{index}", (STEPS, 2, *GRID), SIZES[2]).astype(np.uint8)
+    codes = numbers(f"codes{index}", (STEPS, SIZES[0], *GRID), SIZES[1]).astype(np.int16)
+    motion[0] = 0
+    gop = GopCodes(depths, motion, codes)
+    codes[~gop.used] = 0
+    return gop
+
+
+def make_track(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return times, present and states of the eight frames of a GOP."""
+    frames = 8 * index + np.arange(8)
+    jitter = numbers(f"jitter{index}", (8, 3), 100)
+    states = np.stack(
+        [frames * 5 + jitter[:, 0], (350 + 3 * frames) % 360, jitter[:, 1] / 7, frames // 9], axis=1
+    )
+    present = numbers(f"present{index}", (8,), 10) < 8
+    return frames * 10**9 // 35 + jitter[:, 2] * 1000 * index, present, states.astype(np.float32)
+
+
+def write(path: Path) -> None:
+    """Write the replay."""
+    header = ReplayHeader(
+        "60" * 32, 96, 80, 3, 64, 8, 5, "golden", {"fields": []}, None, extra={"note": "ä"}
+    )
+    tables = make_tables()
+    with ReplayWriter(path, header, force=True) as writer:
+        for index in range(3):
+            times, present, states = make_track(index)
+            codes = encode_codes(make_gop(index), tables)
+            track = encode_track(times, present, states, STATE_STEPS, STATE_KINDS)
+            start, end = int(times[0]), int(times[-1])
+            writer.add_gop(GopRecord(index, 8 * index, 8, start, end, 26.5, codes, track))
+            writer.add_event(end, "event", f"of GOP {index}")
+
+
+if __name__ == "__main__":
+    write(REPLAY)
+    print(f"{REPLAY}: {REPLAY.stat().st_size} bytes")
