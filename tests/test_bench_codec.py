@@ -94,7 +94,7 @@ def test_files_that_do_not_belong_together_are_refused(
     frame = np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)
     for name, shape_frame, time_ns in (("size", frame[:16], 0), ("time", frame, 13)):
         with Recorder(tmp_path / f"{name}.mcap") as recorder:
-            recorder.add(shape_frame, time_ns=time_ns)
+            recorder.add(shape_frame, np.zeros(0, np.float32), time_ns)
         with pytest.raises(InputError, match="its own session"):
             compare(tmp_path / f"{name}.mcap", replay, model)
 
