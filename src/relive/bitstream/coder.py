@@ -3,7 +3,7 @@
 Determinism. constriction's lazy categorical model (`Categorical(perfect=False)`) turns a row of
 `n` weights into 24-bit intervals with these float32 operations alone: the running sum of the
 weights, one division `(2^24 - n) / sum`, one product `running_sum * scale`, and truncation. We hand
-it *integers* whose sum stays below 2^24, so every running sum is exact in any order, and the one
+it *integers* whose sum is at most 2^24, so every running sum is exact in any order, and the one
 division and one product are correctly rounded by IEEE 754 on every machine. No float of ours
 enters: no division, no logarithm, no matrix product.
 """
@@ -20,9 +20,6 @@ from relive.errors import FormatError
 
 Ints = npt.NDArray[np.int32]
 Counts = npt.NDArray[np.float32]
-
-MAX_TOTAL = 1 << 24
-"""Sums of counts stay below this: the integers that float32 holds exactly."""
 
 _FAMILY: Any = constriction.stream.model.Categorical(perfect=False)
 

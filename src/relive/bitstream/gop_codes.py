@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from relive.errors import FormatError
 
+MAX_STEPS = 1024
 MAX_CUBES = 1 << 22
 """Most cubes (steps x h x w) one packet may hold."""
 MAX_QUANTIZERS = 32
@@ -66,10 +67,11 @@ class GopCodes:
 
 
 def check_grid(steps: int, h: int, w: int) -> tuple[int, int, int]:
-    """Return the grid if it has at least one cube and at most `MAX_CUBES`, else `FormatError`."""
-    if min(steps, h, w) < 1 or steps * h * w > MAX_CUBES:
+    """Return the grid if it is within the limits, else raise `FormatError`."""
+    if min(steps, h, w) < 1 or steps > MAX_STEPS or steps * h * w > MAX_CUBES:
         raise FormatError(
-            f"a GOP of {steps} steps of {h} x {w} cubes is not between 1 and {MAX_CUBES} cubes"
+            f"a GOP of {steps} steps of {h} x {w} cubes is out of range: "
+            f"1 to {MAX_STEPS} steps, 1 to {MAX_CUBES} cubes"
         )
     return steps, h, w
 

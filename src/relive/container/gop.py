@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from relive.errors import FormatError
 
-MAX_GOP_FRAMES = 65536
+MAX_GOP_FRAMES = 2048
 MAX_FRAMES = 1 << 40
 MAX_TIME_NS = (1 << 63) - 1
 

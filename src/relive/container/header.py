@@ -22,7 +22,7 @@ _RANGES = {
     "height": (1, 16384),
     "num_quantizers": (1, 32),
     "codebook_size": (2, 32768),
-    "keyframe_interval": (1, 65536),
+    "keyframe_interval": (1, 2048),
     "quality": (0, 100),
 }
 
