@@ -158,7 +158,7 @@ def test_rd_measures_once_and_resumes(session: Path, model: Path, tmp_path: Path
         "cache_folder": tmp_path / "cache",
     }
     first = bench_rd([session], tmp_path, progress=lambda *c: counts.append(c), **settings)
-    assert counts[-1][0] == counts[-1][1] == 6 + 16
+    assert counts[-1][0] == counts[-1][1] == 6 + 2 * len(PEERS["x264"].crfs)
     row = first["sessions"][0]
     assert row["split"] == session.parent.name
     assert [point["quality"] for point in row["ours"]["points"]] == [1, 2, 4, 6, 8, 10]

@@ -168,8 +168,8 @@ def _vvc(name: str) -> Candidate:
     )
 
 
-_X26X_CRFS = (20, 24, 28, 32, 36, 40, 44, 48)
-_AV1_CRFS = (24, 32, 40, 46, 52, 57, 61, 63)
+_X26X_CRFS = (24, 28, 32, 36, 40, 44, 48)
+_AV1_CRFS = (32, 40, 46, 52, 57, 61, 63)
 PEERS: dict[str, Peer] = {
     peer.name: peer
     for peer in (
@@ -183,7 +183,7 @@ PEERS: dict[str, Peer] = {
             "x265",
             "x265 medium",
             (_x265("x265-444", "yuv444p"), _x265("x265-420", "yuv420p")),
-            (*_X26X_CRFS, 51),
+            _X26X_CRFS,
         ),
         Peer("av1", "SVT-AV1 preset 6", (_svt_av1("av1-p6", 6),), _AV1_CRFS),
         # Not part of the default comparison: slower, and better.
