@@ -52,9 +52,9 @@ def save_bundle(
     tables: Tables | None = None,
     sensitivity: Tensor | None = None,
 ) -> None:
-    """Write a model: networks in FP16, codebooks in float32, tables as integers."""
+    """Write a model: networks and codebooks in FP16, tables as integers."""
     tensors = {f"model.{k}": v.half().contiguous() for k, v in model.state_dict().items()}
-    tensors["quantizer.codebooks"] = quantizer.codebooks.contiguous()
+    tensors["quantizer.codebooks"] = quantizer.codebooks.half().contiguous()
     if sensitivity is not None:
         tensors["rate.sensitivity"] = sensitivity.contiguous()
     if tables is not None:

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from relive.model.windows import PointConv
+
 STRIDE = 4
 
 
@@ -78,12 +80,12 @@ class ContextPyramid(nn.Module):
     def __init__(self, dims: tuple[int, int, int], latent_dim: int) -> None:
         super().__init__()
         d4, d8, d16 = dims
-        self.embed = nn.Conv2d(2 * 4 * STRIDE**2, d4, 1)
+        self.embed = PointConv(2 * 4 * STRIDE**2, d4)
         self.refine4 = ResidualConv(d4)
         self.down8 = nn.Conv2d(d4, d8, 2, stride=2)
         self.refine8 = ResidualConv(d8)
         self.down16 = nn.Conv2d(d8, d16, 2, stride=2)
-        self.from_latents = nn.Conv2d(latent_dim, d16, 1)
+        self.from_latents = PointConv(latent_dim, d16)
         self.refine16 = ResidualConv(d16)
 
     def forward(self, context: Context) -> Pyramid:

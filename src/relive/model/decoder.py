@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from relive.config import CUBE_PX, ModelConfig
 from relive.model.context import Context, Pyramid, ResidualConv, unfold_pixels
-from relive.model.windows import PointLinear, make_blocks
+from relive.model.windows import PointConv, PointLinear, make_blocks
 
 CUBE_VALUES = 2 * 3 * CUBE_PX**2
 LINEAR_STD = 0.02
@@ -24,10 +24,10 @@ class Decoder(nn.Module):
         super().__init__()
         c4, c8, c16 = config.context_dims
         dim, latent = config.decoder_dim, config.quantizer.codebook_dim
-        self.linear = nn.Conv2d(latent, CUBE_VALUES, 1)
+        self.linear = PointConv(latent, CUBE_VALUES)
         nn.init.normal_(self.linear.weight, std=LINEAR_STD)
         self.from_latents = PointLinear(latent, dim)
-        self.from_context = nn.Conv2d(c16, dim, 1)
+        self.from_context = PointConv(c16, dim)
         self.depth_embed = nn.Embedding(config.quantizer.num_quantizers + 1, dim)
         self.kind_embed = nn.Embedding(2, dim)  # keyframe, delta
         self.blocks = make_blocks(
@@ -39,10 +39,10 @@ class Decoder(nn.Module):
             config.state_dim,
         )
         self.norm = nn.LayerNorm(dim)
-        self.up8 = nn.Conv2d(dim, 4 * c8, 1)
+        self.up8 = PointConv(dim, 4 * c8)
         self.mix8 = nn.Conv2d(2 * c8, c8, 3, padding=1)
         self.refine8 = ResidualConv(c8)
-        self.up4 = nn.Conv2d(c8, 4 * c4, 1)
+        self.up4 = PointConv(c8, 4 * c4)
         self.mix4 = nn.Conv2d(2 * c4, c4, 3, padding=1)
         self.refine4 = ResidualConv(c4)
         self.heads = nn.ModuleList(nn.Conv2d(c4, 48, 3, padding=1) for _ in range(2))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from relive.config import CUBE_PX, ModelConfig
 from relive.model.context import Context, Pyramid, fold_pixels
-from relive.model.windows import PointLinear, make_blocks
+from relive.model.windows import PointConv, PointLinear, make_blocks
 
 PATCH_CHANNELS = 2 * 3 * 16
 CUBE_VALUES = 2 * 3 * CUBE_PX**2
@@ -34,14 +34,12 @@ class Encoder(nn.Module):
         d4, d8, d16, d32 = config.embed_dims
         c4, c8, c16 = config.context_dims
         latent = config.quantizer.codebook_dim
-        self.linear = nn.Conv2d(CUBE_VALUES, latent, 1)
+        self.linear = PointConv(CUBE_VALUES, latent)
         nn.init.normal_(self.linear.weight, std=LINEAR_STD)
-        self.embed = nn.Conv2d(2 * PATCH_CHANNELS, d4, 1)
+        self.embed = PointConv(2 * PATCH_CHANNELS, d4)
         self.hidden_patch = nn.Parameter(torch.zeros(d4))
         self.hidden_cube = nn.Parameter(torch.zeros(d16))
-        self.contexts = nn.ModuleList(
-            nn.Conv2d(c, d, 1) for c, d in ((c4, d4), (c8, d8), (c16, d16))
-        )
+        self.contexts = nn.ModuleList(PointConv(c, d) for c, d in ((c4, d4), (c8, d8), (c16, d16)))
         states = (None, None, config.state_dim, config.state_dim)
         self.stages = nn.ModuleList(
             make_blocks(dim, depth, heads, config.window_size, config.mlp_ratio, state)
@@ -54,7 +52,7 @@ class Encoder(nn.Module):
         )
         self.fuse4 = nn.Conv2d(d4, d16, 4, stride=4)
         self.fuse8 = nn.Conv2d(d8, d16, 2, stride=2)
-        self.fuse32 = nn.Conv2d(d32, d16, 1)
+        self.fuse32 = PointConv(d32, d16)
         self.norm = nn.LayerNorm(d16)
         self.to_latents = PointLinear(d16, latent)
 

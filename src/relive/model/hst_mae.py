@@ -20,6 +20,7 @@ from relive.model.context import Context, ContextPyramid, Pyramid
 from relive.model.decoder import Decoder
 from relive.model.encoder import Encoder
 from relive.model.state import StateEncoder
+from relive.model.windows import PointConv
 
 
 class HSTMAE(nn.Module):
@@ -35,7 +36,7 @@ class HSTMAE(nn.Module):
         self.pyramid = ContextPyramid(config.context_dims, latent)
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
-        self.predict = nn.Conv2d(config.context_dims[2], latent, 1)
+        self.predict = PointConv(config.context_dims[2], latent)
         self.base = nn.Parameter(torch.zeros(2, latent))  # keyframe, delta
         nn.init.zeros_(self.predict.weight)
         nn.init.zeros_(self.predict.bias)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ Shapes: B batch, M hypotheses, H W pixels, h w cube grid. Index 0 is always "cop
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -68,10 +69,19 @@ class Motion:
         return cls(camera, turn.float(), (shift / scale).float(), origin_px, known)
 
 
+@lru_cache(maxsize=1)
+@torch.inference_mode(False)
 def inverse_depths() -> Tensor:
     """Table of the camera hypotheses: copy (as 0), rotation only (0), then near to far; `[M]`."""
     steps = torch.arange(NUM_MOTION - 2) / (NUM_MOTION - 3)
     return torch.cat([torch.zeros(2), 1 / (NEAREST * (FARTHEST / NEAREST) ** steps)])
+
+
+@lru_cache(maxsize=1)
+@torch.inference_mode(False)
+def _displacements() -> Tensor:
+    """Table of the hypotheses without a camera, float32 `[M, 2]`."""
+    return torch.tensor(DISPLACEMENTS, dtype=torch.float32)
 
 
 def _pixel_centres(origin: Tensor, count: int, step: int) -> Tensor:
@@ -97,10 +107,9 @@ def positions(
     """
     xs = _pixel_centres(motion.origin_px[:, 0], width, step)
     ys = _pixel_centres(motion.origin_px[:, 1], height, step)
-    table = torch.tensor(DISPLACEMENTS, dtype=torch.float32)
     plain = torch.stack(torch.broadcast_tensors(xs[:, None, :], ys[:, :, None]), -1)[:, None]
     if motion.camera is None or not bool(motion.known.any()):
-        return plain - table[choice] * (frame + 1)
+        return plain - _displacements()[choice] * (frame + 1)
     camera = motion.camera
     moved = camera_positions(
         camera, motion.turns[:, frame], motion.shifts[:, frame], inverse_depths()[choice], xs, ys
@@ -112,7 +121,7 @@ def positions(
     if bool(motion.known.all()):
         return moved
     known = motion.known.bool()[:, None, None, None, None]
-    return torch.where(known, moved, plain - table[choice] * (frame + 1))
+    return torch.where(known, moved, plain - _displacements()[choice] * (frame + 1))
 
 
 def search(
