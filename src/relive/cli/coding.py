@@ -17,7 +17,7 @@ from relive.cli.console import (
     regular_output,
     table,
 )
-from relive.errors import InputError
+from relive.errors import DamagedError, InputError
 
 Model = Annotated[Path | None, typer.Option(help="Weights to use instead of the bundled model.")]
 
@@ -68,6 +68,8 @@ def encode(
         }
     )
     console.result(asdict(report), text)
+    if report.damaged:
+        raise DamagedError(f"{session} is damaged; what could be read was written to {out}")
 
 
 def decode(

@@ -17,8 +17,11 @@ def train(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Train a model on a folder of sessions."""
+    """Train a model on a folder of sessions and write it as one file for `--model`."""
+    from relive.codec.export import export_model
+    from relive.cubes.store import open_folder
     from relive.train.run import train as train_model
+    from relive.train.settings import read_settings
 
     console = Console(as_json, quiet, verbose)
     with console.progress("train") as progress:
@@ -29,4 +32,12 @@ def train(
             console.note(line)
 
         run = train_model(config, resume, report)
-    console.result({"run": run}, f"wrote {run}")
+    settings = read_settings(config)
+    with console.progress("export") as progress:
+        stores = open_folder(settings.data, settings.cache)
+        bundle = export_model(run, stores, run / "model.safetensors", progress=progress)
+    model = run / "model.safetensors"
+    console.result(
+        {"run": run, "model": model, "model_id": bundle.model_id},
+        f"wrote {model}, model {bundle.model_id}",
+    )

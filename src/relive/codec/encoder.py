@@ -45,6 +45,7 @@ class EncodeReport:
     psnr_db: float
     encode_fps: float
     parts: dict[str, int]
+    damaged: bool  # of the session; what was readable is in the replay
 
 
 @dataclass(frozen=True)
@@ -258,8 +259,10 @@ def encode(
         InputError: A setting or the session is wrong, or `out` exists.
         ModelMismatchError: The model is missing.
     """
+    if Path(out).exists() and not force:
+        raise InputError(f"{out} exists; add --force to overwrite it")
     if not isinstance(session, Session):
-        with Session.open(session) as opened:
+        with Session.open(session, verify=True) as opened:
             return encode(
                 opened,
                 out,
@@ -308,6 +311,7 @@ def encode(
         _psnr(squares, int(session.present.sum()) * values_per_frame),
         session.num_frames / seconds,
         parts,
+        session.damaged,
     )
 
 

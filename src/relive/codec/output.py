@@ -157,6 +157,14 @@ def decode(
     return written
 
 
+def _remove_pictures(folder: Path) -> None:
+    """Remove the folder of an earlier run; one that holds anything else is refused."""
+    foreign = next((f for f in folder.iterdir() if f.suffix != ".png"), None)
+    if foreign is not None:
+        raise InputError(f"{folder} holds {foreign.name}, which is no picture; name another folder")
+    shutil.rmtree(folder)
+
+
 def _write_beside(
     replay: Replay, span: range, out: Path, force: bool, done: Callable[[int], None]
 ) -> None:
@@ -168,7 +176,7 @@ def _write_beside(
     try:
         write(replay, span, part, done)
         if out.is_dir():
-            shutil.rmtree(out)
+            _remove_pictures(out)
         part.replace(out)
     except OSError as error:
         raise ReliveError(f"cannot write {out}: {error.strerror or error}") from error
