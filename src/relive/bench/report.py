@@ -124,7 +124,10 @@ def _standings(data: ReportData) -> str:
 def _standing_row(standing: Standing) -> str:
     num_bytes = "–" if standing.bytes is None else kilobytes(standing.bytes)
     ratio = "–" if standing.bytes_ratio is None else f"×{standing.bytes_ratio:.2f}"
-    bd = "–" if standing.bd.percent is None else f"{standing.bd.percent:+.0f} %"
+    bd = "–"
+    if standing.bd.percent is not None and standing.bd.overlap_db is not None:
+        low, high = standing.bd.overlap_db
+        bd = f"{standing.bd.percent:+.0f} %<br><small>{low:.1f} to {high:.1f} dB</small>"
     cells = (
         decibels(standing.psnr_db),
         chip(standing),

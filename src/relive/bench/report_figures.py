@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from relive.bench.plots import INK, SERIES, draw_rate_distortion, new_figure, save_png, to_svg
+from relive.bench.plots import (
+    INK,
+    MUTED,
+    SERIES,
+    draw_rate_distortion,
+    new_figure,
+    save_png,
+    to_svg,
+)
 from relive.bench.report_data import ReportData
 from relive.errors import MissingExtraError
 
@@ -38,6 +46,9 @@ def psnr_over_time_svg(data: ReportData) -> str:
     """Draw the PSNR of every frame, of ours and of the best peer at equal bytes."""
     figure, axes = new_figure(10.4, 3.1)
     numbers = np.asarray(data.comparison.frame_numbers)
+    for keyframe in range(0, data.num_frames, data.keyframe_interval):
+        axes[0].axvline(data.times_s[keyframe], color=MUTED, linewidth=0.7, dashes=(1, 3))
+    axes[0].grid(visible=False, axis="x")
     if data.equal:
         values = np.asarray(data.equal.point.frame_psnr_db)
         axes[0].plot(

@@ -62,9 +62,9 @@ def standings_note(data: ReportData) -> str:
     """Explain the columns, and why a BD-rate is missing where it is."""
     text = (
         "Values between measured points are interpolated. BD-rate: how many more bytes Relive "
-        "needs over the range of quality that both reach; below zero it needs fewer. The last "
-        "column takes the zipped CSV of the states off the other codec’s bytes, since our file "
-        "holds them."
+        "needs over the range of quality that both reach, which stands below it; under zero it "
+        "needs fewer. The last column takes the zipped CSV of the states off the other codec’s "
+        "bytes, since our file holds them."
     )
     reasons = [f"{escape(s.label)}: {escape(s.bd.reason)}" for s in data.standings if s.bd.reason]
     return text + (f" No BD-rate for {'; '.join(reasons)}." if reasons else "")
