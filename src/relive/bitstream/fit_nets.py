@@ -16,11 +16,11 @@ from relive.bitstream.net import HIDDEN, MAX_BIAS, MAX_HIDDEN, SHIFT, Net
 from relive.bitstream.powers import UNIT
 
 BATCH = 2048
-EPOCHS = 5
-MAX_STEPS = 900
+EPOCHS = 10
+MAX_STEPS = 1200
 MIN_SAMPLES = 200
 MAX_HELD = 8192
-RATE = 0.012
+RATE = 0.016
 DECAY = 0.3
 _LOGIT = UNIT / math.log(2.0)  # units of a logit in one nat
 _EMBED_ONE = float(1 << SHIFT)
