@@ -19,8 +19,7 @@ from relive.config import CUBE_PX
 LAMBDAS = (6e-2, 3.8e-2, 2.4e-2, 1.5e-2, 9.5e-3, 6e-3, 3.8e-3, 2.4e-3, 1.2e-3, 0.0)
 """What one bit must save for quality 1 to 10: squared error (0..1, mean of colours) summed over the
 pixels of a cube."""
-KEYFRAME_FACTOR = 0.5  # the steps after a keyframe inherit its quality
-STAGE_BITS = 8.5
+STAGE_BITS = 7.0  # what the nets of the bitstream leave of 9
 SKIP_BITS = 1.5
 
 
@@ -63,8 +62,7 @@ def choose_depths(
     distortion = pixel_errors(coder.bundle.sensitivity[step.kind], left)
     bits = torch.arange(stages + 1) * STAGE_BITS
     bits[1:] += SKIP_BITS
-    weight = LAMBDAS[quality - 1] * (1.0 if step.kind else KEYFRAME_FACTOR)
-    depths: Tensor = (distortion + weight * bits[:, None]).argmin(0)
+    depths: Tensor = (distortion + LAMBDAS[quality - 1] * bits[:, None]).argmin(0)
     return depths.view(h, w)
 
 
