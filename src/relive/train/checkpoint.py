@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from relive.config import ModelConfig
 from relive.errors import InputError
 
 
@@ -66,6 +67,18 @@ def save(
     text = folder / "checkpoint.json.part"
     text.write_text(json.dumps({"progress": asdict(progress), "config": config}, indent=1))
     text.rename(folder / "checkpoint.json")
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """Read the model configuration of a run.
+
+    Raises:
+        InputError: There is no checkpoint.
+    """
+    try:
+        return ModelConfig.from_dict(json.loads((folder / "checkpoint.json").read_text())["config"])
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"cannot resume from {folder}: {error}") from error
 
 
 def load(folder: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer) -> Progress:

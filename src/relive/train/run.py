@@ -10,8 +10,11 @@ import copy
 import json
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +32,7 @@ from relive.train.settings import Phase, TrainSettings, read_settings
 from relive.train.validate import validate
 
 Report = Callable[[float, str], None]  # share done, one line of text
+LOG_EVERY = 20  # updates
 _ANGLES = ("pitch", "yaw", "roll")
 
 
@@ -93,6 +97,152 @@ class _Remainders:
         return len(self.kept.get(kind, ())) >= 4096
 
 
+@dataclass
+class Run:
+    """Everything that a run works on."""
+
+    settings: TrainSettings
+    out: Path
+    stores: list[SessionStore]
+    valid: list[SessionStore]
+    model: HSTMAE
+    average: HSTMAE
+    quantizer: ResidualVQ
+    optimizer: torch.optim.AdamW
+    progress: Progress
+    rng: np.random.Generator
+    chance: torch.Generator
+    remainders: _Remainders
+    sums: defaultdict[str, float]
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """What a checkpoint holds beside the optimiser."""
+        return {"model": self.model, "average": self.average, "quantizer": self.quantizer}
+
+    @property
+    def share(self) -> float:
+        """How much of the run is done."""
+        return self.progress.seconds / (self.settings.minutes * 60)
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        config = self.model.config.to_dict()
+        checkpoint.save(self.out, self.modules, self.optimizer, self.progress, config)
+
+
+def open_run(config: Path, resume: Path | None) -> Run:
+    """Read the settings, open the sessions, build the model or load it."""
+    settings = read_settings(config)
+    torch.set_num_threads(settings.threads)
+    torch.set_flush_denormal(True)
+    out = resume or settings.out
+    stores = open_folder(settings.data, settings.cache)
+    valid = open_folder(settings.valid, settings.cache)
+    if resume:
+        model_config = checkpoint.read_config(out)
+    else:
+        model_config = ModelConfig(state_inputs=state_inputs(stores, settings.state_names))
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(settings.seed)
+    model, quantizer = HSTMAE(model_config), ResidualVQ(model_config.quantizer)
+    average, optimizer = copy.deepcopy(model), make_optimizer(model, settings)
+    modules: dict[str, nn.Module] = {"model": model, "average": average, "quantizer": quantizer}
+    progress = checkpoint.load(out, modules, optimizer) if resume else Progress()
+    return Run(
+        settings,
+        out,
+        stores,
+        valid,
+        model,
+        average,
+        quantizer,
+        optimizer,
+        progress,
+        np.random.default_rng([settings.seed, progress.update]),
+        torch.Generator().manual_seed(settings.seed + progress.update),
+        _Remainders(),
+        defaultdict(float),
+    )
+
+
+def update(run: Run, phase: Phase, chains: list[Chain]) -> list[Chain]:
+    """Run `span` steps of every chain with gradient and change the weights once."""
+    settings, ready = run.settings, phase.quantize and all(run.progress.started)
+    for group in run.optimizer.param_groups:
+        group["lr"] = learning_rate(settings, run.progress.update, run.share)
+    detach(chains)
+    loss = torch.zeros(())
+    for _ in range(phase.span):
+        batch = to_tensors(chains, settings.state_names)
+        result = run_step(run.model, run.quantizer, chains, batch, run.rng, ready)
+        loss = loss + settings.mse_weight * result.mse.mean() / phase.span
+        loss = loss + settings.commitment_weight * result.commitment / phase.span
+        chains = advance(chains, result, run.stores, phase.chain, phase.crop, run.rng)
+        run.remainders.add(result.remainders, batch.is_delta)
+        deltas, mse = batch.is_delta, result.mse.detach()
+        run.sums["deltas"] += float(deltas.sum())
+        run.sums["keys"] += float((1 - deltas).sum())
+        run.sums["mse_delta"] += float((mse * deltas).sum())
+        run.sums["mse_key"] += float((mse * (1 - deltas)).sum())
+        run.sums["commitment"] += float(result.commitment.detach()) / phase.span
+    run.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(run.model.parameters(), settings.clip)
+    if bool(torch.isfinite(norm)):
+        run.optimizer.step()
+    else:
+        run.sums["skipped"] += 1
+    follow(run)
+    return chains
+
+
+@torch.no_grad()
+def follow(run: Run) -> None:
+    """Move the averaged weights towards the new ones."""
+    done = run.progress.update
+    keep = min(run.settings.ema, (1 + done) / (10 + done))
+    for slow, fast in zip(run.average.parameters(), run.model.parameters(), strict=True):
+        slow.lerp_(fast, 1 - keep)
+
+
+def tend_codebooks(run: Run, phase: Phase) -> None:
+    """Start the codebooks once there is enough to start from; later revive what is not used."""
+    settings, progress, started = run.settings, run.progress, list(run.progress.started)
+    if not phase.quantize:
+        return
+    due = progress.update % settings.restart_every == 0
+    restarting = due and run.share < settings.restart_until
+    for kind in (0, 1):
+        vectors = run.remainders.kept.get(kind)
+        if vectors is None:
+            continue
+        if not started[kind] and run.remainders.ready(kind):
+            run.quantizer.start(vectors, kind, run.chance)
+            started[kind] = True
+        elif started[kind] and restarting:
+            run.quantizer.restart(vectors, kind, run.chance)
+    progress.started = (started[0], started[1])
+
+
+def write_line(run: Run, phase: Phase, report: Report | None) -> None:
+    """Add what the last updates gave to the log, and forget it."""
+    sums = run.sums
+    line = {
+        "update": run.progress.update,
+        "minutes": round(run.progress.seconds / 60, 2),
+        "phase": phase.name,
+        "psnr_keyframe_db": _psnr(sums["mse_key"], sums["keys"]),
+        "psnr_delta_db": _psnr(sums["mse_delta"], sums["deltas"]),
+        "commitment": round(sums["commitment"] / LOG_EVERY, 4),
+        "skipped": int(sums["skipped"]),
+    }
+    run.sums = defaultdict(float)
+    _append(run.out, line)
+    if report:
+        report(run.share, f"key {line['psnr_keyframe_db']} delta {line['psnr_delta_db']} dB")
+
+
 def train(config: Path, resume: Path | None = None, report: Report | None = None) -> Path:
     """Train a model as a TOML file says.
 
@@ -104,110 +254,37 @@ def train(config: Path, resume: Path | None = None, report: Report | None = None
     Returns:
         Folder of the run, with `checkpoint.safetensors`, `log.jsonl`.
     """
-    settings = read_settings(config)
-    torch.set_num_threads(settings.threads)
-    torch.set_flush_denormal(True)
-    out = resume or settings.out
-    out.mkdir(parents=True, exist_ok=True)
-    stores = open_folder(settings.data, settings.cache)
-    valid = open_folder(settings.valid, settings.cache)
-    if resume:
-        saved = json.loads((out / "checkpoint.json").read_text())["config"]
-        model_config = ModelConfig.from_dict(saved)
-    else:
-        model_config = ModelConfig(state_inputs=state_inputs(stores, settings.state_names))
-    torch.manual_seed(settings.seed)
-    model, quantizer = HSTMAE(model_config), ResidualVQ(model_config.quantizer)
-    average = copy.deepcopy(model)
-    modules: dict[str, nn.Module] = {"model": model, "average": average, "quantizer": quantizer}
-    optimizer = make_optimizer(model, settings)
-    progress = checkpoint.load(out, modules, optimizer) if resume else Progress()
-
-    rng = np.random.default_rng([settings.seed, progress.update])
-    chance = torch.Generator().manual_seed(settings.seed + progress.update)
-    remainders, chains = _Remainders(), list[Chain]()
-    phase: Phase | None = None
-    total = settings.minutes * 60
-    last_save = last_valid = progress.seconds
-    sums = {"mse_key": 0.0, "mse_delta": 0.0, "commitment": 0.0, "keys": 0.0, "deltas": 0.0}
-    log = (out / "log.jsonl").open("a")
-
-    while progress.seconds < total:
+    run = open_run(config, resume)
+    settings, progress = run.settings, run.progress
+    phase, chains = None, list[Chain]()
+    saved = validated = progress.seconds
+    while run.share < 1:
         began, cpu_began = time.monotonic(), time.process_time()
-        current = phase_at(settings, progress.seconds)
-        if current is not phase:
-            phase = current
-            chains = [new_chain(stores, phase.chain, phase.crop, rng) for _ in range(phase.batch)]
-        share = progress.seconds / total
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(settings, progress.update, share)
-        detach(chains)
-        loss = torch.zeros(())
-        for _ in range(phase.span):
-            batch = to_tensors(chains, settings.state_names)
-            ready = phase.quantize and all(progress.started)
-            result = run_step(model, quantizer, chains, batch, rng, ready)
-            loss = loss + settings.mse_weight * result.mse.mean() / phase.span
-            loss = loss + settings.commitment_weight * result.commitment / phase.span
-            chains = advance(chains, result, stores, phase.chain, phase.crop, rng)
-            remainders.add(result.remainders, batch.is_delta)
-            deltas = float(batch.is_delta.sum())
-            sums["deltas"] += deltas
-            sums["keys"] += len(batch.is_delta) - deltas
-            sums["mse_delta"] += float((result.mse.detach() * batch.is_delta).sum())
-            sums["mse_key"] += float((result.mse.detach() * (1 - batch.is_delta)).sum())
-            sums["commitment"] += float(result.commitment.detach())
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
-        if bool(torch.isfinite(norm)):
-            optimizer.step()
-        with torch.no_grad():
-            keep = min(settings.ema, (1 + progress.update) / (10 + progress.update))
-            for slow, fast in zip(average.parameters(), model.parameters(), strict=True):
-                slow.lerp_(fast, 1 - keep)
-        if phase.quantize and not all(progress.started):
-            started = list(progress.started)
-            for kind in (0, 1):
-                if not started[kind] and remainders.ready(kind):
-                    quantizer.start(remainders.kept[kind], kind, chance)
-                    started[kind] = True
-            progress.started = (started[0], started[1])
-        elif progress.update % settings.restart_every == 0 and share < settings.restart_until:
-            for kind in (0, 1):
-                if progress.started[kind]:
-                    quantizer.restart(remainders.kept.get(kind, torch.zeros(0)), kind, chance)
+        if phase is not (phase := phase_at(settings, progress.seconds)):
+            chains = [
+                new_chain(run.stores, phase.chain, phase.crop, run.rng) for _ in range(phase.batch)
+            ]
+        chains = update(run, phase, chains)
+        tend_codebooks(run, phase)
         progress.update += 1
         progress.seconds += time.monotonic() - began
         progress.cpu_seconds += time.process_time() - cpu_began
+        if progress.update % LOG_EVERY == 0:
+            write_line(run, phase, report)
+        if progress.seconds - saved > settings.checkpoint_minutes * 60:
+            saved = progress.seconds
+            run.save()
+        if progress.seconds - validated > settings.valid_minutes * 60:
+            validated = progress.seconds
+            measured = validate(run.average, run.quantizer, run.valid)
+            _append(run.out, {"minutes": round(validated / 60, 2), "valid": measured})
+    run.save()
+    return run.out
 
-        if progress.update % 20 == 0:
-            line = {
-                "update": progress.update,
-                "minutes": round(progress.seconds / 60, 2),
-                "phase": phase.name,
-                "psnr_keyframe_db": _psnr(sums["mse_key"], sums["keys"]),
-                "psnr_delta_db": _psnr(sums["mse_delta"], sums["deltas"]),
-                "commitment": round(sums["commitment"] / 20 / phase.span, 4),
-                "gradient_norm": round(float(norm), 3),
-            }
-            sums = dict.fromkeys(sums, 0.0)
-            log.write(json.dumps(line) + "\n")
-            log.flush()
-            if report:
-                report(share, f"key {line['psnr_keyframe_db']} delta {line['psnr_delta_db']} dB")
-        if progress.seconds - last_save > settings.checkpoint_minutes * 60:
-            checkpoint.save(out, modules, optimizer, progress, model_config.to_dict())
-            last_save = progress.seconds
-        if progress.seconds - last_valid > settings.valid_minutes * 60:
-            last_valid = progress.seconds
-            measured = validate(average, quantizer, valid)
-            minutes = round(progress.seconds / 60, 2)
-            log.write(json.dumps({"minutes": minutes, "valid": measured}) + "\n")
-            log.flush()
-    checkpoint.save(out, modules, optimizer, progress, model_config.to_dict())
-    log.close()
-    return out
+
+def _append(out: Path, line: dict[str, Any]) -> None:
+    with (out / "log.jsonl").open("a") as log:
+        log.write(json.dumps(line) + "\n")
 
 
 def _psnr(squares: float, count: float) -> float | None:
