@@ -20,8 +20,8 @@ Rows = npt.NDArray[np.int64]
 
 ONE = 1 << 12
 """What one symbol counts, seen or expected."""
-PRIOR_HIGH = 24 * ONE
-PRIOR_LOW = 12 * ONE
+PRIOR_HIGH = 12 * ONE
+PRIOR_LOW = 8 * ONE
 
 
 class ContextModel(Protocol):
