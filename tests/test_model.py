@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from relive.config import ModelConfig, StateInput
 from relive.errors import InputError
-from relive.model.context import fold_pixels, unfold_pixels
+from relive.model.context import unfold_pixels
 from relive.model.hst_mae import HSTMAE
-from relive.model.windows import HIDDEN, join_windows, split_windows, window_mask
+from relive.model.windows import HIDDEN, PatchConv, join_windows, split_windows, window_mask
 from small_model import SMALL, shake
 
 
@@ -73,9 +74,17 @@ def test_windows_are_inverses() -> None:
     assert torch.equal(join_windows(split_windows(x, 4), 4, 8, 12), x)
 
 
-def test_patches_are_inverses() -> None:
+def test_patch_convolution_is_a_linear_map_of_patches() -> None:
+    torch.manual_seed(0)
+    patch, frames = PatchConv(6, 5, 4), torch.randn(2, 6, 16, 32)
+    plain = F.conv2d(F.pixel_unshuffle(frames, 4), patch.weight, patch.bias)
+    assert torch.allclose(patch(frames), plain, atol=1e-5)
+
+
+def test_unfolding_puts_patches_where_they_belong() -> None:
     frames = torch.randn(2, 2, 3, 16, 32)
-    assert torch.equal(unfold_pixels(fold_pixels(frames)), frames)
+    patches = F.pixel_unshuffle(frames.flatten(1, 2), 4)
+    assert torch.equal(unfold_pixels(patches), frames)
 
 
 def test_keyframe_forgets_everything(model: HSTMAE) -> None:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from relive.model.windows import PointConv
+from relive.model.windows import PatchConv, PointConv
 
 STRIDE = 4
 
@@ -48,13 +48,8 @@ class Pyramid:
     s16: Tensor
 
 
-def fold_pixels(frames: Tensor) -> Tensor:
-    """Patch both frames: `[B, 2, C, H, W]` to `[B, 2*C*16, H/4, W/4]` (patch 2, 4, 4)."""
-    return F.pixel_unshuffle(frames.flatten(1, 2), STRIDE)
-
-
 def unfold_pixels(patches: Tensor) -> Tensor:
-    """Inverse of `fold_pixels` for three colours: `[B, 96, h, w]` to `[B, 2, 3, 4h, 4w]`."""
+    """Patches (2, 4, 4) to frames: `[B, 96, h, w]` to `[B, 2, 3, 4h, 4w]`."""
     return F.pixel_shuffle(patches, STRIDE).unflatten(1, (2, 3))
 
 
@@ -80,7 +75,7 @@ class ContextPyramid(nn.Module):
     def __init__(self, dims: tuple[int, int, int], latent_dim: int) -> None:
         super().__init__()
         d4, d8, d16 = dims
-        self.embed = PointConv(2 * 4 * STRIDE**2, d4)
+        self.embed = PatchConv(2 * 4, d4, STRIDE)
         self.refine4 = ResidualConv(d4)
         self.down8 = nn.Conv2d(d4, d8, 2, stride=2)
         self.refine8 = ResidualConv(d8)
@@ -92,7 +87,7 @@ class ContextPyramid(nn.Module):
         """Compute features that are zero at a keyframe."""
         delta = context.is_delta[:, None, None, None]
         pixels = torch.cat([context.reference - 0.5, context.valid], 2)
-        s4 = self.refine4(self.embed(fold_pixels(pixels))) * delta
+        s4 = self.refine4(self.embed(pixels.flatten(1, 2))) * delta
         s8 = self.refine8(self.down8(s4))
         # normalised, so that nothing can grow from step to step
         latents = F.layer_norm(context.latents, context.latents.shape[-1:]).permute(0, 3, 1, 2)

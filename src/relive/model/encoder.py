@@ -10,11 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from relive.config import CUBE_PX, ModelConfig
-from relive.model.context import Context, Pyramid, fold_pixels
-from relive.model.windows import PointConv, PointLinear, make_blocks
+from relive.model.context import STRIDE, Context, Pyramid
+from relive.model.windows import PatchConv, PointConv, PointLinear, make_blocks
 
-PATCH_CHANNELS = 2 * 3 * 16
-CUBE_VALUES = 2 * 3 * CUBE_PX**2
 LINEAR_STD = 0.05
 LATENT_LIMIT = 4.0  # the normalised remainder is bounded, softly
 
@@ -34,9 +32,9 @@ class Encoder(nn.Module):
         d4, d8, d16, d32 = config.embed_dims
         c4, c8, c16 = config.context_dims
         latent = config.quantizer.codebook_dim
-        self.linear = PointConv(CUBE_VALUES, latent)
+        self.linear = PatchConv(2 * 3, latent, CUBE_PX)
         nn.init.normal_(self.linear.weight, std=LINEAR_STD)
-        self.embed = PointConv(2 * PATCH_CHANNELS, d4)
+        self.embed = PatchConv(2 * 2 * 3, d4, STRIDE)
         self.hidden_patch = nn.Parameter(torch.zeros(d4))
         self.hidden_cube = nn.Parameter(torch.zeros(d16))
         self.contexts = nn.ModuleList(PointConv(c, d) for c, d in ((c4, d4), (c8, d8), (c16, d16)))
@@ -72,7 +70,7 @@ class Encoder(nn.Module):
             encoder sees the context, so it learns to leave out what both sides know.
         """
         pixels = torch.cat([frames - 0.5, frames - context.reference], 2)
-        x = self.embed(fold_pixels(pixels)).permute(0, 2, 3, 1)  # [B, H/4, W/4, D]
+        x = self.embed(pixels.flatten(1, 2)).permute(0, 2, 3, 1)  # [B, H/4, W/4, D]
         if masked is not None:
             fine = masked.repeat_interleave(4, 1).repeat_interleave(4, 2)[..., None]
             x = torch.where(fine, self.hidden_patch, x)
@@ -95,7 +93,7 @@ class Encoder(nn.Module):
 
     def _linear(self, difference: Tensor, masked: Tensor | None) -> Tensor:
         """Linear path around the stages: training starts as a linear autoencoder."""
-        projected = self.linear(F.pixel_unshuffle(difference.flatten(1, 2), CUBE_PX))
+        projected = self.linear(difference.flatten(1, 2))
         latents: Tensor = projected.permute(0, 2, 3, 1).float()
         return latents if masked is None else latents * ~masked[..., None]
 

@@ -105,9 +105,9 @@ def camera_positions(
     turn_e, shift_e = turn[:, :, :, None, None], shift[:, :, None, None, None]
     rays = [turn_e[:, k, 0] * right + turn_e[:, k, 1] * up + turn_e[:, k, 2] for k in range(3)]
     v = [rays[k][:, None] + shift_e[:, k] * inverse_depth for k in range(3)]
-    nearness = 1 / v[2].clamp_min(1e-3)
-    x = camera.centre_x_px + camera.focal_x_px * v[0] * nearness
-    y = camera.centre_y_px - camera.focal_y_px * v[1] * nearness
+    nearness = v[2].clamp_min_(1e-3).reciprocal_()
+    x = v[0].mul_(camera.focal_x_px).mul_(nearness).add_(camera.centre_x_px)
+    y = v[1].mul_(-camera.focal_y_px).mul_(nearness).add_(camera.centre_y_px)
     return torch.stack([x, y], -1)
 
 
@@ -122,5 +122,5 @@ def sample(picture: Tensor, positions: Tensor) -> Tensor:
         `[B, C, h, w]`.
     """
     size = torch.tensor([picture.shape[-1], picture.shape[-2]], dtype=positions.dtype)
-    grid = (positions / size * 2 - 1).clamp(-1.5, 1.5)
+    grid = (positions * (2 / size)).sub_(1).clamp_(-1.5, 1.5)
     return F.grid_sample(picture, grid, mode="bilinear", padding_mode="border", align_corners=False)

@@ -40,6 +40,24 @@ class PointConv(nn.Conv2d):
         return _point_convolution(x, self.weight, self.bias)
 
 
+class PatchConv(nn.Module):
+    """Embed patches: a linear map of every `stride` x `stride` patch of all channels.
+
+    The weight is kept as that of a 1x1 convolution after `pixel_unshuffle`, which is the same map.
+    """
+
+    def __init__(self, channels: int, dim: int, stride: int) -> None:
+        super().__init__()
+        plain = nn.Conv2d(channels * stride**2, dim, 1)
+        self.channels, self.stride = channels, stride
+        self.weight, self.bias = plain.weight, plain.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `[B, C, H, W]` to `[B, D, H/stride, W/stride]`."""
+        weight = self.weight.view(-1, self.channels, self.stride, self.stride)
+        return F.conv2d(x, weight, self.bias, stride=self.stride)
+
+
 def _point_convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if torch.is_grad_enabled() or not _direct(x):
         return F.conv2d(x, weight, bias)
