@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from relive.codec.bundle import Bundle, load_bundle, save_bundle
 from relive.codec.encoder import GopTrack, encode_gop, step_rows, try_step
 from relive.codec.rate import fit_sensitivity, measure_step
 from relive.codec.step import Carry, Geometry, StepCoder
+from relive.codec.workers import NUM_WORKERS, workers
 from relive.config import ModelConfig
 from relive.cubes.store import SessionStore
 from relive.errors import InputError
@@ -26,6 +29,7 @@ from relive.model.motion import NUM_MOTION
 from relive.quantizer.rvq import ResidualVQ
 
 Progress = Callable[[int, int], None]
+Frames = NDArray[np.uint8]
 GOP_FRAMES = 32
 FIT_QUALITIES = (2, 4, 5, 6, 8)
 
@@ -85,9 +89,18 @@ def measure_sensitivity(bundle: Bundle, stores: list[SessionStore]) -> Tensor:
 
 def sample_gops(bundle: Bundle, stores: list[SessionStore], per_store: int) -> Iterator[GopCodes]:
     """Encode GOPs spread over the sessions, at changing quality."""
-    for turn, (coder, frames, track) in enumerate(_windows(bundle, stores, per_store)):
+
+    def encode(turn: int, coder: StepCoder, frames: Frames, track: GopTrack) -> GopCodes:
         with torch.inference_mode():
-            yield encode_gop(coder, frames, track, FIT_QUALITIES[turn % len(FIT_QUALITIES)])[0]
+            return encode_gop(coder, frames, track, FIT_QUALITIES[turn % len(FIT_QUALITIES)])[0]
+
+    waiting: deque[Future[GopCodes]] = deque()
+    for turn, window in enumerate(_windows(bundle, stores, per_store)):
+        waiting.append(workers().submit(encode, turn, *window))
+        if len(waiting) > NUM_WORKERS:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def export_model(
@@ -95,7 +108,7 @@ def export_model(
     stores: list[SessionStore],
     out: Path,
     *,
-    per_store: int = 2,
+    per_store: int = 1,
     progress: Progress | None = None,
 ) -> Bundle:
     """Write a run as one model file and return it loaded.
