@@ -10,10 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from relive.config import CUBE_PX
 from relive.cubes.states import camera_poses, has_camera, model_states
 from relive.cubes.store import SessionStore
-
-CUBE_PX = 16
 
 
 @dataclass(frozen=True)

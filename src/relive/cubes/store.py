@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,17 @@ def unpack(
         return SessionStore.open(folder)
     part = cache / f"{folder.name}.{os.getpid()}.part"
     part.mkdir(parents=True)
+    try:
+        _write_arrays(path, part, progress)
+    except BaseException:
+        shutil.rmtree(part)
+        raise
+    part.rename(folder)
+    return SessionStore.open(folder)
+
+
+def _write_arrays(path: Path, part: Path, progress: Callable[[int, int], None] | None) -> None:
+    """Decode a recording into the arrays of a store."""
     with Session.open(path) as session:
         count = session.num_frames
         shape = (count, session.height, session.width, 3)
@@ -82,8 +94,6 @@ def unpack(
         np.save(part / "states.npy", session.states)
         np.save(part / "times_ns.npy", session.times_ns)
         (part / "schema.json").write_text(json.dumps(session.schema.to_dict()))
-    part.rename(folder)
-    return SessionStore.open(folder)
 
 
 def open_folder(

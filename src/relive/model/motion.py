@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from relive.model.warp import CUBE_PX, Pinhole, camera_positions, relative_pose, sample
+from relive.config import CUBE_PX
+from relive.model.warp import Pinhole, camera_positions, relative_pose, sample
 
 NUM_MOTION = 32
 NEAREST, FARTHEST = 20.0, 1200.0  # world units of depth, before the scale of the scene

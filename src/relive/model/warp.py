@@ -22,8 +22,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CUBE_PX = 16
-
 
 @dataclass(frozen=True)
 class Pinhole:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from relive.config import ModelConfig
@@ -88,16 +89,16 @@ def load(folder: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Opt
         InputError: There is no checkpoint, or it is of another model.
     """
     try:
-        described = json.loads((folder / "checkpoint.json").read_text())
-        tensors = load_file(folder / "checkpoint.safetensors")
+        with safe_open(folder / "checkpoint.safetensors", "pt") as file:
+            values = json.loads(file.metadata()["progress"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         for name, module in modules.items():
             prefix = f"{name}."
             module.load_state_dict(
                 {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
             )
-    except (OSError, ValueError, RuntimeError) as error:
+        _load_optimizer(optimizer, tensors)
+        values["started"] = tuple(values["started"])
+        return Progress(**values)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise InputError(f"cannot resume from {folder}: {str(error).splitlines()[0]}") from error
-    _load_optimizer(optimizer, tensors)
-    values = described["progress"]
-    values["started"] = tuple(values["started"])
-    return Progress(**values)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from relive.config import ModelConfig, StateInput
 from relive.cubes.states import model_states
 from relive.cubes.store import SessionStore, open_folder
+from relive.errors import InputError
 from relive.model.hst_mae import HSTMAE
 from relive.quantizer.rvq import ResidualVQ
 from relive.train import checkpoint
@@ -33,12 +34,12 @@ from relive.train.validate import validate
 
 Report = Callable[[float, str], None]  # share done, one line of text
 LOG_EVERY = 20  # updates
-_ANGLES = ("pitch", "yaw", "roll")
 
 
 def state_inputs(stores: list[SessionStore], names: tuple[str, ...]) -> tuple[StateInput, ...]:
     """Measure mean and scale of every field that the model will read."""
     rows = []
+    angles = {f.name for store in stores for f in store.schema.fields if f.kind == "angle"}
     for store in stores:
         for first in range(1, len(store.states) - 2, 16):
             values, known = model_states(store.schema, store.states[first - 1 : first + 2], names)
@@ -48,7 +49,7 @@ def state_inputs(stores: list[SessionStore], names: tuple[str, ...]) -> tuple[St
     for column, name in zip(table.T, names, strict=True):
         seen = column[np.isfinite(column)]
         mean, scale = (float(seen.mean()), float(seen.std())) if len(seen) else (0.0, 1.0)
-        kind = "angle" if name in _ANGLES else "linear"
+        kind = "angle" if name in angles else "linear"
         inputs.append(StateInput(name, kind, round(mean, 4), round(max(scale, 1e-2), 4)))
     return tuple(inputs)
 
@@ -78,6 +79,22 @@ def phase_at(settings: TrainSettings, seconds: float) -> Phase:
         if seconds < end:
             return phase
     return settings.phase[-1]
+
+
+def check_alike(stores: list[SessionStore]) -> None:
+    """Refuse sessions of different sizes or cameras: a batch has one of each.
+
+    Raises:
+        InputError: Two sessions differ.
+    """
+    first = stores[0]
+    for store in stores[1:]:
+        same_size = store.frames.shape[1:] == first.frames.shape[1:]
+        if not same_size or store.schema.camera != first.schema.camera:
+            raise InputError(
+                f"sessions {first.name} and {store.name} differ in size or camera; "
+                "train on one kind at a time"
+            )
 
 
 class _Remainders:
@@ -139,6 +156,9 @@ def open_run(config: Path, resume: Path | None) -> Run:
     out = resume or settings.out
     stores = open_folder(settings.data, settings.cache)
     valid = open_folder(settings.valid, settings.cache)
+    check_alike(stores)
+    if not resume and (out / "checkpoint.json").exists():
+        raise InputError(f"{out} holds a run; go on with --resume {out}, or name another out")
     if resume:
         model_config = checkpoint.read_config(out)
     else:
@@ -169,12 +189,13 @@ def open_run(config: Path, resume: Path | None) -> Run:
 def update(run: Run, phase: Phase, chains: list[Chain]) -> list[Chain]:
     """Run `span` steps of every chain with gradient and change the weights once."""
     settings, ready = run.settings, phase.quantize and all(run.progress.started)
+    names = tuple(s.name for s in run.model.config.state_inputs)
     for group in run.optimizer.param_groups:
         group["lr"] = learning_rate(settings, run.progress.update, run.share)
     detach(chains)
     loss = torch.zeros(())
     for _ in range(phase.span):
-        batch = to_tensors(chains, settings.state_names)
+        batch = to_tensors(chains, names)
         result = run_step(run.model, run.quantizer, chains, batch, run.rng, ready)
         loss = loss + settings.mse_weight * result.mse.mean() / phase.span
         loss = loss + settings.commitment_weight * result.commitment / phase.span
@@ -195,6 +216,12 @@ def update(run: Run, phase: Phase, chains: list[Chain]) -> list[Chain]:
         run.sums["skipped"] += 1
     follow(run)
     return chains
+
+
+def first_chains(run: Run, phase: Phase) -> list[Chain]:
+    """Start the chains of a phase; their first lengths differ, so that they do not end together."""
+    lengths = [1 + i * phase.chain // phase.batch for i in range(phase.batch)]
+    return [new_chain(run.stores, length, phase.crop, run.rng) for length in lengths]
 
 
 @torch.no_grad()
@@ -261,9 +288,7 @@ def train(config: Path, resume: Path | None = None, report: Report | None = None
     while run.share < 1:
         began, cpu_began = time.monotonic(), time.process_time()
         if phase is not (phase := phase_at(settings, progress.seconds)):
-            chains = [
-                new_chain(run.stores, phase.chain, phase.crop, run.rng) for _ in range(phase.batch)
-            ]
+            chains = first_chains(run, phase)
         chains = update(run, phase, chains)
         tend_codebooks(run, phase)
         progress.update += 1

@@ -63,7 +63,7 @@ def validate(
     curves = {}
     for depth in depths:
         rows = [
-            chain_mse(model, quantizer, store, min(60, len(store.frames) - 34), 16, depth)
+            chain_mse(model, quantizer, store, max(0, min(60, len(store.frames) - 34)), 16, depth)
             for store in stores
         ]
         means = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
