@@ -189,3 +189,37 @@ def test_outputs(tmp_path: Path, bundle: Bundle, name: str) -> None:
     with pytest.raises(InputError, match="no frame"):
         decode(tmp_path / "s.relive", tmp_path / "n.mp4", model=bundle, start_s=50)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted({name, "s.mcap", "s.relive"})
+
+
+def test_a_lost_gop_leaves_a_hole_and_no_shift(tmp_path: Path, bundle: Bundle) -> None:
+    path = tmp_path / "s.relive"
+    encode(record(tmp_path / "s.mcap"), path, model=bundle, keyframe_interval=6)
+    with Replay.open(path, bundle) as replay:
+        full, second = replay.frames(0, 21), replay.gops[1]
+    broken = bytearray(path.read_bytes())
+    broken[second.codes_at + 40] ^= 255
+    path.write_bytes(broken)
+    with Replay.open(path, bundle) as replay:
+        assert replay.damaged
+        assert replay.num_frames == 21
+        frames = replay.frames(0, 21)
+        assert np.flatnonzero(~replay.present).tolist() == list(range(6, 12))
+        assert np.array_equal(frames[replay.present], full[replay.present])
+        assert (np.diff(replay.times_ns) > 0).all()
+
+
+def test_the_session_itself_is_never_the_output(tmp_path: Path, bundle: Bundle) -> None:
+    session = record(tmp_path / "s.mcap")
+    before = session.read_bytes()
+    with pytest.raises(InputError, match="itself"):
+        encode(session, session, model=bundle, force=True)
+    assert session.read_bytes() == before
+
+
+def test_a_range_without_a_frame_writes_nothing(tmp_path: Path, bundle: Bundle) -> None:
+    session = record(tmp_path / "s.mcap", missing=(0, 1, 2))
+    encode(session, tmp_path / "s.relive", model=bundle)
+    for name in ("v.mp4", "v.mcap", "pictures"):
+        with pytest.raises(InputError, match="missing"):
+            decode(tmp_path / "s.relive", tmp_path / name, model=bundle, end_s=0.07)
+        assert not (tmp_path / name).exists()

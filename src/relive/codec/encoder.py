@@ -188,8 +188,10 @@ def _encode_one(
     """Encode one GOP on a worker; `place` is its number and its first frame."""
     with torch.inference_mode():
         gop, squares = encode_gop(coder, frames, track, quality, depth)
+    index, first_frame = place
     record = GopRecord(
-        *place,
+        index,
+        first_frame,
         len(frames),
         int(track.times_ns[0]),
         int(track.times_ns[-1]),
@@ -206,19 +208,33 @@ def _encode_all(
     """Encode GOP after GOP in order, as many at a time as there are workers."""
     pool = workers()
     waiting: deque[Future[_Encoded]] = deque()
-    for index, start in enumerate(range(0, session.num_frames, interval)):
-        stop = min(start + interval, session.num_frames)
-        frames, track = session.frames(start, stop), gop_track(session, start, stop)
-        waiting.append(
-            pool.submit(_encode_one, coder, frames, track, (index, start), quality, depth)
-        )
-        if len(waiting) > NUM_WORKERS:
+    try:
+        for index, start in enumerate(range(0, session.num_frames, interval)):
+            stop = min(start + interval, session.num_frames)
+            frames, track = session.frames(start, stop), gop_track(session, start, stop)
+            waiting.append(
+                pool.submit(_encode_one, coder, frames, track, (index, start), quality, depth)
+            )
+            if len(waiting) > NUM_WORKERS:
+                yield waiting.popleft().result()
+        while waiting:
             yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+MAX_GOP_BYTES = 1 << 30
 
 
 def _check(session: Session, quality: int, interval: int, depth: int | None, stages: int) -> None:
+    """Refuse what cannot work before anything is written."""
+    frame_bytes = session.width * session.height * 3
+    if interval * frame_bytes > MAX_GOP_BYTES:
+        raise InputError(
+            f"keyframe interval {interval} is too long for {session.width}x{session.height}; "
+            f"at most {MAX_GOP_BYTES // frame_bytes // 2 * 2} fit in memory"
+        )
     if not 1 <= quality <= len(LAMBDAS):
         raise InputError(f"quality {quality} is not between 1 and {len(LAMBDAS)}")
     if interval < 2 or interval % 2:
@@ -273,6 +289,8 @@ def encode(
                 force=force,
                 progress=progress,
             )
+    if Path(out).exists() and Path(out).samefile(session.path):
+        raise InputError(f"{out} is the session itself; choose another name")
     bundle = model if isinstance(model, Bundle) else load_bundle(model)
     stages = bundle.config.quantizer.num_quantizers
     _check(session, quality, keyframe_interval, depth, stages)

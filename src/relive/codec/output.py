@@ -157,6 +157,15 @@ def decode(
     return written
 
 
+def _check_written(replay: Replay, span: range) -> None:
+    """Refuse an output without a single frame; damage shows only when the range was decoded."""
+    if not replay.present[span.start : span.stop].any():
+        what = f"{replay.path}: frames {span.start} to {span.stop - 1}"
+        if replay.damaged:
+            raise DamagedError(f"{what} are damaged; nothing was written")
+        raise InputError(f"{what} are missing in the session; nothing was written")
+
+
 def _remove_pictures(folder: Path) -> None:
     """Remove the folder of an earlier run; one that holds anything else is refused."""
     foreign = next((f for f in folder.iterdir() if f.suffix != ".png"), None)
@@ -170,15 +179,18 @@ def _write_beside(
 ) -> None:
     """Write under another name and rename when whole."""
     write = _writer_for(out)
+    if out.exists() and out.samefile(replay.path):
+        raise InputError(f"{out} is the replay itself; choose another name")
     if out.exists() and not force:
         raise InputError(f"{out} exists; add --force to overwrite it")
     part = out.with_name(f"{out.stem}.{os.getpid()}.part{out.suffix}")
     try:
         write(replay, span, part, done)
+        _check_written(replay, span)
         if out.is_dir():
             _remove_pictures(out)
         part.replace(out)
-    except OSError as error:
+    except (OSError, av.FFmpegError) as error:
         raise ReliveError(f"cannot write {out}: {error.strerror or error}") from error
     finally:
         if part.is_dir():

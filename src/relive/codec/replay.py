@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -20,10 +21,24 @@ from relive.codec.encoder import step_rows
 from relive.codec.step import Carry, Geometry, StepCoder
 from relive.codec.workers import NUM_WORKERS, workers
 from relive.container import GopEntry, GopRecord, ReplayEvent, ReplayHeader, ReplayReader
-from relive.errors import FormatError, InputError, ModelMismatchError
+from relive.errors import DamagedError, FormatError, InputError, ModelMismatchError
 from relive.session import StateSchema
 
 NS = 1_000_000_000
+GREY = 128
+MAX_FRAMES_PER_BYTE = 32  # a GOP has at most 2048 frames and never under 64 bytes
+Track = tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Consecutive frames of the replay: a GOP, or a hole where one was lost."""
+
+    first_frame: int
+    num_frames: int
+    start_ns: int
+    end_ns: int
+    entry: int | None  # place in the reader's list
 
 
 class Replay:
@@ -46,8 +61,14 @@ class Replay:
         self.events: list[ReplayEvent] = reader.events
         self.width, self.height = self.header.width, self.header.height
         self.schema = StateSchema.from_dict(self.header.state_schema)
-        self.num_frames = sum(g.num_frames for g in self.gops)
-        self._firsts = np.cumsum([0] + [g.num_frames for g in self.gops])
+        self.path = reader.path
+        if _end(self.gops) > MAX_FRAMES_PER_BYTE * reader.size:
+            raise FormatError(
+                f"{self.path}: {reader.size} bytes cannot hold {_end(self.gops)} frames"
+            )
+        self._pieces_of_file = _with_holes(self.gops)
+        self._firsts = np.array([p.first_frame for p in self._pieces_of_file] + [_end(self.gops)])
+        self.num_frames = int(self._firsts[-1])
         self._bad: set[int] = set()
         self._load_track()
         self.damaged = reader.damaged or bool(self._bad)
@@ -111,7 +132,7 @@ class Replay:
             quantizer = bundle.config.quantizer
             sizes = (quantizer.num_quantizers, quantizer.codebook_size)
             if sizes != (self.header.num_quantizers, self.header.codebook_size):
-                raise FormatError(f"{self._reader.path}: codebooks do not fit model {wanted}")
+                raise FormatError(f"{self.path}: codebooks do not fit model {wanted}")
             geometry = Geometry(self.width, self.height)
             self._coder = StepCoder(bundle, self.schema, geometry)
         return self._coder
@@ -126,12 +147,16 @@ class Replay:
         end = self.num_frames if stop is None else stop
         self._check_range(start, end)
         waiting: deque[Future[NDArray[np.uint8]]] = deque()
-        for piece in self._pieces(start, end):
-            waiting.append(workers().submit(self._decode_piece, *piece))
-            if len(waiting) > NUM_WORKERS:
+        try:
+            for piece in self._pieces(start, end):
+                waiting.append(workers().submit(self._decode_piece, *piece))
+                if len(waiting) > NUM_WORKERS:
+                    yield from waiting.popleft().result()
+            while waiting:
                 yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
     def _pieces(self, start: int, stop: int) -> Iterator[tuple[_Decoding | None, int, int, int]]:
         """Cut a range at the GOPs: decoder to go on with, GOP, first and last frame in it."""
@@ -142,7 +167,8 @@ class Replay:
             gop = int(np.searchsorted(self._firsts, position, side="right")) - 1
             first = int(self._firsts[gop])
             last = min(stop, int(self._firsts[gop + 1]))
-            running, self._running = self._running, None
+            with self._lock:
+                running, self._running = self._running, None
             if running is None or running.gop != gop or not running.reaches(position - first):
                 running = None
             yield running, gop, position - first, last - first
@@ -153,22 +179,27 @@ class Replay:
     ) -> NDArray[np.uint8]:
         """Decode frames [first, last) of a GOP; grey where it is damaged."""
         running = running or self._start(gop)
-        frames = np.full((last - first, self.height, self.width, 3), 128, np.uint8)
-        if running is not None:
-            for place, local in enumerate(range(first, last)):
-                pair = running.pair(local // 2)
-                frames[place] = pair[local % 2, : self.height, : self.width]
+        if running is None:
+            grey = np.full((1, self.height, self.width, 3), GREY, np.uint8)
+            return np.broadcast_to(grey, (last - first, *grey.shape[1:]))
+        frames = np.empty((last - first, self.height, self.width, 3), np.uint8)
+        for place, local in enumerate(range(first, last)):
+            pair = running.pair(local // 2)
+            frames[place] = pair[local % 2, : self.height, : self.width]
+        with self._lock:
             self._running = running
         return frames
 
     def _start(self, gop: int) -> _Decoding | None:
-        if gop in self._bad:
+        """Read a GOP; None, and its frames marked missing, where it is damaged."""
+        span = self._pieces_of_file[gop]
+        if gop in self._bad or span.entry is None:
             return None
         try:
             with self._lock:
-                record = self._reader.read_gop(gop)
+                record = self._reader.read_gop(span.entry)
             return _Decoding(self.coder, gop, record)
-        except FormatError:
+        except (FormatError, DamagedError):
             self._bad.add(gop)
             self.damaged = True
             self.present[self._firsts[gop] : self._firsts[gop + 1]] = False
@@ -176,29 +207,31 @@ class Replay:
 
     def _load_track(self) -> None:
         """Read times and states of every GOP; of a damaged one, what the index says."""
-        times, present, states = [], [], []
-        for i, entry in enumerate(self.gops):
-            try:
-                t, p, s = _track_of(self.schema, self._reader.read_gop(i))
-                if len(t) != entry.num_frames:
-                    raise FormatError(f"GOP {i}: track and index disagree")
-            except FormatError:
-                self._bad.add(i)
-                t = np.linspace(entry.start_ns, entry.end_ns, entry.num_frames).astype(np.int64)
-                p = np.zeros(entry.num_frames, np.bool_)
-                s = np.zeros((entry.num_frames, self.schema.width), np.float32)
-            times.append(t)
-            present.append(p)
-            states.append(s)
+        tracks = [self._track(i, piece) for i, piece in enumerate(self._pieces_of_file)]
         width = self.schema.width
-        self.times_ns = np.concatenate(times) if times else np.zeros(0, np.int64)
-        self.present = np.concatenate(present) if present else np.zeros(0, np.bool_)
-        self.states = np.concatenate(states) if states else np.zeros((0, width), np.float32)
+        self.times_ns = np.concatenate([t for t, _, _ in tracks] or [np.zeros(0, np.int64)])
+        self.present = np.concatenate([p for _, p, _ in tracks] or [np.zeros(0, np.bool_)])
+        empty = np.zeros((0, width), np.float32)
+        self.states = np.concatenate([s for _, _, s in tracks] or [empty])
+
+    def _track(self, index: int, piece: _Piece) -> Track:
+        count = piece.num_frames
+        if piece.entry is not None:
+            try:
+                track = _track_of(self.schema, self._reader.read_gop(piece.entry))
+                if len(track[0]) == count:
+                    return track
+            except (FormatError, DamagedError):
+                pass
+        self._bad.add(index)
+        length = piece.end_ns - piece.start_ns
+        times = piece.start_ns + np.arange(count, dtype=np.int64) * length // max(1, count - 1)
+        return times, np.zeros(count, np.bool_), np.zeros((count, self.schema.width), np.float32)
 
     def _check_range(self, start: int, stop: int) -> None:
         if not 0 <= start <= stop <= self.num_frames:
             raise InputError(
-                f"{self._reader.path}: frames {start} to {stop} are not in 0 to {self.num_frames}"
+                f"{self.path}: frames {start} to {stop} are not in 0 to {self.num_frames}"
             )
 
     def close(self) -> None:
@@ -217,9 +250,28 @@ class Replay:
         self.close()
 
 
-def _track_of(
-    schema: StateSchema, record: GopRecord
-) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.float32]]:
+def _end(gops: list[GopEntry]) -> int:
+    return gops[-1].first_frame + gops[-1].num_frames if gops else 0
+
+
+def _with_holes(gops: list[GopEntry]) -> list[_Piece]:
+    """Lay GOPs end to end by their frame numbers; what is lost between them is a piece too."""
+    pieces: list[_Piece] = []
+    frame = 0
+    for place, gop in enumerate(gops):
+        if gop.first_frame < frame:
+            raise FormatError(f"GOP {gop.index} begins at frame {gop.first_frame}, before {frame}")
+        if lost := gop.first_frame - frame:
+            period = (gop.end_ns - gop.start_ns) // max(1, gop.num_frames - 1)
+            after = pieces[-1].end_ns if pieces else max(0, gop.start_ns - (lost + 1) * period)
+            gap = (gop.start_ns - after) // (lost + 1)
+            pieces.append(_Piece(frame, lost, after + gap, gop.start_ns - gap, None))
+        pieces.append(_Piece(gop.first_frame, gop.num_frames, gop.start_ns, gop.end_ns, place))
+        frame = gop.first_frame + gop.num_frames
+    return pieces
+
+
+def _track_of(schema: StateSchema, record: GopRecord) -> Track:
     steps = [f.step for f in schema.fields]
     kinds = [f.kind for f in schema.fields]
     return decode_track(record.track, steps, kinds)

@@ -16,7 +16,7 @@ from relive.config import CUBE_PX
 from relive.model.warp import Pinhole, camera_positions, relative_pose, sample
 
 NUM_MOTION = 32
-NEAREST, FARTHEST = 20.0, 1200.0  # world units of depth, before the scale of the scene
+NEAREST, FARTHEST = 20.0, 1200.0  # depth in world units
 
 _LINE = (1, 2, 4, 6, 8, 12, 16)
 DISPLACEMENTS: tuple[tuple[int, int], ...] = (
@@ -55,7 +55,6 @@ class Motion:
         poses: Tensor,
         origin_px: Tensor,
         known: Tensor,
-        scale: float = 1.0,
     ) -> Motion:
         """Build from the poses of the reference frame and of the pair.
 
@@ -64,10 +63,9 @@ class Motion:
             poses: x, y, z, yaw, pitch, roll in world units and radians `[B, 3, 6]`, float64.
             origin_px: `[B, 2]`.
             known: `[B]`.
-            scale: world units per unit of the depth table.
         """
         turn, shift = relative_pose(poses[:, :1], poses[:, 1:])
-        return cls(camera, turn.float(), (shift / scale).float(), origin_px, known)
+        return cls(camera, turn.float(), shift.float(), origin_px, known)
 
 
 @lru_cache(maxsize=1)
