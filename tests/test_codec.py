@@ -124,6 +124,14 @@ def test_a_schema_without_camera_and_one_without_fields(tmp_path: Path, bundle: 
             assert replay.frames(3, 9).shape == (6, 40, 56, 3)
 
 
+def test_a_view_outside_the_frame_is_refused(tmp_path: Path, bundle: Bundle) -> None:
+    schema = replace(SCHEMA, camera=Camera(90.0, view=(0, 0, 57, 40)))
+    session = record(tmp_path / "s.mcap", schema=schema)
+    with pytest.raises(InputError, match="57"):
+        encode(session, tmp_path / "s.relive", model=bundle)
+    assert not (tmp_path / "s.relive").exists()
+
+
 def test_another_model_is_refused(tmp_path: Path, bundle: Bundle) -> None:
     encode(record(tmp_path / "s.mcap"), tmp_path / "s.relive", model=bundle)
     other = write_small_model(tmp_path / "other.safetensors", seed=1)

@@ -33,6 +33,7 @@ from relive.session import Session
 
 Progress = Callable[[int, int], None]
 MIN_SIDE_PX = 16
+MAX_GOP_BYTES = 1 << 30  # pixels of one GOP; a few GOPs are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -222,9 +223,6 @@ def _encode_all(
     finally:
         for future in waiting:
             future.cancel()
-
-
-MAX_GOP_BYTES = 1 << 30
 
 
 def _check(session: Session, quality: int, interval: int, depth: int | None, stages: int) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from relive.bitstream import GopCodes, decode_codes, decode_track
 from relive.codec.bundle import Bundle, load_for
-from relive.codec.encoder import step_rows
+from relive.codec.encoder import MAX_GOP_BYTES, step_rows
 from relive.codec.step import Carry, Geometry, StepCoder
 from relive.codec.workers import NUM_WORKERS, workers
 from relive.container import GopEntry, GopRecord, ReplayEvent, ReplayHeader, ReplayReader
@@ -66,6 +66,9 @@ class Replay:
             raise FormatError(
                 f"{self.path}: {reader.size} bytes cannot hold {_end(self.gops)} frames"
             )
+        longest = max((g.num_frames for g in self.gops), default=0)
+        if longest * self.width * self.height * 3 > MAX_GOP_BYTES:
+            raise FormatError(f"{self.path}: a GOP of {longest} frames of this size is too large")
         self._pieces_of_file = _with_holes(self.gops)
         self._firsts = np.array([p.first_frame for p in self._pieces_of_file] + [_end(self.gops)])
         self.num_frames = int(self._firsts[-1])

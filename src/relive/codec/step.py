@@ -21,6 +21,7 @@ from torch import Tensor
 from relive.codec.bundle import Bundle
 from relive.config import CUBE_PX
 from relive.cubes.states import camera_poses, has_camera, model_states
+from relive.errors import InputError
 from relive.model.context import Context, Pyramid
 from relive.model.motion import Motion, warp
 from relive.model.warp import Pinhole
@@ -92,7 +93,12 @@ class StepCoder:
         camera = schema.camera
         self.camera: Pinhole | None = None
         if camera is not None and has_camera(schema):
-            view = camera.view or (0, 0, geometry.width, geometry.height)
+            x, y, w, h = view = camera.view or (0, 0, geometry.width, geometry.height)
+            if x + w > geometry.width or y + h > geometry.height:
+                raise InputError(
+                    f"camera: view {list(view)} does not lie in a frame of "
+                    f"{geometry.width}x{geometry.height}"
+                )
             self.camera = Pinhole.from_fov(camera.fov_deg, camera.pixel_aspect, view)
 
     def state(self, states: NDArray[np.float32], times_ns: NDArray[np.int64]) -> StepState:
