@@ -6,10 +6,11 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from types import ModuleType
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,6 +25,17 @@ VIDEO_SUFFIXES = (".mp4", ".mkv")
 MICROSECOND = Fraction(1, 1_000_000)
 
 
+@contextmanager
+def _ffmpeg() -> Iterator[ModuleType]:
+    """PyAV, imported only when it is needed; its errors become ours."""
+    import av
+
+    try:
+        yield av
+    except av.FFmpegError as error:
+        raise ReliveError(f"ffmpeg cannot write it: {error}") from error
+
+
 def _present(
     replay: Replay, span: range, done: Callable[[int], None]
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
@@ -36,7 +48,8 @@ def _present(
 
 def _write_video(replay: Replay, span: range, out: Path, done: Callable[[int], None]) -> None:
     """High-quality H.264 (4:4:4, crf 12) with the true times of the frames."""
-    with av.open(str(out), "w", format="mp4" if out.name.endswith(".mp4") else "matroska") as file:
+    kind = "mp4" if out.name.endswith(".mp4") else "matroska"
+    with _ffmpeg() as av, av.open(str(out), "w", format=kind) as file:
         stream = file.add_stream("libx264", rate=Fraction(max(1, round(replay.fps * 1000)), 1000))
         stream.width, stream.height = replay.width, replay.height
         stream.pix_fmt, stream.options = "yuv444p", {"crf": "12", "preset": "fast"}
@@ -68,7 +81,7 @@ def _write_session(replay: Replay, span: range, out: Path, done: Callable[[int],
 def _write_pictures(replay: Replay, span: range, out: Path, done: Callable[[int], None]) -> None:
     out.mkdir()
     for index, frame in _present(replay, span, done):
-        with av.open(str(out / f"{index:06d}.png"), "w", format="image2") as file:
+        with _ffmpeg() as av, av.open(str(out / f"{index:06d}.png"), "w", format="image2") as file:
             stream = file.add_stream("png", rate=1)
             stream.width, stream.height, stream.pix_fmt = replay.width, replay.height, "rgb24"
             file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
@@ -190,7 +203,7 @@ def _write_beside(
         if out.is_dir():
             _remove_pictures(out)
         part.replace(out)
-    except (OSError, av.FFmpegError) as error:
+    except OSError as error:
         raise ReliveError(f"cannot write {out}: {error.strerror or error}") from error
     finally:
         if part.is_dir():

@@ -90,7 +90,7 @@ def _pixel_centres(origin: Tensor, count: int, step: int) -> Tensor:
 
 def positions(
     motion: Motion, frame: int, choice: Tensor, height: int, width: int, step: int = 1
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """Where the pixels of one frame of the pair lie in the reference, for given hypotheses.
 
     Args:
@@ -102,13 +102,13 @@ def positions(
         step: sampling distance in pixels.
 
     Returns:
-        `[B, M, H/step, W/step, 2]` in pixels of the whole frame.
+        Columns and rows in pixels of the whole frame, each `[B, M, H/step, W/step]`.
     """
     xs = _pixel_centres(motion.origin_px[:, 0], width, step)
     ys = _pixel_centres(motion.origin_px[:, 1], height, step)
-    plain = torch.stack(torch.broadcast_tensors(xs[:, None, :], ys[:, :, None]), -1)[:, None]
+    plain = xs[:, None, None, :], ys[:, None, :, None]
     if motion.camera is None or not bool(motion.known.any()):
-        return plain - _displacements()[choice] * (frame + 1)
+        return _displaced(plain, choice, frame)
     camera = motion.camera
     moved = camera_positions(
         camera, motion.turns[:, frame], motion.shifts[:, frame], inverse_depths()[choice], xs, ys
@@ -116,11 +116,18 @@ def positions(
     inside_x = (xs >= camera.left_px) & (xs < camera.right_px)
     inside_y = (ys >= camera.top_px) & (ys < camera.bottom_px)
     scene = (inside_y[:, :, None] & inside_x[:, None, :])[:, None] & (choice > 0)
-    moved = torch.where(scene[..., None], moved, plain)
+    x, y = (torch.where(scene, m, p) for m, p in zip(moved, plain, strict=True))
     if bool(motion.known.all()):
-        return moved
-    known = motion.known.bool()[:, None, None, None, None]
-    return torch.where(known, moved, plain - _displacements()[choice] * (frame + 1))
+        return x, y
+    known = motion.known.bool()[:, None, None, None]
+    other_x, other_y = _displaced(plain, choice, frame)
+    return torch.where(known, x, other_x), torch.where(known, y, other_y)
+
+
+def _displaced(plain: tuple[Tensor, Tensor], choice: Tensor, frame: int) -> tuple[Tensor, Tensor]:
+    """Positions by the table of displacements; frame 1 of the pair moves twice as far."""
+    dx, dy = (_displacements()[choice] * (frame + 1)).unbind(-1)
+    return plain[0] - dx, plain[1] - dy
 
 
 def search(
@@ -145,11 +152,10 @@ def search(
     targets = F.avg_pool2d(frames.mean(2), step)  # [B, 2, H/step, W/step]
     error = torch.zeros(1)
     for frame in range(2):
-        where = positions(motion, frame, every, height, width, step)
-        where = where.expand(len(frames), -1, -1, -1, -1)
+        x, y = torch.broadcast_tensors(*positions(motion, frame, every, height, width, step))
         # avg_pool with stride 1 puts the mean of pixels k-1 and k at index k: half a pixel later
-        where = where + (0.5 if step % 2 == 0 else 0.0)
-        seen = sample(blurred, where.flatten(1, 2)).view(where.shape[:-1])
+        late = 0.5 if step % 2 == 0 else 0.0
+        seen = sample(blurred, (x + late).flatten(1, 2), (y + late).flatten(1, 2)).view_as(x)
         error = error + (seen - targets[:, frame, None]).square()
     cost = F.avg_pool2d(error, CUBE_PX // step)  # [B, M, h, w]
     choice = cost.argmin(1)
@@ -179,14 +185,14 @@ def warp(
         the place).
     """
     pixel_choice = choice.repeat_interleave(CUBE_PX, 1).repeat_interleave(CUBE_PX, 2)[:, None]
-    limits = torch.tensor([reference.shape[-1], reference.shape[-2]], dtype=torch.float32)
+    right, bottom = reference.shape[-1], reference.shape[-2]
     if motion.camera is not None:
-        limits[1] = min(float(limits[1]), motion.camera.bottom_px)
+        bottom = min(bottom, motion.camera.bottom_px)
+    still = (pixel_choice == 0)[:, 0]
     warped, valid = [], []
     for frame in range(2):
-        where = positions(motion, frame, pixel_choice, height, width)[:, 0]
-        warped.append(sample(reference, where))
-        still = (pixel_choice == 0)[:, 0]
-        inside = ((where >= 0) & (where <= limits)).all(-1) | still
+        x, y = (p[:, 0] for p in positions(motion, frame, pixel_choice, height, width))
+        warped.append(sample(reference, x, y))
+        inside = (x >= 0) & (x <= right) & (y >= 0) & (y <= bottom) | still
         valid.append(inside[:, None].float())
     return torch.stack(warped, 1), torch.stack(valid, 1)

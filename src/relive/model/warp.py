@@ -84,7 +84,7 @@ def relative_pose(reference: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 def camera_positions(
     camera: Pinhole, turn: Tensor, shift: Tensor, inverse_depth: Tensor, xs: Tensor, ys: Tensor
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """Where every target pixel lies in the reference picture.
 
     Args:
@@ -96,7 +96,7 @@ def camera_positions(
         ys: pixel-centre rows `[B, H]`.
 
     Returns:
-        Positions (x, y) in pixels of the whole frame `[B, M, H, W, 2]`.
+        Columns and rows in pixels of the whole frame, each `[B, M, H, W]`.
     """
     right = ((xs - camera.centre_x_px) / camera.focal_x_px)[:, None, :]
     up = (-(ys - camera.centre_y_px) / camera.focal_y_px)[:, :, None]
@@ -106,19 +106,20 @@ def camera_positions(
     nearness = v[2].clamp_min_(1e-3).reciprocal_()
     x = v[0].mul_(camera.focal_x_px).mul_(nearness).add_(camera.centre_x_px)
     y = v[1].mul_(-camera.focal_y_px).mul_(nearness).add_(camera.centre_y_px)
-    return torch.stack([x, y], -1)
+    return x, y
 
 
-def sample(picture: Tensor, positions: Tensor) -> Tensor:
-    """Read a picture at positions in pixels, edges replicated.
+def sample(picture: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Read a picture at positions in pixels, edges replicated, bilinear.
 
     Args:
         picture: `[B, C, H, W]`.
-        positions: (x, y) of pixel centres (0.5 is the first) `[B, h, w, 2]`.
+        x: columns `[B, h, w]`; 0.5 is the centre of the first pixel.
+        y: rows `[B, h, w]`.
 
     Returns:
         `[B, C, h, w]`.
     """
-    size = torch.tensor([picture.shape[-1], picture.shape[-2]], dtype=positions.dtype)
-    grid = (positions * (2 / size)).sub_(1).clamp_(-1.5, 1.5)
+    height, width = picture.shape[-2:]
+    grid = torch.stack([x * (2 / width) - 1, y * (2 / height) - 1], -1).clamp_(-1.5, 1.5)
     return F.grid_sample(picture, grid, mode="bilinear", padding_mode="border", align_corners=False)
