@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from relive.model.windows import PatchConv, PointConv
+from relive.model.windows import PatchConv, PointConv, start_at_zero
 
 STRIDE = 4
 
@@ -60,8 +60,7 @@ class ResidualConv(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(dim, dim, 3, padding=1)
         self.conv2 = nn.Conv2d(dim, dim, 3, padding=1)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
+        start_at_zero(self.conv2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[B, D, h, w]` to `[B, D, h, w]`."""

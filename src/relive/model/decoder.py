@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from relive.config import CUBE_PX, ModelConfig
 from relive.model.context import Context, Pyramid, ResidualConv, unfold_pixels
-from relive.model.windows import PointConv, PointLinear, make_blocks
+from relive.model.windows import PointConv, PointLinear, make_blocks, start_at_zero
 
 CUBE_VALUES = 2 * 3 * CUBE_PX**2
 LINEAR_STD = 0.02
@@ -47,8 +47,7 @@ class Decoder(nn.Module):
         self.refine4 = ResidualConv(c4)
         self.heads = nn.ModuleList(nn.Conv2d(c4, 48, 3, padding=1) for _ in range(2))
         for head in self.heads:
-            nn.init.zeros_(head.weight)  # type: ignore[arg-type]
-            nn.init.zeros_(head.bias)  # type: ignore[arg-type]
+            start_at_zero(head)
 
     def forward(
         self, latents: Tensor, depths: Tensor, context: Context, pyramid: Pyramid

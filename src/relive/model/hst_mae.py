@@ -20,7 +20,7 @@ from relive.model.context import Context, ContextPyramid, Pyramid
 from relive.model.decoder import Decoder
 from relive.model.encoder import Encoder
 from relive.model.state import StateEncoder
-from relive.model.windows import PointConv
+from relive.model.windows import PointConv, start_at_zero
 
 
 class HSTMAE(nn.Module):
@@ -38,8 +38,7 @@ class HSTMAE(nn.Module):
         self.decoder = Decoder(config)
         self.predict = PointConv(config.context_dims[2], latent)
         self.base = nn.Parameter(torch.zeros(2, latent))  # keyframe, delta
-        nn.init.zeros_(self.predict.weight)
-        nn.init.zeros_(self.predict.bias)  # type: ignore[arg-type]
+        start_at_zero(self.predict)
 
     def context(
         self,

@@ -71,6 +71,12 @@ def _direct(x: Tensor) -> bool:
     return plain and torch.backends.mkldnn.is_available() and not torch.is_autocast_enabled("cpu")
 
 
+def start_at_zero(layer: nn.Module) -> None:
+    """Let a linear layer or a convolution begin as the zero map."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+
+
 def split_windows(x: Tensor, size: int) -> Tensor:
     """Cut `[B, h, w, D]` (h and w multiples of size) into windows `[B*n, size*size, D]`."""
     b, h, w, d = x.shape
@@ -198,8 +204,7 @@ class Block(nn.Module):
         hidden = int(dim * mlp_ratio)
         self.mlp = nn.Sequential(PointLinear(dim, hidden), nn.GELU(), PointLinear(hidden, dim))
         for last in (self.attention.out, self.mlp[2]):  # a block starts as the identity
-            nn.init.zeros_(last.weight)  # type: ignore[arg-type]
-            nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+            start_at_zero(last)
 
     def forward(self, x: Tensor, state_tokens: Tensor) -> Tensor:
         """Map `[B, h, w, D]` to `[B, h, w, D]`."""
