@@ -139,6 +139,12 @@ def test_curves_pass_through_their_points_and_never_extrapolate(
         assert value is None
 
 
+def test_rates_that_differ_by_rounding_are_one() -> None:
+    points = [(0.001, 10.0), (0.0010000000000000002, 11.0)]
+    assert pareto(points) == points[1:]
+    assert psnr_at(points, points[1][0]) == 11.0
+
+
 def test_envelope_takes_the_better_curve_at_every_rate() -> None:
     flat = [(0.01, 25.0), (0.04, 28.0), (0.16, 29.0), (0.64, 29.5)]
     steep = [(0.012, 23.0), (0.05, 27.0), (0.17, 31.0), (0.6, 35.0)]

@@ -38,11 +38,20 @@ class BdRate:
     overlap_share: float
 
 
+SAME_RATE = 1e-9
+"""Rates closer than this, relatively, are one: a byte of a file is a thousand times more."""
+
+
 def pareto_indices(points: Sequence[RatePoint]) -> list[int]:
-    """Return the positions of the points that no other beats in rate and quality, by rate."""
+    """Return the positions of the points that no other beats in rate and quality, by rate.
+
+    Of points at the same rate, but for rounding, only the best is kept.
+    """
     kept: list[int] = []
     for i in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
         if not kept or points[i][1] > points[kept[-1]][1]:
+            if kept and points[i][0] <= points[kept[-1]][0] * (1 + SAME_RATE):
+                kept.pop()
             kept.append(i)
     return kept
 
