@@ -1,7 +1,7 @@
 """The training run, top to bottom: open sessions, walk the phases, write checkpoints.
 
-The clock, not a number of updates, ends a phase: a laptop and a server both finish when they
-said they would.
+The clock ends a phase, so that a laptop and a server both finish when they said they would; or a
+number of updates does, so that a run can be repeated whatever else the machine is doing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ LOG_EVERY = 20  # updates
 def state_inputs(stores: list[SessionStore], names: tuple[str, ...]) -> tuple[StateInput, ...]:
     """Measure mean and scale of every field that the model will read."""
     rows = []
+    roles = {f.name: f.role for store in stores for f in store.schema.fields}
     angles = {f.name for store in stores for f in store.schema.fields if f.kind == "angle"}
     for store in stores:
         for first in range(1, len(store.states) - 2, 16):
@@ -50,7 +51,8 @@ def state_inputs(stores: list[SessionStore], names: tuple[str, ...]) -> tuple[St
         seen = column[np.isfinite(column)]
         mean, scale = (float(seen.mean()), float(seen.std())) if len(seen) else (0.0, 1.0)
         kind = "angle" if name in angles else "linear"
-        inputs.append(StateInput(name, kind, round(mean, 4), round(max(scale, 1e-2), 4)))
+        mean, scale = round(mean, 4), round(max(scale, 1e-2), 4)
+        inputs.append(StateInput(name, kind, mean, scale, roles.get(name, "other")))
     return tuple(inputs)
 
 
@@ -71,12 +73,17 @@ def learning_rate(settings: TrainSettings, update: int, share: float) -> float:
     return settings.learning_rate * warm * max(0.01, 0.5 * (1 + math.cos(math.pi * min(share, 1))))
 
 
-def phase_at(settings: TrainSettings, seconds: float) -> Phase:
-    """The phase that the clock stands in."""
+def done(settings: TrainSettings, progress: Progress) -> float:
+    """How far the run is, in what paces it: updates or seconds."""
+    return progress.update if settings.by_updates else progress.seconds
+
+
+def phase_at(settings: TrainSettings, progress: Progress) -> Phase:
+    """The phase that the run stands in."""
     end = 0.0
     for phase in settings.phase:
-        end += phase.minutes * 60
-        if seconds < end:
+        end += phase.length
+        if done(settings, progress) < end:
             return phase
     return settings.phase[-1]
 
@@ -127,6 +134,7 @@ class Run:
     quantizer: ResidualVQ
     optimizer: torch.optim.AdamW
     progress: Progress
+    order: np.random.Generator  # of the data: the same for every model of a seed
     rng: np.random.Generator
     chance: torch.Generator
     remainders: _Remainders
@@ -140,7 +148,7 @@ class Run:
     @property
     def share(self) -> float:
         """How much of the run is done."""
-        return self.progress.seconds / (self.settings.minutes * 60)
+        return done(self.settings, self.progress) / self.settings.length
 
     def save(self) -> None:
         """Write a checkpoint."""
@@ -148,9 +156,23 @@ class Run:
         checkpoint.save(self.out, self.modules, self.optimizer, self.progress, config)
 
 
-def open_run(config: Path, resume: Path | None) -> Run:
+def model_config(settings: TrainSettings, stores: list[SessionStore]) -> ModelConfig:
+    """The size that the settings name, its mechanisms switched, its inputs measured.
+
+    Raises:
+        InputError: There is no such size.
+    """
+    from relive.model.sizes import SIZES
+
+    if settings.model not in SIZES:
+        raise InputError(f"no model size {settings.model!r}; there are {', '.join(SIZES)}")
+    inputs = state_inputs(stores, settings.state_names)
+    return replace(settings.with_mechanisms(SIZES[settings.model]), state_inputs=inputs)
+
+
+def open_run(config: Path | TrainSettings, resume: Path | None) -> Run:
     """Read the settings, open the sessions, build the model or load it."""
-    settings = read_settings(config)
+    settings = config if isinstance(config, TrainSettings) else read_settings(config)
     torch.set_num_threads(settings.threads)
     torch.set_flush_denormal(True)
     out = resume or settings.out
@@ -159,13 +181,10 @@ def open_run(config: Path, resume: Path | None) -> Run:
     check_alike(stores)
     if not resume and (out / "checkpoint.json").exists():
         raise InputError(f"{out} holds a run; go on with --resume {out}, or name another out")
-    if resume:
-        model_config = checkpoint.read_config(out)
-    else:
-        model_config = ModelConfig(state_inputs=state_inputs(stores, settings.state_names))
+    built = checkpoint.read_config(out) if resume else model_config(settings, stores)
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(settings.seed)
-    model, quantizer = HSTMAE(model_config), ResidualVQ(model_config.quantizer)
+    model, quantizer = HSTMAE(built), ResidualVQ(built.quantizer)
     average, optimizer = copy.deepcopy(model), make_optimizer(model, settings)
     modules: dict[str, nn.Module] = {"model": model, "average": average, "quantizer": quantizer}
     progress = checkpoint.load(out, modules, optimizer) if resume else Progress()
@@ -179,6 +198,7 @@ def open_run(config: Path, resume: Path | None) -> Run:
         quantizer,
         optimizer,
         progress,
+        np.random.default_rng([settings.seed, progress.update, 1]),
         np.random.default_rng([settings.seed, progress.update]),
         torch.Generator().manual_seed(settings.seed + progress.update),
         _Remainders(),
@@ -199,7 +219,7 @@ def update(run: Run, phase: Phase, chains: list[Chain]) -> list[Chain]:
         result = run_step(run.model, run.quantizer, chains, batch, run.rng, ready)
         loss = loss + settings.mse_weight * result.mse.mean() / phase.span
         loss = loss + settings.commitment_weight * result.commitment / phase.span
-        chains = advance(chains, result, run.stores, phase.chain, phase.crop, run.rng)
+        chains = advance(chains, result, run.stores, phase.chain, phase.crop, run.order)
         run.remainders.add(result.remainders, batch.is_delta)
         deltas, mse = batch.is_delta, result.mse.detach()
         run.sums["deltas"] += float(deltas.sum())
@@ -221,7 +241,7 @@ def update(run: Run, phase: Phase, chains: list[Chain]) -> list[Chain]:
 def first_chains(run: Run, phase: Phase) -> list[Chain]:
     """Start the chains of a phase; their first lengths differ, so that they do not end together."""
     lengths = [1 + i * phase.chain // phase.batch for i in range(phase.batch)]
-    return [new_chain(run.stores, length, phase.crop, run.rng) for length in lengths]
+    return [new_chain(run.stores, length, phase.crop, run.order) for length in lengths]
 
 
 @torch.no_grad()
@@ -270,11 +290,13 @@ def write_line(run: Run, phase: Phase, report: Report | None) -> None:
         report(run.share, f"key {line['psnr_keyframe_db']} delta {line['psnr_delta_db']} dB")
 
 
-def train(config: Path, resume: Path | None = None, report: Report | None = None) -> Path:
+def train(
+    config: Path | TrainSettings, resume: Path | None = None, report: Report | None = None
+) -> Path:
     """Train a model as a TOML file says.
 
     Args:
-        config: the settings.
+        config: the settings, or the file that holds them.
         resume: folder of an earlier run to go on with.
         report: told the share done and a line.
 
@@ -287,7 +309,7 @@ def train(config: Path, resume: Path | None = None, report: Report | None = None
     saved = validated = progress.seconds
     while run.share < 1:
         began, cpu_began = time.monotonic(), time.process_time()
-        if phase is not (phase := phase_at(settings, progress.seconds)):
+        if phase is not (phase := phase_at(settings, progress)):
             chains = first_chains(run, phase)
         chains = update(run, phase, chains)
         tend_codebooks(run, phase)
