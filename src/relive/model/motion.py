@@ -83,9 +83,13 @@ def _displacements() -> Tensor:
     return torch.tensor(DISPLACEMENTS, dtype=torch.float32)
 
 
-def _pixel_centres(origin: Tensor, count: int, step: int) -> Tensor:
-    """Pixel centres of every `step` pixels `[B, count / step]`, in the whole frame."""
-    return origin[:, None] + (torch.arange(count // step) + 0.5) * step
+def _pixel_centres(motion: Motion, height: int, width: int, step: int) -> tuple[Tensor, Tensor]:
+    """Centres of every `step` pixels in the whole frame: columns `[B, W/step]`, rows `[B, H/step]`."""
+    columns, rows = (
+        origin[:, None] + (torch.arange(count // step, device=origin.device) + 0.5) * step
+        for origin, count in zip(motion.origin_px.unbind(1), (width, height), strict=True)
+    )
+    return columns, rows
 
 
 def positions(
@@ -104,18 +108,16 @@ def positions(
     Returns:
         Columns and rows in pixels of the whole frame, each `[B, M, H/step, W/step]`.
     """
-    xs = _pixel_centres(motion.origin_px[:, 0], width, step)
-    ys = _pixel_centres(motion.origin_px[:, 1], height, step)
+    xs, ys = _pixel_centres(motion, height, width, step)
     plain = xs[:, None, None, :], ys[:, None, :, None]
     if motion.camera is None or not bool(motion.known.any()):
         return _displaced(plain, choice, frame)
     camera = motion.camera
+    nearness = inverse_depths().to(choice.device)[choice]
     moved = camera_positions(
-        camera, motion.turns[:, frame], motion.shifts[:, frame], inverse_depths()[choice], xs, ys
+        camera, motion.turns[:, frame], motion.shifts[:, frame], nearness, xs, ys
     )
-    inside_x = (xs >= camera.left_px) & (xs < camera.right_px)
-    inside_y = (ys >= camera.top_px) & (ys < camera.bottom_px)
-    scene = (inside_y[:, :, None] & inside_x[:, None, :])[:, None] & (choice > 0)
+    scene = _in_view(camera, xs, ys) & (choice > 0)
     x, y = (torch.where(scene, m, p) for m, p in zip(moved, plain, strict=True))
     if bool(motion.known.all()):
         return x, y
@@ -124,9 +126,71 @@ def positions(
     return torch.where(known, x, other_x), torch.where(known, y, other_y)
 
 
+def _in_view(camera: Pinhole, xs: Tensor, ys: Tensor) -> Tensor:
+    """Whether a pixel belongs to the part of the picture that shows the scene, `[B, 1, H, W]`."""
+    inside_x = (xs >= camera.left_px) & (xs < camera.right_px)
+    inside_y = (ys >= camera.top_px) & (ys < camera.bottom_px)
+    return (inside_y[:, :, None] & inside_x[:, None, :])[:, None]
+
+
+def view(motion: Motion, height: int, width: int, step: int = 1) -> Tensor:
+    """Which pixels show the scene: all those of the camera's view rectangle, none without a camera.
+
+    Args:
+        motion: what is known of the camera.
+        height: H of the picture.
+        width: W of the picture.
+        step: sampling distance in pixels.
+
+    Returns:
+        bool `[B, 1, H/step, W/step]`.
+    """
+    xs, ys = _pixel_centres(motion, height, width, step)
+    if motion.camera is None:
+        return torch.zeros_like(ys[:, None, :, None] + xs[:, None, None, :], dtype=torch.bool)
+    return _in_view(motion.camera, xs, ys) & motion.known.bool()[:, None, None, None]
+
+
+def screen_positions(
+    motion: Motion, height: int, width: int, step: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Where the pixels themselves lie in the whole frame: columns, rows, each `[B, H/s, W/s]`."""
+    xs, ys = _pixel_centres(motion, height, width, step)
+    shape = (xs.shape[0], ys.shape[1], xs.shape[1])
+    return xs[:, None, :].expand(shape), ys[:, :, None].expand(shape)
+
+
+def scene_positions(
+    motion: Motion, frame: int, inverse_depth: Tensor, height: int, width: int, step: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Where the scene at the pixels of one frame of the pair lies in the reference.
+
+    Differentiable in the inverse depth. Only for games with a camera.
+
+    Args:
+        motion: what is known of the camera.
+        frame: 0 or 1, the frame of the pair.
+        inverse_depth: one over the distance along the view in world units, `[B, H/step, W/step]`
+            or broadcastable to it.
+        height: H of the picture.
+        width: W of the picture.
+        step: sampling distance in pixels.
+
+    Returns:
+        Columns and rows in pixels of the whole frame, each `[B, H/step, W/step]`.
+    """
+    if motion.camera is None:
+        raise ValueError("scene_positions needs a camera")
+    xs, ys = _pixel_centres(motion, height, width, step)
+    turn, shift = motion.turns[:, frame], motion.shifts[:, frame]
+    x, y = camera_positions(motion.camera, turn, shift, inverse_depth[:, None], xs, ys)
+    return x[:, 0], y[:, 0]
+
+
 def _displaced(plain: tuple[Tensor, Tensor], choice: Tensor, frame: int) -> tuple[Tensor, Tensor]:
     """Positions by the table of displacements; frame 1 of the pair moves twice as far."""
-    dx, dy = (_displacements()[choice] * (frame + 1)).unbind(-1)
+    table = _displacements().to(choice.device)
+    dx, dy = (table[choice] * (frame + 1)).unbind(-1)
     return plain[0] - dx, plain[1] - dy
 
 
@@ -146,11 +210,11 @@ def search(
         Hypotheses int64 `[B, h, w]`.
     """
     height, width = frames.shape[-2:]
-    every = torch.arange(NUM_MOTION)[None, :, None, None]
+    every = torch.arange(NUM_MOTION, device=frames.device)[None, :, None, None]
     grey = reference.mean(1, keepdim=True)
     blurred = F.avg_pool2d(grey, step, 1, padding=step // 2, count_include_pad=False)
     targets = F.avg_pool2d(frames.mean(2), step)  # [B, 2, H/step, W/step]
-    error = torch.zeros(1)
+    error = torch.zeros(1, device=frames.device)
     for frame in range(2):
         x, y = torch.broadcast_tensors(*positions(motion, frame, every, height, width, step))
         # avg_pool with stride 1 puts the mean of pixels k-1 and k at index k: half a pixel later
@@ -196,3 +260,48 @@ def warp(
         inside = (x >= 0) & (x <= right) & (y >= 0) & (y <= bottom) | still
         valid.append(inside[:, None].float())
     return torch.stack(warped, 1), torch.stack(valid, 1)
+
+
+def source_cubes(
+    motion: Motion,
+    choice: Tensor,
+    h: int,
+    w: int,
+    inverse_depth: Tensor | None = None,
+    flow: Tensor | None = None,
+) -> Tensor:
+    """Find the cube of the step before that shows what a cube shows: its centre, first frame.
+
+    Args:
+        motion: what is known of the camera.
+        choice: hypotheses int64 `[B, h, w]`; all zero for a learned warp.
+        h: rows of the cube grid.
+        w: columns of the cube grid.
+        inverse_depth: `Warped.inverse_depth` `[B, h, w]`; without it that of the hypotheses. A cube
+            of hypothesis 0 and of inverse depth 0 is fixed to the screen.
+        flow: `Warped.flow`, pixels a frame `[B, 2, h, w]`, for cubes without a camera; without it
+            that of the hypotheses.
+
+    Returns:
+        Index row * w + column into the grid of the picture (or crop), int64 `[B, h, w]`; -1 where
+        the place was not seen.
+    """
+    height, width = h * CUBE_PX, w * CUBE_PX
+    x, y = screen_positions(motion, height, width, CUBE_PX)
+    table = _displacements().to(choice.device)[choice].permute(0, 3, 1, 2)
+    dx, dy = (table if flow is None else flow).unbind(1)
+    from_x, from_y = x - dx, y - dy
+    if motion.camera is not None:
+        depth = inverse_depths().to(choice.device)[choice]
+        depth = depth if inverse_depth is None else inverse_depth
+        known = motion.known.bool()[:, None, None]
+        scene = view(motion, height, width, CUBE_PX)[:, 0] & ((choice > 0) | (depth > 0))
+        moved_x, moved_y = scene_positions(motion, 0, depth, height, width, CUBE_PX)
+        # the overlay hides the scene: what comes from below the view was not seen
+        moved_y = moved_y.where(moved_y < motion.camera.bottom_px, torch.inf)
+        from_x = moved_x.where(scene, x.where(known, from_x))
+        from_y = moved_y.where(scene, y.where(known, from_y))
+    column = ((from_x - motion.origin_px[:, 0, None, None]) / CUBE_PX).floor()
+    row = ((from_y - motion.origin_px[:, 1, None, None]) / CUBE_PX).floor()
+    inside = (column >= 0) & (column < w) & (row >= 0) & (row < h)
+    return (row * w + column).where(inside, -1.0).long()
