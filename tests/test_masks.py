@@ -244,6 +244,20 @@ def test_mask_moves_with_the_camera_and_new_places_are_hidden_less(
     assert new + 10 * spread < ratio <= seen
 
 
+def test_everything_new_is_a_tube_mask() -> None:
+    source = torch.full((4000, 5, 7), -1)
+    masked = follow_camera(torch.ones_like(source).bool(), source, 21, seeded())
+    assert (masked.float().mean(0) - 0.6).abs().max() < 0.04  # five standard deviations
+
+
+def test_views_of_one_row_serve_as_a_batch() -> None:
+    regions, before = torch.zeros(1, 7, 5).long(), torch.zeros(1, 7, 5, dtype=torch.bool)
+    shown = [x.transpose(1, 2).expand(3, 5, 7) for x in (regions, before)]
+    assert per_row(region_mask(shown[0], RATIOS, seeded(), 20)).tolist() == [20] * 3
+    assert per_row(follow_camera(shown[1], shown[0], 20, seeded())).tolist() == [20] * 3
+    assert visible_indices(shown[1], check_counts(shown[1])).shape == (3, 35)
+
+
 def test_keep_says_how_firmly_new_places_stay_visible() -> None:
     before = tube_mask(200, (12, 20), 0.75, seeded())
     source = moved_right(200, (12, 20), 4)

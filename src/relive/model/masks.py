@@ -23,16 +23,16 @@ from relive.errors import InputError
 # Specification, "Region-specific adaptation": share of hidden cubes by complexity of the region.
 COMPLEXITY_RATIOS: Final = {"simple": 0.95, "complex": 0.85, "critical": 0.75}
 
-# Which of the four positions of a running cell are hidden, as offsets from the step.
+# Hidden positions of a running cell: their numbers less the step, modulo 4.
 RUNNING_CELL: Final = {0.25: (0,), 0.5: (0, 2), 0.75: (0, 1, 2)}
 
 
 def hidden_count(num_cubes: int, ratio: float) -> int:
     """Count the cubes that a ratio hides: the whole cubes in `ratio * num_cubes`.
 
-    The ratio is taken as the decimal number it is written as: 0.29 of 100 cubes are 29, although
-    the product of the two floats is below 29. The result is never more than the ratio asks for and
-    less than one cube below it, and at least one cube is always visible.
+    The ratio is the decimal number it is written as: 0.29 of 100 cubes are 29, although the product
+    of the floats is below 29. The count is never above the ratio and less than one cube below it;
+    at least one cube is visible.
 
     Raises:
         InputError: There is no cube, or the ratio is outside [0, 1).
@@ -47,8 +47,8 @@ def tube_mask(
 ) -> Tensor:
     """Hide cubes at random, the same number in every row.
 
-    The mask has no time axis: one mask serves all steps of a clip, so that a hidden place cannot
-    be copied from a neighbouring step (tube masking, VideoMAE, arXiv 2203.12602).
+    One mask serves all steps of a clip, so that a hidden place cannot be copied from a
+    neighbouring step (tube masking, VideoMAE, arXiv 2203.12602).
 
     Args:
         batch: Rows.
@@ -68,10 +68,7 @@ def tube_mask(
 
 
 def region_mask(
-    regions: Tensor,
-    ratios: Sequence[float],
-    generator: torch.Generator,
-    hidden: int | None = None,
+    regions: Tensor, ratios: Sequence[float], generator: torch.Generator, hidden: int | None = None
 ) -> Tensor:
     """Hide a share of every region (specification, "Adaptive masking ratios").
 
@@ -84,8 +81,8 @@ def region_mask(
         regions: Region of every cube, int64 `[B, h, w]`, 0 <= id < len(ratios).
         ratios: Share of hidden cubes by region id, each 0 <= ratio < 1.
         generator: Source of chance, on any device.
-        hidden: Total of every row, 0 <= hidden < N; by default the most that no row's ratios
-            exceed, the smallest of the rows' sums of `ratio * cubes of the region` in whole cubes.
+        hidden: Total of every row, 0 <= hidden < N; by default the smallest of the rows'
+            sums of `ratio * cubes of the region`, in whole cubes.
 
     Returns:
         bool `[B, h, w]` on the device of `regions`.
@@ -97,7 +94,7 @@ def region_mask(
     num_cubes = _num_cubes(regions.shape[1:])
     sizes = _region_sizes(regions, len(exact))  # [B, R]
     rows: list[list[int]] = sizes.tolist()
-    quotas = [_quotas(row, exact) for row in rows]
+    quotas = [[n * ratio for n, ratio in zip(row, exact, strict=True)] for row in rows]
     total = min(math.floor(sum(q)) for q in quotas) if hidden is None else hidden
     _check_hidden(total, num_cubes)
     split = [_split(row, q, total) for row, q in zip(rows, quotas, strict=True)]
@@ -118,11 +115,10 @@ def follow_camera(
 
         score = u + 1 · (source was hidden) - keep · (just came into view)
 
-    So what was hidden stays hidden, before anything else is, wherever the camera moves it; the
-    hidden cubes that left the view are made up for by cubes that were visible, and only rarely by
-    what just came into view: at `keep` such a cube is hidden before a given visible one with
-    probability (1 - keep)² / 2. Where the count is that of the step before and nothing moved, the
-    mask is that of the step before.
+    So what was hidden stays hidden wherever the camera moves it, before anything else is hidden.
+    Hidden cubes that left the view are made up for by cubes that were visible, rarely by what just
+    came into view: such a cube is hidden before a given visible one with probability
+    (1 - keep)² / 2. Where nothing moved and the count is the same, so is the mask.
 
     Args:
         masked_before: Mask of the step before, bool `[B, h, w]`.
@@ -182,11 +178,8 @@ def running_cell_mask(
     _num_cubes(grid)
     if ratio not in RUNNING_CELL:
         raise InputError(f"a running cell hides 0.25, 0.5 or 0.75 of the cubes, not {ratio}")
-    offset = (_cell_numbers(grid, device) - step) % 4
-    hidden = torch.zeros_like(offset, dtype=torch.bool)
-    for number in RUNNING_CELL[ratio]:
-        hidden |= offset == number
-    return hidden.repeat(batch, 1, 1)
+    hidden = torch.tensor(RUNNING_CELL[ratio], device=device)
+    return torch.isin((_cell_numbers(grid, device) - step) % 4, hidden).repeat(batch, 1, 1)
 
 
 def check_counts(masked: Tensor) -> int:
@@ -237,8 +230,7 @@ def _check_hidden(hidden: int, num_cubes: int) -> None:
 
 def _chance(like: Tensor, generator: torch.Generator) -> Tensor:
     """Draw float32 in [0, 1) where the generator is, and bring it to the other tensor."""
-    drawn = torch.rand(like.shape, generator=generator, device=generator.device)
-    return drawn.to(like.device)
+    return torch.rand(like.shape, generator=generator, device=generator.device).to(like.device)
 
 
 def _hide_highest(score: Tensor, hidden: int) -> Tensor:
@@ -258,28 +250,21 @@ def _region_sizes(regions: Tensor, num_regions: int) -> Tensor:
     return flat.new_zeros(len(flat), num_regions).scatter_add_(1, flat, torch.ones_like(flat))
 
 
-def _quotas(sizes: Sequence[int], ratios: Sequence[Fraction]) -> list[Fraction]:
-    return [n * ratio for n, ratio in zip(sizes, ratios, strict=True)]
-
-
 def _split(sizes: Sequence[int], quotas: Sequence[Fraction], hidden: int) -> list[int]:
     """Split the hidden cubes of one row among its regions."""
-    if hidden == math.floor(sum(quotas)):
-        return _largest_remainder(quotas, hidden)
-    if hidden < sum(quotas):
-        return _largest_remainder(_scaled(quotas, hidden), hidden)
+    if hidden <= math.floor(sum(quotas)):
+        return _share_out(quotas, hidden)
     spared = [n - quota for n, quota in zip(sizes, quotas, strict=True)]
-    shown = sum(sizes) - hidden
-    visible = _largest_remainder(_scaled(spared, shown), shown)
+    visible = _share_out(spared, sum(sizes) - hidden)
     return [n - v for n, v in zip(sizes, visible, strict=True)]
 
 
-def _scaled(shares: Sequence[Fraction], total: int) -> list[Fraction]:
-    return [share * total / sum(shares) for share in shares]
-
-
-def _largest_remainder(shares: Sequence[Fraction], total: int) -> list[int]:
-    """Round shares to whole cubes that sum to `total`, where total <= sum(shares) < total + 1."""
+def _share_out(quotas: Sequence[Fraction], total: int) -> list[int]:
+    """Share `total`, at most the sum of the quotas, out by largest remainder."""
+    asked = sum(quotas)
+    # a fraction of a cube is no reason to scale: every count stays next to its own quota
+    scale = Fraction(total) / asked if total < math.floor(asked) else 1
+    shares = [quota * scale for quota in quotas]
     counts = [math.floor(share) for share in shares]
     by_remainder = sorted(range(len(shares)), key=lambda r: counts[r] - shares[r])
     for r in by_remainder[: total - sum(counts)]:
@@ -302,15 +287,12 @@ def _hide_in_regions(
 
 
 def _cell_numbers(grid: tuple[int, int], device: torch.device | str) -> Tensor:
-    """Number the positions of every cell 0 to 3, int64 `[h, w]`.
-
-    The border path takes the number of its place x - y, which grows by one from cube to cube along
-    the last row and up the last column, and is odd where the clockwise number would be odd: half
-    of the cubes stay a checkerboard.
-    """
+    """Number the positions of every cell 0 to 3, int64 `[h, w]`."""
     h, w = grid
     y = torch.arange(h, device=device)[:, None]
     x = torch.arange(w, device=device)[None]
     clockwise = torch.where(y % 2 == 0, x % 2, 3 - x % 2)
     whole = (y < h // 2 * 2) & (x < w // 2 * 2)
+    # x - y grows by one from cube to cube along the odd last row and up the odd last column, and is
+    # odd where the clockwise number is: half of the cubes stay a checkerboard
     return torch.where(whole, clockwise, (x - y) % 4)
