@@ -237,11 +237,12 @@ def test_bias_learns_everywhere() -> None:
     assert all(p.grad is not None and bool(p.grad.all()) for p in bias.parameters())
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", BRANCHES)
-def test_bf16_autocast_stays_finite(name: str) -> None:
+def test_autocast_stays_finite(name: str, dtype: torch.dtype) -> None:
     make, run = BRANCHES[name]
     module = off_zero(make())
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", dtype):
         result = run(module)
     assert result.isfinite().all()
     result.float().sum().backward()
