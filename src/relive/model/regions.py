@@ -148,7 +148,7 @@ class Proximity(nn.Module):
         self.log_sigma = nn.Parameter(torch.linspace(0, math.log(8), num_heads))
 
     def forward(self, own: Tensor, squared: Tensor) -> Tensor:
-        """`own` (1 in one region, 0 elsewhere) and cubes `[G, 1, s, k]` to `[G, heads, s, k]`."""
+        """Bias `[G, heads, s, k]` from `own` (1 in a region, else 0) and squared distances."""
         # a power of two: on CPUs torch's exp2 is four times as fast as its exp
         rate = -math.log2(math.e) * torch.exp(-2 * self.log_sigma)[:, None, None]
         return self.strength[:, None, None] * own * torch.exp2(squared * rate)
