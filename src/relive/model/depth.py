@@ -14,10 +14,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from relive.model.motion import (
+    FARTHEST,
+    NEAREST,
+    Motion,
+    pixel_centres,
+    screen_positions,
+    view,
+)
+from relive.model.warp import camera_positions, sample
 from relive.model.windows import start_at_zero
 
 STRIDE = 8
-NEAREST, FARTHEST, START_DEPTH = 20.0, 1200.0, 200.0  # world units
+NUM_DEPTHS = 16
+NUM_CUES = 16
+SWEEP_STEP = 4  # pixels between the places where the last two frames are compared
+START_DEPTH, START_SPREAD = 200.0, 0.6  # of the prior: world units, and a factor of e^0.6
+START_SHARPNESS = 100.0  # of the prior against a mean absolute difference
+SHIFT_UNITS = 32.0  # world units a frame that count as one
 MAX_FLOW_PX = 24.0  # a frame
 SSIM_SHARE = 0.25  # of the photometric loss; the rest is absolute difference
 SMOOTHNESS = 0.02
@@ -56,33 +70,130 @@ def _head(dim: int, channels: int) -> nn.Conv2d:
 class DepthNet(nn.Module):
     """Inverse depth of every place, and whether it moves with the screen (weapon, crosshair).
 
-    After Monodepth2 (arXiv 1806.01260), at a hundredth of its size: one picture gives the depth;
-    its bounds are those of the motion hypotheses.
+    Every place has a probability for each of `NUM_DEPTHS` depths, and the depth is their mean
+    (GC-Net, arXiv 1703.04309): a learned prior, what the parallax of the last two frames says, and
+    what the network makes of both and of the picture.
     """
 
-    def __init__(self, channels: int, dims: tuple[int, int] = (32, 64)) -> None:
-        super().__init__()
-        self.stem = _stem(channels, dims)
-        self.trunk = nn.Sequential(*(DilatedBlock(dims[1], d) for d in (1, 2, 4, 1)))
-        self.head = _head(dims[1], 2)
-        far, near = math.log(1 / FARTHEST), math.log(1 / NEAREST)
-        share = (math.log(1 / START_DEPTH) - far) / (near - far)
-        self.start = nn.Parameter(torch.tensor([math.log(share / (1 - share)), START_GATE]))
-        self.far, self.span = far, near - far
+    depths: Tensor
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Predict from pictures at half resolution.
+    def __init__(self, dims: tuple[int, int] = (32, 64)) -> None:
+        super().__init__()
+        self.stem = _stem(NUM_CUES, dims)
+        self.join = nn.Conv2d(dims[1] + NUM_DEPTHS + 1, dims[1], 1)
+        self.trunk = nn.Sequential(*(DilatedBlock(dims[1], d) for d in (1, 2, 4, 1)))
+        self.head = _head(dims[1], NUM_DEPTHS + 1)
+        depths = log_inverse_depths()
+        self.register_buffer("depths", depths, persistent=False)
+        self.prior = nn.Parameter(-((depths + math.log(START_DEPTH)) / START_SPREAD).square() / 2)
+        self.sharpness = nn.Parameter(torch.tensor(math.log(START_SHARPNESS)))
+        self.gate = nn.Parameter(torch.tensor(START_GATE))
+
+    def forward(self, x: Tensor, misfit: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """Predict from pictures at half resolution and from the parallax at stride 8.
 
         Args:
-            x: `[B, C, H/2, W/2]`, H and W multiples of 8.
+            x: cues `[B, NUM_CUES, H/2, W/2]`, H and W multiples of 8.
+            misfit: of the last two frames for every depth `[B, NUM_DEPTHS, H/8, W/8]`; 0 where
+                nothing is known.
+            seen: share of what both of them saw `[B, 1, H/8, W/8]`.
 
         Returns:
             Log inverse depth (log of 1 / world units) and gate (0 the scene, 1 the screen), both
             float32 `[B, 1, H/8, W/8]`.
         """
-        raw = self.head(F.gelu(self.trunk(self.stem(x)))).float()
-        depth, gate = (raw + self.start[:, None, None]).sigmoid().split(1, 1)
-        return self.far + self.span * depth, gate
+        joined = self.join(torch.cat([self.stem(x), 20 * misfit, seen], 1))
+        logits, gate = self.head(F.gelu(self.trunk(joined))).float().split((NUM_DEPTHS, 1), 1)
+        said = self.prior[:, None, None] - self.sharpness.exp() * misfit
+        share = (logits + said).softmax(1)
+        depth = (share * self.depths[:, None, None]).sum(1, keepdim=True)
+        return depth, (gate + self.gate).sigmoid()
+
+
+def log_inverse_depths() -> Tensor:
+    """Depths that are tried, far to near `[NUM_DEPTHS]`; the bounds of the motion hypotheses."""
+    return torch.linspace(math.log(1 / FARTHEST), math.log(1 / NEAREST), NUM_DEPTHS)
+
+
+def sweep(
+    motion: Motion, picture: Tensor, pictures: Tensor, depths: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Compare the last two frames, both warped to the new view, for every depth (plane sweep).
+
+    Multi-view stereo from decoded frames alone: at the right depth they agree (as in MVDepthNet,
+    arXiv 1807.08563).
+
+    Args:
+        motion: with a camera, and with the pose of the frame before the reference.
+        picture: the whole previous frame `[B, 3, H0, W0]`.
+        pictures: the last decoded pair `[B, 2, 3, H, W]`.
+        depths: log inverse depths `[K]`.
+
+    Returns:
+        Mean absolute difference `[B, K, H/8, W/8]` and share seen by both `[B, 1, H/8, W/8]`;
+        zeros where the pose of the frame before is not known.
+    """
+    b, _, _, height, width = pictures.shape
+    camera, turn, shift = motion.camera, motion.past_turn, motion.past_shift
+    if camera is None or turn is None or shift is None:
+        small = picture.new_zeros(b, 1, height // STRIDE, width // STRIDE)
+        return small.expand(-1, len(depths), -1, -1), small
+    xs, ys = pixel_centres(motion, height, width, SWEEP_STEP)
+    near = depths.exp()[None, :, None, None]
+    newer = camera_positions(camera, motion.turns[:, 0], motion.shifts[:, 0], near, xs, ys)
+    older = camera_positions(camera, turn, shift, near, xs, ys)
+    corner = motion.origin_px[:, :, None, None, None].unbind(1)
+    a, seen_a = _look(picture, newer, camera.bottom_px)
+    crop = older[0] - corner[0], older[1] - corner[1]
+    c, seen_c = _look(pictures[:, 0], crop, camera.bottom_px - corner[1])
+    seen = seen_a * seen_c
+    misfit = (a - c).abs().mean(1) * seen
+    misfit, seen = (_settle(x) for x in (misfit, seen))
+    mean = misfit.sum(1, keepdim=True) / seen.sum(1, keepdim=True).clamp_min(0.1)
+    return misfit + mean * (1 - seen), seen.mean(1, keepdim=True)
+
+
+def _look(
+    picture: Tensor, place: tuple[Tensor, Tensor], bottom: int | Tensor
+) -> tuple[Tensor, Tensor]:
+    """Read a picture at `[B, K, h, w]` positions: `[B, 3, K, h, w]`, and 1 where it has them."""
+    (x, y), (height, width) = place, picture.shape[-2:]
+    inside = (x > 0) & (x < width) & (y > 0) & (y < height) & (y < bottom)
+    # half resolution: neighbours of four pixels hardly alias, at a quarter of the reads
+    flat = (p.flatten(1, 2) / 2 for p in (x, y))
+    return sample(F.avg_pool2d(picture, 2), *flat).unflatten(2, x.shape[1:3]), inside.float()
+
+
+def _settle(x: Tensor) -> Tensor:
+    """Mean over cells of stride 8 and their neighbours."""
+    return F.avg_pool2d(F.avg_pool2d(x, STRIDE // SWEEP_STEP), 3, 1, 1)
+
+
+def cues(motion: Motion, turned: tuple[Tensor, Tensor], still: Tensor, older: Tensor) -> Tensor:
+    """What depth can be told from, at half resolution.
+
+    Args:
+        motion: with a camera.
+        turned: the previous picture turned into the new view `[B, 3, H, W]` and where it was seen
+            `[B, 1, H, W]`.
+        still: the previous picture as it was `[B, 3, H, W]`.
+        older: the picture before it `[B, 3, H, W]`.
+
+    Returns:
+        These, the direction of the place, the view, and how the camera goes:
+        `[B, NUM_CUES, H/2, W/2]`.
+    """
+    camera, (height, width) = motion.camera, still.shape[-2:]
+    if camera is None:
+        raise ValueError("depth needs a camera")
+    half = [F.avg_pool2d(p - 0.5, 2) for p in (*turned, still, older)]
+    columns, rows = screen_positions(motion, height, width, 2)
+    right = (columns - camera.centre_x_px) / camera.focal_x_px
+    up = (camera.centre_y_px - rows) / camera.focal_y_px
+    inside = view(motion, height, width, 2).float()
+    pace = (motion.shifts[:, 0, :, None, None] / SHIFT_UNITS).clamp(-4, 4)
+    pace = pace.expand(-1, -1, height // 2, width // 2)
+    return torch.cat([*half, torch.stack([right, up], 1), inside, pace], 1)
 
 
 class FlowNet(nn.Module):

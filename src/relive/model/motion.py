@@ -5,7 +5,7 @@ Shapes: B batch, M hypotheses, H W pixels, h w cube grid. Index 0 is always "cop
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -37,9 +37,11 @@ class Motion:
         turns: rotation of each frame of the pair to the reference `[B, 2, 3, 3]`.
         shifts: translation of each frame of the pair to the reference `[B, 2, 3]`.
         origin_px: column and row of the picture's top left corner in the whole frame `[B, 2]`; not
-        zero
-            for training crops.
+            zero for training crops.
         known: 1 where the session has a camera `[B]`; elsewhere displacements are used.
+        past_turn: rotation of the first frame of the pair to the frame before the reference
+            `[B, 3, 3]`, where that is known; a learned depth sees parallax by it.
+        past_shift: translation to the frame before the reference `[B, 3]`.
     """
 
     camera: Pinhole | None
@@ -47,6 +49,8 @@ class Motion:
     shifts: Tensor
     origin_px: Tensor
     known: Tensor
+    past_turn: Tensor | None = None
+    past_shift: Tensor | None = None
 
     @classmethod
     def from_poses(
@@ -55,6 +59,7 @@ class Motion:
         poses: Tensor,
         origin_px: Tensor,
         known: Tensor,
+        past: Tensor | None = None,
     ) -> Motion:
         """Build from the poses of the reference frame and of the pair.
 
@@ -63,9 +68,15 @@ class Motion:
             poses: x, y, z, yaw, pitch, roll in world units and radians `[B, 3, 6]`, float64.
             origin_px: `[B, 2]`.
             known: `[B]`.
+            past: the same of the frame before the reference `[B, 6]`, if the last decoded pair
+                holds it.
         """
         turn, shift = relative_pose(poses[:, :1], poses[:, 1:])
-        return cls(camera, turn.float(), shift.float(), origin_px, known)
+        motion = cls(camera, turn.float(), shift.float(), origin_px, known)
+        if past is None:
+            return motion
+        turn, shift = relative_pose(past, poses[:, 1])
+        return replace(motion, past_turn=turn.float(), past_shift=shift.float())
 
 
 @lru_cache(maxsize=1)
@@ -83,8 +94,8 @@ def _displacements() -> Tensor:
     return torch.tensor(DISPLACEMENTS, dtype=torch.float32)
 
 
-def _pixel_centres(motion: Motion, height: int, width: int, step: int) -> tuple[Tensor, Tensor]:
-    """Centres of every `step` pixels in the whole frame: columns `[B, W/step]`, rows `[B, H/step]`."""
+def pixel_centres(motion: Motion, height: int, width: int, step: int) -> tuple[Tensor, Tensor]:
+    """Centres of every `step` pixels in the whole frame: columns `[B, W]`, rows `[B, H]`."""
     columns, rows = (
         origin[:, None] + (torch.arange(count // step, device=origin.device) + 0.5) * step
         for origin, count in zip(motion.origin_px.unbind(1), (width, height), strict=True)
@@ -108,7 +119,7 @@ def positions(
     Returns:
         Columns and rows in pixels of the whole frame, each `[B, M, H/step, W/step]`.
     """
-    xs, ys = _pixel_centres(motion, height, width, step)
+    xs, ys = pixel_centres(motion, height, width, step)
     plain = xs[:, None, None, :], ys[:, None, :, None]
     if motion.camera is None or not bool(motion.known.any()):
         return _displaced(plain, choice, frame)
@@ -117,20 +128,13 @@ def positions(
     moved = camera_positions(
         camera, motion.turns[:, frame], motion.shifts[:, frame], nearness, xs, ys
     )
-    scene = _in_view(camera, xs, ys) & (choice > 0)
+    scene = camera.shows(xs, ys) & (choice > 0)
     x, y = (torch.where(scene, m, p) for m, p in zip(moved, plain, strict=True))
     if bool(motion.known.all()):
         return x, y
     known = motion.known.bool()[:, None, None, None]
     other_x, other_y = _displaced(plain, choice, frame)
     return torch.where(known, x, other_x), torch.where(known, y, other_y)
-
-
-def _in_view(camera: Pinhole, xs: Tensor, ys: Tensor) -> Tensor:
-    """Whether a pixel belongs to the part of the picture that shows the scene, `[B, 1, H, W]`."""
-    inside_x = (xs >= camera.left_px) & (xs < camera.right_px)
-    inside_y = (ys >= camera.top_px) & (ys < camera.bottom_px)
-    return (inside_y[:, :, None] & inside_x[:, None, :])[:, None]
 
 
 def view(motion: Motion, height: int, width: int, step: int = 1) -> Tensor:
@@ -145,17 +149,17 @@ def view(motion: Motion, height: int, width: int, step: int = 1) -> Tensor:
     Returns:
         bool `[B, 1, H/step, W/step]`.
     """
-    xs, ys = _pixel_centres(motion, height, width, step)
+    xs, ys = pixel_centres(motion, height, width, step)
     if motion.camera is None:
         return torch.zeros_like(ys[:, None, :, None] + xs[:, None, None, :], dtype=torch.bool)
-    return _in_view(motion.camera, xs, ys) & motion.known.bool()[:, None, None, None]
+    return motion.camera.shows(xs, ys) & motion.known.bool()[:, None, None, None]
 
 
 def screen_positions(
     motion: Motion, height: int, width: int, step: int = 1
 ) -> tuple[Tensor, Tensor]:
     """Where the pixels themselves lie in the whole frame: columns, rows, each `[B, H/s, W/s]`."""
-    xs, ys = _pixel_centres(motion, height, width, step)
+    xs, ys = pixel_centres(motion, height, width, step)
     shape = (xs.shape[0], ys.shape[1], xs.shape[1])
     return xs[:, None, :].expand(shape), ys[:, :, None].expand(shape)
 
@@ -181,7 +185,7 @@ def scene_positions(
     """
     if motion.camera is None:
         raise ValueError("scene_positions needs a camera")
-    xs, ys = _pixel_centres(motion, height, width, step)
+    xs, ys = pixel_centres(motion, height, width, step)
     turn, shift = motion.turns[:, frame], motion.shifts[:, frame]
     x, y = camera_positions(motion.camera, turn, shift, inverse_depth[:, None], xs, ys)
     return x[:, 0], y[:, 0]

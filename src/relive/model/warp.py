@@ -45,6 +45,12 @@ class Pinhole:
         focal = w / 2 / math.tan(math.radians(fov_deg) / 2)
         return cls(focal, focal * pixel_aspect, x + w / 2, y + h / 2, x, y, x + w, y + h)
 
+    def shows(self, xs: Tensor, ys: Tensor) -> Tensor:
+        """Whether columns `[B, W]` and rows `[B, H]` show the scene, bool `[B, 1, H, W]`."""
+        inside_x = (xs >= self.left_px) & (xs < self.right_px)
+        inside_y = (ys >= self.top_px) & (ys < self.bottom_px)
+        return (inside_y[:, :, None] & inside_x[:, None, :])[:, None]
+
 
 def rotation(yaw_pitch_roll: Tensor) -> Tensor:
     """World-from-camera rotation.

@@ -20,12 +20,20 @@ from torch import Tensor, nn
 from relive.config import CUBE_PX
 from relive.errors import InputError
 from relive.model import motion as hypotheses
-from relive.model.depth import STRIDE, DepthNet, FlowNet, photometric, smoothness, spread
+from relive.model.depth import (
+    STRIDE,
+    DepthNet,
+    FlowNet,
+    cues,
+    photometric,
+    smoothness,
+    spread,
+    sweep,
+)
 from relive.model.motion import Motion
 from relive.model.warp import sample
 
 COPY, ROTATION = 0, 1
-SHIFT_UNITS = 32.0  # world units a frame that count as one for the depth network
 
 
 @dataclass(frozen=True)
@@ -132,7 +140,7 @@ class LearnedWarp(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.depth = DepthNet(channels=16)
+        self.depth = DepthNet()
         self.flow = FlowNet()
 
     def choose(self, motion: Motion, picture: Tensor, frames: Tensor) -> Tensor:
@@ -188,55 +196,30 @@ class LearnedWarp(nn.Module):
 
     def _by_depth(self, motion: Motion, picture: Tensor, pictures: Tensor, still: Tensor) -> Warped:
         """Warp the scene by the depth, and blend it with what is fixed to the screen."""
-        height, width = pictures.shape[-2:]
-        view = hypotheses.view(motion, height, width)
-        small, small_gate = self.depth(_depth_input(motion, picture, pictures, still))
-        depth = spread(small).exp()[:, 0]
-        gate = torch.where(view, spread(small_gate), 1.0)[:, None]
-        moved, seen = [], []
-        for frame in range(2):
-            x, y = hypotheses.scene_positions(motion, frame, depth, height, width)
-            moved.append(torch.where(view, sample(picture, x, y), still))
-            inside = _inside(x, y, _bottom(motion, picture), picture.shape[-1])
-            seen.append(torch.where(view, inside, 1.0))
-        scene, inside = torch.stack(moved, 1), torch.stack(seen, 1)
-        reference = torch.lerp(scene, still[:, None].expand_as(scene), gate)
-        valid = torch.lerp(inside, torch.ones_like(inside), gate)
-        maps = torch.cat([small, small_gate, torch.zeros_like(small).repeat(1, 2, 1, 1)], 1)
-        cubes = CUBE_PX // STRIDE
-        near, share = F.avg_pool2d(small, cubes).exp(), F.avg_pool2d(gate[:, 0], CUBE_PX)
-        flow = torch.zeros_like(near).repeat(1, 2, 1, 1)
-        near = near.where(share < 0.5, 0.0)[:, 0]
-        return Warped(reference, valid, near, flow, Guess(scene, still[:, None], inside, maps))
+        view = hypotheses.view(motion, *pictures.shape[-2:])
+        turned = _look(motion, picture, 0, torch.zeros_like(still[:, 0]))
+        parallax = sweep(motion, picture, pictures, self.depth.depths)
+        small, gate = self.depth(cues(motion, turned, still, pictures[:, 0]), *parallax)
+        depth, share = spread(small).exp()[:, 0], torch.where(view, spread(gate), 1.0)
+        looks = [_look(motion, picture, frame, depth) for frame in range(2)]
+        moved = torch.stack([torch.where(view, seen, still) for seen, _ in looks], 1)
+        seen = torch.stack([torch.where(view, inside, 1.0) for _, inside in looks], 1)
+        reference = torch.lerp(moved, still[:, None].expand_as(moved), share[:, None])
+        valid = torch.lerp(seen, torch.ones_like(seen), share[:, None])
+        none = torch.zeros_like(small).repeat(1, 2, 1, 1)
+        guess = Guess(moved, still[:, None], seen, torch.cat([small, gate, none], 1))
+        cubes = F.avg_pool2d(small, CUBE_PX // STRIDE).exp()
+        near = cubes.where(F.avg_pool2d(share, CUBE_PX) < 0.5, 0.0)[:, 0]
+        return Warped(reference, valid, near, torch.zeros_like(cubes).repeat(1, 2, 1, 1), guess)
 
 
-def _depth_input(motion: Motion, picture: Tensor, pictures: Tensor, still: Tensor) -> Tensor:
-    """What depth can be told from, at half resolution `[B, 16, H/2, W/2]`.
-
-    The picture turned into the new view, the picture and the one before as they were, where the
-    turned one is seen, the place in the view, the view, and how the camera goes.
-    """
-    height, width = pictures.shape[-2:]
-    camera = motion.camera
-    if camera is None:
-        raise ValueError("depth needs a camera")
-    far = torch.zeros_like(picture[:, :1, :1, 0])
-    x, y = hypotheses.scene_positions(motion, 0, far, height, width)
-    seen = _inside(x, y, _bottom(motion, picture), picture.shape[-1])
-    half = [F.avg_pool2d(p - 0.5, 2) for p in (sample(picture, x, y), still, pictures[:, 0], seen)]
-    columns, rows = hypotheses.screen_positions(motion, height, width, 2)
-    right = (columns - camera.centre_x_px) / camera.focal_x_px
-    up = (camera.centre_y_px - rows) / camera.focal_y_px
-    place = torch.stack([right, up], 1)
-    inside = hypotheses.view(motion, height, width, 2).float()
-    pace = (motion.shifts[:, 0, :, None, None] / SHIFT_UNITS).clamp(-4, 4)
-    return torch.cat([*half, place, inside, pace.expand(-1, -1, height // 2, width // 2)], 1)
-
-
-def _bottom(motion: Motion, picture: Tensor) -> int:
-    """Last row that shows the scene; below it lies the overlay."""
+def _look(motion: Motion, picture: Tensor, frame: int, near: Tensor) -> tuple[Tensor, Tensor]:
+    """Read the scene of a frame of the pair at inverse depths `[B, H, W]`, and where it is seen."""
+    x, y = hypotheses.scene_positions(motion, frame, near, *near.shape[-2:])
     bottom = picture.shape[-2]
-    return bottom if motion.camera is None else min(bottom, motion.camera.bottom_px)
+    if motion.camera is not None:  # the overlay hides the scene below the view
+        bottom = min(bottom, motion.camera.bottom_px)
+    return sample(picture, x, y), _inside(x, y, bottom, picture.shape[-1])
 
 
 def _inside(x: Tensor, y: Tensor, bottom: int, right: int) -> Tensor:
