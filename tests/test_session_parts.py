@@ -18,7 +18,7 @@ from relive.model.adapters import (
     load_adapters,
 )
 from relive.model.layout import Everything
-from relive.model.multiview import MultiView, mutual, positives, same_place
+from relive.model.multiview import MultiView, positives, same_place, shared_places
 from relive.model.parts import PointLinear
 from relive.model.recurrent import RecurrentCell
 from relive.model.warp import Pinhole
@@ -351,14 +351,14 @@ def test_place_in_a_crop_is_that_of_the_frame() -> None:
     assert inside.any()
 
 
-def test_mutual_drops_what_something_hides() -> None:
+def test_a_place_that_something_hides_is_not_shared() -> None:
     level = torch.zeros(1, 6, dtype=torch.float64)
     aside = level + torch.tensor([0, 80.0, 0, 0, 0, 0])  # one cube further at the wall
     far = torch.full((1, *GRID), 1 / 400)
     near = far.clone()
     near[:, :, 4:6] = 1 / 50  # in view a a post stands before the wall
-    to_a, to_b = same_place(CAMERA, level, aside, far), same_place(CAMERA, aside, level, near)
-    kept = mutual(to_a, to_b)
+    to_a = same_place(CAMERA, level, aside, far)
+    kept = shared_places(CAMERA, level, aside, near, far)
     hidden = (to_a >= 0) & ((to_a % 10 == 4) | (to_a % 10 == 5))
     assert hidden.any()
     assert not (kept >= 0)[hidden].any()

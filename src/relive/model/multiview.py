@@ -56,7 +56,7 @@ def same_place(
     """Find the cube of view a that shows what each cube of view b shows.
 
     The two views may be any two frames of a session. What hides the place in view a is not known
-    here; `mutual` removes such cubes where the depth of both views is known.
+    here; `shared_places` is for views far apart.
 
     Args:
         camera: the pinhole camera of both views.
@@ -109,22 +109,42 @@ def _in_front(
     return ray + shift[:, 2, None, None] * inverse_depth > 1e-3
 
 
+def shared_places(
+    camera: Pinhole,
+    pose_a: Tensor,
+    pose_b: Tensor,
+    inverse_depth_a: Tensor,
+    inverse_depth_b: Tensor,
+    origin_px: Tensor | None = None,
+) -> Tensor:
+    """Find the places that both views see: `same_place` from b to a that holds from a to b as well.
+
+    Views that are some steps apart see different things along one ray: a wall, or what stands
+    before it. Such a match does not hold in both directions and is dropped.
+
+    Returns:
+        Index of the cube of a for the cubes of b, int64 `[B, h, w]`; -1 where there is none.
+    """
+    a_of_b = same_place(camera, pose_a, pose_b, inverse_depth_b, origin_px)
+    return mutual(a_of_b, same_place(camera, pose_b, pose_a, inverse_depth_a, origin_px))
+
+
 def mutual(a_of_b: Tensor, b_of_a: Tensor) -> Tensor:
-    """Keep the matches that hold in both directions, so that nothing hidden counts as seen.
+    """Keep the matches whose way back ends at most one cube from where it began.
 
     Args:
         a_of_b: `same_place` for the cubes of b, int64 `[B, h, w]`.
         b_of_a: `same_place` for the cubes of a.
 
     Returns:
-        `a_of_b` with -1 where the way back ends more than one cube from where it began.
+        `a_of_b` with -1 for all others.
     """
     h, w = a_of_b.shape[1:]
     back = b_of_a.flatten(1).gather(1, a_of_b.flatten(1).clamp_min(0)).view_as(a_of_b)
     rows = torch.arange(h, device=back.device)[:, None]
     columns = torch.arange(w, device=back.device)
     near = ((back // w - rows).abs() <= 1) & ((back % w - columns).abs() <= 1)
-    return torch.where((back >= 0) & near, a_of_b, -1)
+    return torch.where((a_of_b >= 0) & (back >= 0) & near, a_of_b, -1)
 
 
 class MultiView(nn.Module):
