@@ -1,0 +1,169 @@
+"""What the runs say: every variant against the baseline at equal bits, seed by seed.
+
+Between measured depths a curve is a monotone cubic of dB over the logarithm of the rate; nothing
+is extrapolated (see `curves`). A variant is compared with the baseline of its own seed, which saw
+the same data in the same order.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from relive.bench.ablation_plan import BASELINE
+from relive.bench.curves import RatePoint, bd_rate, psnr_at
+
+Row = dict[str, Any]
+MARGIN = 1.001  # a common rate stays this factor inside every curve
+
+
+def curve(points: Sequence[Row]) -> list[RatePoint]:
+    """Bits per pixel and dB of measured depths."""
+    return [(p["bpp"], -10 * math.log10(max(p["mse"], 1e-12))) for p in points]
+
+
+def mean_points(sessions: Sequence[Row]) -> list[Row]:
+    """Mean of the sessions at each depth; every session counts the same."""
+    depths = zip(*(row["points"] for row in sessions), strict=True)
+    return [
+        {
+            "depth": points[0]["depth"],
+            **{k: statistics.fmean(p[k] for p in points) for k in ("mse", "bpp", "motion_bpp")},
+        }
+        for points in depths
+    ]
+
+
+def common_rate(curves: Sequence[Sequence[RatePoint]], wanted: float) -> float | None:
+    """The rate nearest to the wanted one that every curve covers; None where there is none."""
+    rates = [[rate for rate, _ in points] for points in curves]
+    if not rates or not all(rates):
+        return None
+    low, high = max(map(min, rates)) * MARGIN, min(map(max, rates)) / MARGIN
+    return min(max(wanted, low), high) if low < high else None
+
+
+def difference(points: Sequence[RatePoint], base: Sequence[RatePoint], rate: float | None) -> Row:
+    """A curve against another at a rate: dB (positive: better) and MSE in percent."""
+    ours = None if rate is None else psnr_at(points, rate)
+    theirs = None if rate is None else psnr_at(base, rate)
+    if ours is None or theirs is None:
+        return {"psnr_db": ours, "db": None, "mse_percent": None, "bd_psnr_db": None}
+    return {
+        "psnr_db": ours,
+        "mse": 10 ** (-ours / 10),
+        "db": ours - theirs,
+        "mse_percent": 100 * (10 ** ((theirs - ours) / 10) - 1),
+        "bd_psnr_db": bd_rate(base, points).psnr_db,
+    }
+
+
+def spread(values: Sequence[float | None]) -> Row:
+    """Mean, lowest and highest of what was measured."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return {"mean": None, "low": None, "high": None, "seeds": 0}
+    ends = {"low": min(known), "high": max(known)}
+    return {"mean": statistics.fmean(known), **ends, "seeds": len(known)}
+
+
+def verdict(values: Sequence[float | None]) -> str:
+    """Whether a variant is better or worse: the mean lies further from zero than seeds differ."""
+    known = [value for value in values if value is not None]
+    if len(known) < 2:
+        return "not enough seeds"
+    mean, between = statistics.fmean(known), max(known) - min(known)
+    if abs(mean) <= between:
+        return "within the seeds"
+    return "better" if mean > 0 else "worse"
+
+
+def by_seed(rows: Sequence[Row]) -> dict[int, dict[str, Row]]:
+    """Results by seed and variant."""
+    table: dict[int, dict[str, Row]] = {}
+    for row in rows:
+        table.setdefault(row["plan"]["seed"], {})[row["plan"]["variant"]] = row
+    return table
+
+
+def summarise(rows: Sequence[Row], wanted: float, about: Mapping[str, str]) -> Row:
+    """Put all results together.
+
+    Args:
+        rows: results of runs.
+        wanted: bits per pixel at which to compare.
+        about: what each variant changes.
+    """
+    curves = {id(row): curve(mean_points(row["sessions"])) for row in rows}
+    rate = common_rate(list(curves.values()), wanted)
+    table, variants = by_seed(rows), dict[str, Row]()
+    for name in about:
+        seeds = {}
+        for seed, runs in table.items():
+            if name in runs:
+                base = curves.get(id(runs.get(BASELINE)), [])
+                seeds[seed] = difference(curves[id(runs[name])], base, rate)
+        if seeds:
+            mine = [row for row in rows if row["plan"]["variant"] == name]
+            variants[name] = _variant(about[name], seeds, mine)
+    return {
+        "rate_bpp": rate,
+        "wanted_bpp": wanted,
+        "rates_bpp": sorted({r for points in curves.values() for r, _ in points}),
+        "variants": variants,
+        "states": _states(rows, wanted),
+        "revisits": _revisits(table, wanted),
+    }
+
+
+def _variant(about: str, seeds: dict[int, Row], rows: Sequence[Row]) -> Row:
+    db = [row["db"] for row in seeds.values()]
+    return {
+        "about": about,
+        "seeds": seeds,
+        "psnr_db": spread([row["psnr_db"] for row in seeds.values()]),
+        "db": spread(db),
+        "mse_percent": spread([row["mse_percent"] for row in seeds.values()]),
+        "verdict": verdict(db),
+        "parameters": rows[0]["parameters"],
+        "seconds_per_update": statistics.fmean(
+            row["training"]["cpu_seconds_per_update"] for row in rows
+        ),
+        "seconds_per_encode_step": statistics.fmean(row["encode_step_seconds"] for row in rows),
+    }
+
+
+def _states(rows: Sequence[Row], wanted: float) -> Row:
+    """True, no and shuffled states of the same model, by variant and seed."""
+    result: Row = {}
+    for row in rows:
+        if "states" not in row:
+            continue
+        curves = {"true": curve(mean_points(row["sessions"]))}
+        curves |= {kind: curve(mean_points(s)) for kind, s in row["states"].items()}
+        rate = common_rate(list(curves.values()), wanted)
+        seeds = result.setdefault(row["plan"]["variant"], {})
+        seeds[row["plan"]["seed"]] = {
+            "rate_bpp": rate,
+            **{kind: difference(points, curves["true"], rate) for kind, points in curves.items()},
+        }
+    return result
+
+
+def _revisits(table: Mapping[int, Mapping[str, Row]], wanted: float) -> Row:
+    """Steps after a return, and all other deltas of the same GOPs, against the baseline."""
+    result: Row = {"moments": 0, "windows": [], "variants": {}}
+    for seed, runs in table.items():
+        measured = {name: r["revisits"] for name, r in runs.items() if "revisits" in r}
+        if BASELINE not in measured or not measured[BASELINE]["moments"]:
+            continue
+        result |= {key: measured[BASELINE][key] for key in ("moments", "windows")}
+        for part in ("first_steps", "other_steps"):
+            curves = {name: curve(row[part]) for name, row in measured.items()}
+            rate = common_rate(list(curves.values()), wanted)
+            for name, points in curves.items():
+                seeds = result["variants"].setdefault(name, {}).setdefault(part, {})
+                seeds[seed] = {"rate_bpp": rate, **difference(points, curves[BASELINE], rate)}
+    return result
