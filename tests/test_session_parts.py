@@ -1,6 +1,7 @@
 """Recurrent state, session adapters, and the contrastive loss between views of one place."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from relive.config import Mechanisms
 from relive.errors import InputError
 from relive.model.adapters import (
     AdaptedLinear,
@@ -17,12 +19,14 @@ from relive.model.adapters import (
     freeze_all_but_adapters,
     load_adapters,
 )
+from relive.model.hst_mae import HSTMAE
 from relive.model.layout import Everything
 from relive.model.multiview import MultiView, positives, same_place, shared_places
 from relive.model.parts import PointLinear
 from relive.model.recurrent import RecurrentCell
 from relive.model.warp import Pinhole
 from relive.model.windows import Block, CrossAttention, WindowAttention
+from small_model import SMALL, shake
 
 # --- recurrent state
 
@@ -231,15 +235,45 @@ def test_adapters_work_under_autocast(dtype: torch.dtype) -> None:
     )
 
 
-def test_cell_and_adapters_compile_as_one_graph() -> None:
+def test_every_block_of_the_whole_model_is_adapted() -> None:
+    def build(rank: int) -> HSTMAE:
+        return HSTMAE(replace(SMALL, mechanisms=Mechanisms(recurrent_dim=4, adapter_rank=rank)))
+
+    plain, adapted = shake(build(0)), build(2).eval()
+    adapted.load_state_dict(plain.state_dict(), strict=False)
+    names = [name for name, m in adapted.named_modules() if isinstance(m, AdaptedLinear)]
+    assert len(names) == 4 * (sum(SMALL.depths) + SMALL.decoder_depth)
+    assert {name.split(".")[0] for name in names} == {"encoder", "decoder"}
+    frames = torch.rand(1, 2, 3, 32, 48, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        wanted, got = (keyframe(model, frames) for model in (plain, adapted))
+    for a, b in zip(got, wanted, strict=True):
+        assert torch.equal(a, b)
+
+
+def keyframe(model: HSTMAE, frames: Tensor) -> tuple[Tensor, Tensor]:
+    """What a step shows, and the recurrent state that it leaves."""
+    state = model.state(torch.ones(1, 3, 2), torch.ones(1, 2), torch.zeros(1, 3))
+    context, pyramid = model.empty_context(32, 48, state, torch.zeros(1, 2, 3, dtype=torch.long))
+    depths = torch.full((1, 2, 3), 3)
+    latents = model.encoder(frames, context, pyramid) + model.prediction(context, pyramid)
+    decoded = model.decoder(latents, depths, context, pyramid)
+    carry = model.remember(context, decoded, latents, decoded.frames, depths)
+    return decoded.frames, carry.recurrent
+
+
+@pytest.mark.parametrize("grad", [False, True])
+def test_cell_and_adapters_compile_as_one_graph(grad: bool) -> None:
     cell, layer = RecurrentCell(6, 5), AdaptedLinear(PointLinear(5, 4), 2)
+    nn.init.normal_(layer.up.weight)
 
     def step(recurrent: Tensor, features: Tensor) -> Tensor:
         return layer(cell(recurrent, features))
 
     inputs = torch.randn(1, 2, 2, 5).tanh(), torch.randn(1, 2, 2, 6)
     compiled = torch.compile(step, backend="eager", fullgraph=True)
-    torch.testing.assert_close(compiled(*inputs), step(*inputs))
+    with torch.set_grad_enabled(grad):
+        torch.testing.assert_close(compiled(*inputs), step(*inputs))
 
 
 # --- which cubes show the same place
