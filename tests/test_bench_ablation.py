@@ -161,21 +161,24 @@ def test_bits_are_the_entropy_of_what_was_counted() -> None:
 
 
 def walk(away: int) -> SessionStore:
-    """Stand for 20 frames, look elsewhere for `away`, stand again."""
-    count = 20 + away + 20
+    """Stand for 20 frames, turn by 5 degrees a frame, look away for `away`, turn back, stand."""
+    turn = np.arange(5, 50, 5)
+    yaw = np.concatenate([np.zeros(20), turn, np.full(away, 50), turn[::-1], np.zeros(20)])
+    count = len(yaw)
     states = np.zeros((count, SCHEMA.width), np.float32)
-    states[20 : 20 + away, 3] = 90
+    states[:, 3] = yaw
     times = np.arange(count, dtype=np.int64) * 28_571_428
     frames = np.zeros((count, 16, 16, 3), np.uint8)
     return SessionStore("walk", frames, states, times, SCHEMA)
 
 
 def test_returns_after_a_second_and_no_sooner() -> None:
-    assert [(r.seen, r.back) for r in find_returns(walk(40), 128)] == [(19, 60)]
-    assert find_returns(walk(30), 128) == []
-    assert find_returns(walk(40), 38) == []
-    (window,) = find_windows([walk(40), walk(20)], 64, 4, 3)
-    assert (window.start, window.steps, window.returns) == (16, 26, (22,))
+    found = find_returns(walk(40), 128)
+    assert [(r.seen, r.back) for r in found] == [(25, 69)]
+    assert find_returns(walk(10), 128) == []
+    assert find_returns(walk(40), 41) == []
+    (window,) = find_windows([walk(40), walk(10)], 64, 4, 3)
+    assert (window.start, window.steps, window.returns) == (22, 28, (24,))
 
 
 def points(*pairs: tuple[float, float]) -> list[dict[str, Any]]:

@@ -126,6 +126,7 @@ def _failure(plan: RunPlan, error: str) -> Row:
 
 def _run_here(plan: RunPlan) -> Row:
     """Do a run in this process; one that breaks must not take the others with it."""
+    plan.write()
     try:
         return run_plan(plan)
     except Exception as error:

@@ -1,7 +1,7 @@
 """Returns to a place: where the camera comes back after an absence (reading.md, row 16).
 
-A return is a frame whose pose is near one seen before (64 map units, 20 degrees), while for at
-least a second just before it no pose was near that one.
+A place is the pose of a frame; a pose is near it within 64 map units and 20 degrees. A return is
+a frame that is near a place seen before, while for at least a second just before it none was.
 
     near ────────► away, ≥ 1 s ────────► near again: the first steps count
     └──────────── one GOP, so that the memory can hold the place ─────────┘
@@ -28,7 +28,7 @@ APART_FRAMES = 8  # returns closer than this are one
 
 @dataclass(frozen=True)
 class Return:
-    """The camera at frame `back` stands again where it stood at frame `seen`."""
+    """The camera at frame `back` is near the pose of frame `seen` again, after an absence."""
 
     seen: int
     back: int
@@ -59,24 +59,20 @@ def near_poses(poses: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def find_returns(store: SessionStore, longest: int) -> list[Return]:
-    """Find the returns of a session at most `longest` frames after the place was last seen."""
+    """Find the returns of a session to places seen at most `longest` frames before."""
     if not has_camera(store.schema):
         return []
     near, found = near_poses(camera_poses(store.schema, store.states)), list[Return]()
     for back in range(1, len(near)):
         if found and back - found[-1].back < APART_FRAMES:
             continue
-        seen = _last_seen(near, back, back - longest)
-        away = [s for s in seen if store.times_ns[back] - store.times_ns[s] > ABSENCE_NS]
-        if away:
-            found.append(Return(away[-1], back))
+        places = np.flatnonzero(near[back, :back] & ~near[back - 1, :back])
+        for place in places[places >= back - longest][::-1]:
+            left = np.flatnonzero(near[:back, place])[-1]  # the last frame near it before
+            if store.times_ns[back] - store.times_ns[left] > ABSENCE_NS:
+                found.append(Return(int(place), back))
+                break
     return found
-
-
-def _last_seen(near: NDArray[np.bool_], back: int, earliest: int) -> list[int]:
-    """Frames that frame `back` is near to while no frame since has been, in order."""
-    frames = np.flatnonzero(near[back, :back])
-    return [int(s) for s in frames if s >= earliest and not near[s + 1 : back, s].any()]
 
 
 def find_windows(

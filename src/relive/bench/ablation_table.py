@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from relive.bench.ablation_plan import BASELINE
-from relive.bench.curves import RatePoint, bd_rate, psnr_at
+from relive.bench.curves import RatePoint, bd_rate, pareto, psnr_at
 
 Row = dict[str, Any]
 MARGIN = 1.001  # a common rate stays this factor inside every curve
@@ -38,7 +38,7 @@ def mean_points(sessions: Sequence[Row]) -> list[Row]:
 
 def common_rate(curves: Sequence[Sequence[RatePoint]], wanted: float) -> float | None:
     """The rate nearest to the wanted one that every curve covers; None where there is none."""
-    rates = [[rate for rate, _ in points] for points in curves]
+    rates = [[rate for rate, _ in pareto(points)] for points in curves]
     if not rates or not all(rates):
         return None
     low, high = max(map(min, rates)) * MARGIN, min(map(max, rates)) / MARGIN
