@@ -14,14 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from relive.model.motion import (
-    FARTHEST,
-    NEAREST,
-    Motion,
-    pixel_centres,
-    screen_positions,
-    view,
-)
+from relive.model.motion import FARTHEST, NEAREST, Motion, pixel_centres, screen_positions, view
 from relive.model.warp import camera_positions, sample
 from relive.model.windows import start_at_zero
 
@@ -248,9 +241,10 @@ def spread(x: Tensor, scale: int = STRIDE) -> Tensor:
 
 
 def photometric(guess: Tensor, frames: Tensor) -> Tensor:
-    """How badly a guess fits, in fine and in coarse: Charbonnier and SSIM, as in Monodepth2.
+    """How badly a guess fits: Charbonnier and SSIM, as in Monodepth2 (arXiv 1806.01260).
 
-    The coarse term, on means of 4x4 pixels, has a slope where the fine one is lost in texture.
+    The difference of means of 4x4 pixels is added, as it has a slope where that of pixels is lost
+    in texture. SSIM is of grey values over windows of 6x6 pixels.
 
     Args:
         guess: `[B, 1 or 2, 3, H, W]`.
@@ -259,17 +253,18 @@ def photometric(guess: Tensor, frames: Tensor) -> Tensor:
     Returns:
         `[B, 2, 1, H, W]`.
     """
-    guess, frames = guess.expand_as(frames).flatten(0, 1).float(), frames.flatten(0, 1)
-    fine = _misfit(guess, frames)
-    coarse = _misfit(F.avg_pool2d(guess, 4), F.avg_pool2d(frames, 4))
-    return (fine + F.interpolate(coarse, scale_factor=4.0)).unflatten(0, (-1, 2))
+    guess, frames = guess.expand_as(frames).flatten(0, 1).float(), frames.flatten(0, 1).float()
+    coarse = _charbonnier(F.avg_pool2d(guess, 4), F.avg_pool2d(frames, 4))
+    grey = [F.avg_pool2d(x.mean(1, keepdim=True), 2) for x in (guess, frames)]
+    structure = F.interpolate((1 - ssim(*grey)) / 2, scale_factor=2.0)
+    difference = _charbonnier(guess, frames) + F.interpolate(coarse, scale_factor=4.0)
+    misfit = (1 - SSIM_SHARE) * difference + SSIM_SHARE * structure
+    return misfit.unflatten(0, (-1, 2))
 
 
-def _misfit(guess: Tensor, frames: Tensor) -> Tensor:
-    """Misfit of every pixel `[n, 1, H, W]`."""
-    charbonnier = ((guess - frames).square() + 1e-4).sqrt() - 1e-2
-    both = (1 - SSIM_SHARE) * charbonnier + SSIM_SHARE * (1 - ssim(guess, frames)) / 2
-    return both.mean(1, keepdim=True)
+def _charbonnier(a: Tensor, b: Tensor) -> Tensor:
+    """Absolute difference, smooth at zero, mean of the colours `[n, 1, H, W]`."""
+    return ((a - b).square() + 1e-4).sqrt().mean(1, keepdim=True) - 1e-2
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:

@@ -138,17 +138,7 @@ def positions(
 
 
 def view(motion: Motion, height: int, width: int, step: int = 1) -> Tensor:
-    """Which pixels show the scene: all those of the camera's view rectangle, none without a camera.
-
-    Args:
-        motion: what is known of the camera.
-        height: H of the picture.
-        width: W of the picture.
-        step: sampling distance in pixels.
-
-    Returns:
-        bool `[B, 1, H/step, W/step]`.
-    """
+    """Which pixels show the scene, bool `[B, 1, H/step, W/step]`; none without a camera."""
     xs, ys = pixel_centres(motion, height, width, step)
     if motion.camera is None:
         return torch.zeros_like(ys[:, None, :, None] + xs[:, None, None, :], dtype=torch.bool)
@@ -158,7 +148,7 @@ def view(motion: Motion, height: int, width: int, step: int = 1) -> Tensor:
 def screen_positions(
     motion: Motion, height: int, width: int, step: int = 1
 ) -> tuple[Tensor, Tensor]:
-    """Where the pixels themselves lie in the whole frame: columns, rows, each `[B, H/s, W/s]`."""
+    """Places of the pixels in the whole frame: columns and rows, each `[B, H/step, W/step]`."""
     xs, ys = pixel_centres(motion, height, width, step)
     shape = (xs.shape[0], ys.shape[1], xs.shape[1])
     return xs[:, None, :].expand(shape), ys[:, :, None].expand(shape)
