@@ -1,11 +1,12 @@
 """A model of the real classes, small and untrained, for tests of everything around it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from relive.codec import save_bundle
-from relive.config import ModelConfig, QuantizerConfig, StateInput
+from relive.config import Mechanisms, ModelConfig, QuantizerConfig, StateInput
 from relive.model.hst_mae import HSTMAE
 from relive.quantizer.rvq import ResidualVQ
 
@@ -25,6 +26,29 @@ SMALL = ModelConfig(
     state_inputs=(StateInput("health", "linear", 50, 50), StateInput("@turn", "linear", 0, 0.1)),
     quantizer=QuantizerConfig(num_quantizers=3, codebook_size=16, codebook_dim=8),
 )
+
+WHOLE_SMALL = replace(
+    SMALL,
+    name="whole-test",
+    frame_tokens=2,
+    cross_dim=16,
+    fuse_dim=8,
+    state_inputs=(*SMALL.state_inputs, StateInput("kills", "counter", 0, 5, "score")),
+    mechanisms=Mechanisms(
+        early_fusion=True,
+        state_stages=(1, 2, 3, 4),
+        two_way=True,
+        late_fusion=True,
+        modulation=True,
+        region_embedding=True,
+        proximity=True,
+        cross_links=0.25,
+        hierarchy=True,
+        memory_slots=3,
+        recurrent_dim=6,
+    ),
+)
+"""Every mechanism at once, at the same small widths."""
 
 
 def shake(model: HSTMAE) -> HSTMAE:

@@ -1,5 +1,7 @@
 """The networks: masks against brute force, keyframes that forget, gradients everywhere."""
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,47 +9,66 @@ import torch.nn.functional as F
 
 from relive.config import ModelConfig, StateInput
 from relive.errors import InputError
-from relive.model.context import unfold_pixels
+from relive.model.context import Carry, Context, Pyramid, unfold_pixels
 from relive.model.hst_mae import HSTMAE
-from relive.model.windows import HIDDEN, PatchConv, join_windows, split_windows, window_mask
-from small_model import SMALL, shake
+from relive.model.layout import HIDDEN, join_windows, split_windows, visible, window_mask
+from relive.model.parts import PatchConv
+from relive.model.state import EncodedState
+from small_model import SMALL, WHOLE_SMALL, shake
 
 
-@pytest.fixture(name="model")
-def _model() -> HSTMAE:
+@pytest.fixture(name="model", params=[SMALL, WHOLE_SMALL], ids=["plain", "whole"])
+def _model(request: pytest.FixtureRequest) -> HSTMAE:
     torch.manual_seed(0)
-    return shake(HSTMAE(SMALL))
+    return shake(HSTMAE(request.param))
 
 
-def _run(
-    model: HSTMAE, batch: int = 1, height: int = 48, width: int = 80
-) -> dict[str, torch.Tensor]:
+@dataclass(frozen=True)
+class Inputs:
+    frames: torch.Tensor
+    reference: torch.Tensor
+    valid: torch.Tensor
+    carry: Carry
+    state: EncodedState
+    regions: torch.Tensor
+
+    def row(self, i: int) -> "Inputs":
+        rows = slice(i, i + 1)
+        state = EncodedState(self.state.tokens[rows], self.state.situation[rows])
+        plain = (self.frames[rows], self.reference[rows], self.valid[rows])
+        return Inputs(*plain, self.carry.map(lambda t: t[rows]), state, self.regions[rows])
+
+
+def _inputs(model: HSTMAE, batch: int = 1, height: int = 48, width: int = 80) -> Inputs:
     generator = torch.Generator().manual_seed(1)
     h, w = height // 16, width // 16
-    frames = torch.rand(batch, 2, 3, height, width, generator=generator)
-    reference = torch.rand(batch, 2, 3, height, width, generator=generator)
-    latents = torch.randn(batch, h, w, 8, generator=generator)
-    states = torch.rand(batch, 3, 2, generator=generator)
-    tokens = model.state(states, torch.ones(batch, 2), torch.rand(batch, 3, generator=generator))
-    return {
-        "frames": frames,
-        "reference": reference,
-        "valid": torch.ones(batch, 2, 1, height, width),
-        "latents": latents,
-        "tokens": tokens,
-    }
+
+    def rand(*shape: int) -> torch.Tensor:
+        return torch.rand(shape, generator=generator)
+
+    fields = len(model.config.state_inputs)
+    state = model.state(rand(batch, 3, fields), torch.ones(batch, fields), rand(batch, 3))
+    start = model.start(batch, height, width)
+    carry = start.map(lambda t: rand(*t.shape) * 2 - 1 if t.is_floating_point() else t)
+    regions = torch.randint(0, 6, (batch, h, w), generator=generator)
+    frames, reference = rand(batch, 2, 3, height, width), rand(batch, 2, 3, height, width)
+    valid = torch.ones(batch, 2, 1, height, width)
+    return Inputs(frames, reference, valid, carry, state, regions)
 
 
-def _decode(model: HSTMAE, x: dict[str, torch.Tensor], is_delta: float) -> torch.Tensor:
-    batch = len(x["frames"])
-    context, pyramid = model.context(
-        x["reference"], x["valid"], x["latents"], torch.full((batch,), is_delta), x["tokens"]
-    )
-    encoded = model.encoder(x["frames"], context, pyramid)
-    prediction = model.prediction(context, pyramid)
+def _context(model: HSTMAE, x: Inputs, is_delta: float = 1.0) -> tuple[Context, Pyramid]:
+    delta = torch.full((len(x.frames),), is_delta)
+    return model.context(x.carry, x.reference, x.valid, delta, x.state, x.regions)
+
+
+def _decode(model: HSTMAE, x: Inputs, is_delta: float = 1.0) -> tuple[torch.Tensor, Carry]:
+    context, pyramid = _context(model, x, is_delta)
+    encoded = model.encoder(x.frames, context, pyramid)
+    latents = model.prediction(context, pyramid) + encoded
     depths = torch.full(encoded.shape[:3], 3)
-    decoded: torch.Tensor = model.decoder(prediction + encoded, depths, context, pyramid)
-    return decoded
+    decoded = model.decoder(latents, depths, context, pyramid)
+    carry = model.remember(context, decoded, latents, decoded.frames.clamp(0, 1), depths)
+    return decoded.frames, carry
 
 
 @pytest.mark.parametrize(("h", "w", "size", "shift"), [(8, 12, 4, 2), (6, 9, 4, 2), (5, 5, 4, 0)])
@@ -88,53 +109,80 @@ def test_unfolding_puts_patches_where_they_belong() -> None:
 
 
 def test_keyframe_forgets_everything(model: HSTMAE) -> None:
-    x = _run(model)
-    other = {**x, "reference": 1 - x["reference"], "latents": x["latents"] * 5 + 3}
-    other["valid"] = torch.zeros_like(x["valid"])
-    assert torch.equal(_decode(model, x, 0.0), _decode(model, other, 0.0))
-    assert not torch.allclose(_decode(model, x, 1.0), _decode(model, other, 1.0))
+    x = _inputs(model)
+    carry = x.carry.map(lambda t: t * 3 + 1)
+    other = replace(x, reference=1 - x.reference, valid=x.valid * 0, carry=carry)
+    (frames, left), (frames_other, left_other) = _decode(model, x, 0.0), _decode(model, other, 0.0)
+    assert torch.equal(frames, frames_other)
+    for field in ("pictures", "latents", "recurrent", "banks"):
+        assert torch.equal(getattr(left, field), getattr(left_other, field)), field
+    fresh = replace(x, carry=model.start(1, 48, 80), reference=x.reference * 0 + 0.5)
+    assert torch.equal(frames, _decode(model, fresh, 0.0)[0])
+    assert not torch.allclose(_decode(model, x)[0], _decode(model, other)[0])
+
+
+def test_each_part_of_the_carry_reaches_the_picture() -> None:
+    model = shake(HSTMAE(WHOLE_SMALL))
+    x = _inputs(model)
+    plain, _ = _decode(model, x)
+    for field in ("latents", "recurrent", "banks"):
+        carry = replace(x.carry, **{field: getattr(x.carry, field) * 2 + 0.5})
+        assert not torch.equal(plain, _decode(model, replace(x, carry=carry))[0]), field
 
 
 def test_state_reaches_the_picture_and_its_absence_is_legal(model: HSTMAE) -> None:
-    x = _run(model)
-    seconds = torch.zeros(1, 3)
-    none = model.state(torch.rand(1, 3, 2), torch.zeros(1, 2), seconds)
-    assert torch.equal(none, model.state(torch.rand(1, 3, 2), torch.zeros(1, 2), seconds))
-    assert not torch.allclose(_decode(model, x, 1.0), _decode(model, {**x, "tokens": none}, 1.0))
+    x, fields = _inputs(model), len(model.config.state_inputs)
+    none, again = (
+        model.state(torch.rand(1, 3, fields), torch.zeros(1, fields), torch.zeros(1, 3))
+        for _ in range(2)
+    )
+    assert torch.equal(none.tokens, again.tokens)
+    assert torch.equal(none.situation, again.situation)
+    assert not torch.allclose(_decode(model, x)[0], _decode(model, replace(x, state=none))[0])
+
+
+def test_score_modulates_the_decoder() -> None:
+    model = shake(HSTMAE(WHOLE_SMALL))
+    x = _inputs(model)
+    state = EncodedState(x.state.tokens, x.state.situation + 1)
+    assert not torch.allclose(_decode(model, x)[0], _decode(model, replace(x, state=state))[0])
 
 
 def test_hidden_cubes_are_not_seen(model: HSTMAE) -> None:
-    x = _run(model)
-    context, pyramid = model.empty_context(48, 80, x["tokens"])
+    x = _inputs(model)
+    context, pyramid = _context(model, x)
     masked = torch.zeros(1, 3, 5, dtype=torch.bool)
     masked[0, 1, 2] = True
-    changed = x["frames"].clone()
+    changed = x.frames.clone()
     changed[..., 16:32, 32:48] = 0
-    seen = model.encoder(x["frames"], context, pyramid, masked)
-    assert torch.equal(seen, model.encoder(changed, context, pyramid, masked))
-    assert not torch.equal(seen, model.encoder(x["frames"], context, pyramid))
+    seen = model.encoder(x.frames, context, pyramid, visible(masked))
+    assert torch.equal(seen, model.encoder(changed, context, pyramid, visible(masked)))
+    assert not torch.equal(seen, model.encoder(x.frames, context, pyramid))
+    assert not seen[masked].any()
 
 
 def test_batch_does_not_mix(model: HSTMAE) -> None:
-    x = _run(model, batch=2)
-    alone = _decode(model, {k: v[1:] for k, v in x.items()}, 1.0)
-    assert torch.allclose(_decode(model, x, 1.0)[1:], alone, atol=1e-4)
+    x = _inputs(model, batch=2)
+    both, alone = _decode(model, x)[0], _decode(model, x.row(1))[0]
+    assert torch.allclose(both[1:], alone, atol=1e-4)
 
 
 def test_gradients_reach_every_parameter(model: HSTMAE) -> None:
     model.train()
-    x = _run(model)
+    x, fields = _inputs(model), len(model.config.state_inputs)
     masked = torch.zeros(1, 3, 5, dtype=torch.bool)
     masked[0, 0, 0] = True
-    context, pyramid = model.context(
-        x["reference"], x["valid"], x["latents"], torch.ones(1), x["tokens"]
-    )
-    none = model.state(torch.rand(1, 3, 2), torch.zeros(1, 2), torch.zeros(1, 3))
-    encoded = model.encoder(x["frames"], context, pyramid, masked)
-    prediction = model.prediction(context, pyramid)
-    depths = torch.randint(0, 4, encoded.shape[:3], generator=torch.Generator().manual_seed(0))
-    out = model.decoder(prediction + encoded, depths, context, pyramid)
-    (out.square().sum() + none.square().sum()).backward()
+    context, pyramid = _context(model, x)
+    key, key_pyramid = _context(model, x, 0.0)
+    none = model.state(torch.rand(1, 3, fields), torch.zeros(1, fields), torch.zeros(1, 3))
+    encoded = model.encoder(x.frames, context, pyramid, visible(masked))
+    latents = model.prediction(context, pyramid) + encoded
+    depths = torch.arange(15).view(1, 3, 5) % 4
+    out = model.decoder(latents, depths, context, pyramid)
+    first = model.decoder(latents, depths, key, key_pyramid)
+    left = model.remember(context, out, latents, out.frames, depths)
+    parts = (out.frames, first.frames, none.tokens, left.recurrent)
+    torch.stack([part.square().sum() for part in parts]).sum().backward()
     missing = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert missing == []
 
@@ -154,7 +202,6 @@ def test_tiny_is_at_most_six_million() -> None:
 @pytest.mark.parametrize("size", [(16, 16), (32, 48), (240, 320)])
 def test_any_grid(model: HSTMAE, size: tuple[int, int]) -> None:
     height, width = size
-    x = _run(model, height=height, width=width)
-    out = _decode(model, x, 1.0)
+    out, _ = _decode(model, _inputs(model, height=height, width=width))
     assert out.shape == (1, 2, 3, height, width)
     assert np.isfinite(out.detach().numpy()).all()

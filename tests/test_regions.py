@@ -21,6 +21,7 @@ from relive.model.regions import (
     RegionBias,
     RegionEmbedding,
     RegionHierarchy,
+    comes_later,
     consistency,
     cube_regions,
     decoding_order,
@@ -98,14 +99,12 @@ def brute_bias(bias: RegionBias, regions: Tensor, head: int, i: int, j: int) -> 
     if regions[i] == regions[j]:
         apart = (i // W - j // W) ** 2 + (i % W - j % W) ** 2
         return strength * math.exp(-apart / sigma**2)
-    if REGIONS[regions[j]].importance < REGIONS[regions[i]].importance:
-        return HIDDEN
     numbers = (i // W + j // W) * 49471 + (i % W + j % W) * 37345
     return 0.0 if numbers % 65536 < 0.25 * 65536 else HIDDEN
 
 
 def test_bias_against_brute_force() -> None:
-    bias = RegionBias(3, proximity=True, cross_links=0.25, ranked=True)
+    bias = RegionBias(3, proximity=True, cross_links=0.25)
     with torch.no_grad():
         bias.proximity.strength.copy_(torch.tensor([0.5, -0.3, 2.0]))
     regions = some_regions(1).flatten(1)
@@ -123,7 +122,7 @@ def test_a_quarter_of_the_cross_links_lies_everywhere() -> None:
     h, w = 45, 80
     place = places(h, w)
     regions = (torch.arange(h * w) // 5 % R)[None]
-    bias = RegionBias(1, proximity=False, cross_links=0.25, ranked=False)
+    bias = RegionBias(1, proximity=False, cross_links=0.25)
     seen = bias(regions, regions, place, place, w)[0, 0] == 0
     assert torch.equal(seen, seen.T)
     own = regions[0][:, None] == regions[0]
@@ -137,9 +136,9 @@ def test_a_quarter_of_the_cross_links_lies_everywhere() -> None:
 
 def test_without_anything_the_bias_is_zero() -> None:
     regions, place = some_regions(2).flatten(1), places(H, W)
-    assert not RegionBias(2, False, 1.0, False)(regions, regions, place, place, W).any()
+    assert not RegionBias(2, False, 1.0)(regions, regions, place, place, W).any()
     with pytest.raises(ValueError, match="cross links"):
-        RegionBias(2, False, 0.0, False)
+        RegionBias(2, False, 0.0)
 
 
 class Layer(nn.Module):
@@ -148,11 +147,13 @@ class Layer(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.qkv, self.mlp = nn.Linear(D, 3 * D), nn.Sequential(nn.Linear(D, D), nn.GELU())
-        self.bias = RegionBias(2, proximity=True, cross_links=0.25, ranked=True)
+        self.bias, self.ranked = RegionBias(2, proximity=True, cross_links=0.25), True
 
     def forward(self, x: Tensor, regions: Tensor, place: Tensor) -> Tensor:
         q, k, v = (t.unflatten(-1, (2, -1)).transpose(1, 2) for t in self.qkv(x).chunk(3, -1))
         logits = q @ k.mT / math.sqrt(D / 2) + self.bias(regions, regions, place, place, W)
+        if self.ranked:
+            logits = logits + comes_later(regions, regions)[:, None] * HIDDEN
         x = x + (logits.softmax(-1) @ v).transpose(1, 2).flatten(2)
         return x + self.mlp(x)
 
@@ -160,7 +161,7 @@ class Layer(nn.Module):
 @pytest.mark.parametrize("earlier", range(1, R))
 def test_one_ranked_pass_is_decoding_region_by_region(earlier: int) -> None:
     layers = [Layer() for _ in range(3)]
-    hierarchy = off_zero(RegionHierarchy(D, R, ranked=True))
+    hierarchy = off_zero(RegionHierarchy(D, R))
     x, regions, place = torch.randn(1, H, W, D), some_regions(1), places(H, W)
 
     def decode(keep: Tensor) -> Tensor:
@@ -168,7 +169,7 @@ def test_one_ranked_pass_is_decoding_region_by_region(earlier: int) -> None:
         part, ids = x.flatten(1, 2)[:, keep], regions.flatten(1)[:, keep]
         for layer in layers:
             part = layer(part, ids, place[:, keep])
-            part = hierarchy(part[:, None], ids[:, None])[:, 0]
+            part = hierarchy(part[:, None], ids[:, None], ranked=True)[:, 0]
         return part
 
     first = ranks(regions).flatten() < earlier
@@ -180,7 +181,7 @@ def test_without_ranks_later_regions_are_seen() -> None:
     """The equality above is the mask's doing."""
     x, regions, place = torch.randn(1, H * W, D), some_regions(1).flatten(1), places(H, W)
     layer, first = Layer(), (ranks(regions) < 3)[0]
-    layer.bias.ranked = False
+    layer.ranked = False
     part = layer(x[:, first], regions[:, first], place[:, first])
     assert not torch.allclose(part, layer(x, regions, place)[:, first], atol=1e-3)
 
@@ -232,7 +233,7 @@ def test_branches_start_as_the_identity_and_learn_everywhere(name: str) -> None:
 
 
 def test_bias_learns_everywhere() -> None:
-    bias = RegionBias(2, True, 0.25, True)
+    bias = RegionBias(2, True, 0.25)
     run_bias(bias).clamp(min=-1).square().sum().backward()
     assert all(p.grad is not None and bool(p.grad.all()) for p in bias.parameters())
 
@@ -252,7 +253,7 @@ def test_autocast_stays_finite(name: str, dtype: torch.dtype) -> None:
 def test_bias_and_banks_stay_float32_under_autocast() -> None:
     banks = MemoryBanks(R, M, 8)
     with torch.autocast("cpu", torch.bfloat16):
-        assert run_bias(RegionBias(2, True, 0.25, True)).dtype == torch.float32
+        assert run_bias(RegionBias(2, True, 0.25)).dtype == torch.float32
         after = banks.update(banks.start(2), torch.randn(2, H, W, 8), some_regions(), SENT)
     plain = banks.update(banks.start(2), torch.randn(2, H, W, 8), some_regions(), SENT)
     assert after.dtype == plain.dtype == torch.float32

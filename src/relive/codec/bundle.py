@@ -65,6 +65,26 @@ def save_bundle(
     part.rename(path)
 
 
+_RENAMED = (
+    (".norm_state.", ".cross.norm."),
+    ("encoder.fuse", "encoder.fusion.fuse"),
+    *((f"decoder.{part}", f"decoder.head.{part}") for part in ("up", "mix", "refine", "heads")),
+)
+_DROPPED = ("encoder.hidden_patch",)  # hidden cubes were replaced then; now they are left out
+
+
+def current_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of models made before 0.2, whose layers had other names, under today's names."""
+    if _DROPPED[0] not in weights:
+        return weights
+    renamed = {}
+    for name, tensor in weights.items():
+        for old, new in _RENAMED:
+            name = name.replace(old, new)
+        renamed[name] = tensor
+    return {name: tensor for name, tensor in renamed.items() if name not in _DROPPED}
+
+
 def load_bundle(path: Path | str | None = None) -> Bundle:
     """Load a model for inference; without a path, the bundled one.
 
@@ -87,7 +107,7 @@ def load_bundle(path: Path | str | None = None) -> Bundle:
     model, quantizer = HSTMAE(config), ResidualVQ(config.quantizer)
     weights = {k[6:]: v.float() for k, v in tensors.items() if k.startswith("model.")}
     try:
-        model.load_state_dict(weights)
+        model.load_state_dict(current_names(weights))
         quantizer.codebooks.copy_(tensors["quantizer.codebooks"])
     except (RuntimeError, KeyError) as error:
         raise InputError(f"{file} does not fit its configuration: {error}") from error

@@ -24,11 +24,11 @@ from torch import Tensor
 from relive.bitstream import GopCodes, decode_track, encode_codes, encode_track
 from relive.codec.bundle import Bundle, load_bundle
 from relive.codec.rate import LAMBDAS, choose_depths
-from relive.codec.step import Carry, Geometry, StepCoder, StepContext, to_picture
+from relive.codec.step import Geometry, StepCoder, StepContext, to_picture
 from relive.codec.workers import NUM_WORKERS, workers
 from relive.container import GopRecord, ReplayHeader, ReplayReader, ReplayWriter
 from relive.errors import InputError
-from relive.model.motion import search
+from relive.model.context import Carry
 from relive.session import Session
 
 Progress = Callable[[int, int], None]
@@ -133,7 +133,7 @@ def try_step(
     state = coder.state(track.states[rows], track.times_ns[rows])
     choice = torch.zeros(1, h, w, dtype=torch.long)
     if carry is not None:
-        choice = search(state.motion, carry.picture, target)
+        choice = coder.bundle.model.warper.choose(state.motion, carry.pictures[:, 1], target)
     step = coder.begin(carry, state, choice)
     remainder = coder.bundle.model.encoder(target, step.context, step.pyramid)
     codes = coder.bundle.quantizer.encode(remainder.flatten(0, 2), step.kind)

@@ -19,11 +19,12 @@ from relive.bitstream import GopCodes, Tables
 from relive.codec.bundle import Bundle, load_bundle, save_bundle
 from relive.codec.encoder import GopTrack, encode_gop, step_rows, try_step
 from relive.codec.rate import fit_sensitivity, measure_step
-from relive.codec.step import Carry, Geometry, StepCoder
+from relive.codec.step import Geometry, StepCoder
 from relive.codec.workers import NUM_WORKERS, workers
 from relive.config import ModelConfig
 from relive.cubes.store import SessionStore
 from relive.errors import InputError
+from relive.model.context import Carry
 from relive.model.hst_mae import HSTMAE
 from relive.model.motion import NUM_MOTION
 from relive.quantizer.rvq import ResidualVQ

@@ -89,8 +89,8 @@ def measure_step(
     for depth in range(stages + 1):
         depths = torch.full((h, w), depth)
         latents = coder.latents(step, codes, depths)
-        frames = coder.bundle.model.decoder(latents, depths[None], step.context, step.pyramid)
-        true.append(cube_error(frames, target).flatten())
+        decoded = coder.bundle.model.decoder(latents, depths[None], step.context, step.pyramid)
+        true.append(cube_error(decoded.frames, target).flatten())
     rows = [torch.stack([x[:-1] - x[-1:]]).flatten() for x in (linear, length, torch.stack(true))]
     return torch.stack(rows, -1)
 

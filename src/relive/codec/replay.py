@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from relive.bitstream import GopCodes, decode_codes, decode_track
 from relive.codec.bundle import Bundle, load_for
 from relive.codec.encoder import MAX_GOP_BYTES, step_rows
-from relive.codec.step import Carry, Geometry, StepCoder
+from relive.codec.step import Geometry, StepCoder
 from relive.codec.workers import NUM_WORKERS, workers
 from relive.container import GopEntry, GopRecord, ReplayEvent, ReplayHeader, ReplayReader
 from relive.errors import DamagedError, FormatError, InputError, ModelMismatchError
+from relive.model.context import Carry
 from relive.session import StateSchema
 
 NS = 1_000_000_000

@@ -22,8 +22,10 @@ from relive.codec.bundle import Bundle
 from relive.config import CUBE_PX
 from relive.cubes.states import camera_poses, has_camera, model_states
 from relive.errors import InputError
-from relive.model.context import Context, Pyramid
-from relive.model.motion import Motion, warp
+from relive.model.context import Carry, Context, Pyramid
+from relive.model.motion import Motion
+from relive.model.regions import cube_regions
+from relive.model.state import EncodedState
 from relive.model.warp import Pinhole
 from relive.session import StateSchema
 
@@ -54,14 +56,6 @@ class Geometry:
 
 
 @dataclass(frozen=True)
-class Carry:
-    """What a step leaves: the last picture `[1, 3, H, W]` (multiples of 1/255), latents."""
-
-    picture: Tensor
-    latents: Tensor
-
-
-@dataclass(frozen=True)
 class StepContext:
     """Everything that both sides know before the codes of a step."""
 
@@ -76,7 +70,7 @@ class StepState:
     """States and times of a step, as networks and warp take them."""
 
     motion: Motion
-    tokens: Tensor
+    encoded: EncodedState
 
 
 def to_picture(frames: NDArray[np.uint8]) -> Tensor:
@@ -105,7 +99,7 @@ class StepCoder:
         """Prepare states `[3, S]` and times `[3]` of the frame before and of the pair."""
         values, known = model_states(self.schema, states, self.names)
         seconds = ((times_ns - times_ns[0]) / 1e9).astype(np.float32)
-        tokens = self.bundle.model.state(
+        encoded = self.bundle.model.state(
             torch.from_numpy(values)[None],
             torch.from_numpy(known)[None],
             torch.from_numpy(seconds)[None],
@@ -113,7 +107,7 @@ class StepCoder:
         poses = torch.from_numpy(camera_poses(self.schema, states))[None]
         with_camera = torch.tensor([float(self.camera is not None)])
         motion = Motion.from_poses(self.camera, poses, torch.zeros(1, 2), with_camera)
-        return StepState(motion, tokens)
+        return StepState(motion, encoded)
 
     def begin(self, carry: Carry | None, state: StepState, choice: Tensor) -> StepContext:
         """Build the context of a step; no carry makes it a keyframe.
@@ -125,11 +119,14 @@ class StepCoder:
         """
         model, (height, width) = self.bundle.model, self.geometry.padded
         if carry is None:
-            context, pyramid = model.empty_context(height, width, state.tokens)
+            regions = cube_regions(state.motion, None, *self.geometry.grid)
+            context, pyramid = model.empty_context(height, width, state.encoded, regions)
         else:
-            reference, valid = warp(state.motion, carry.picture, choice, height, width)
+            regions = cube_regions(state.motion, choice, *self.geometry.grid)
+            last = carry.pictures[:, 1]
+            warped = model.warper(state.motion, last, carry.pictures, choice)
             context, pyramid = model.context(
-                reference, valid, carry.latents, torch.ones(1), state.tokens
+                carry, warped.reference, warped.valid, torch.ones(1), state.encoded, regions
             )
         prediction = model.prediction(context, pyramid)
         return StepContext(int(carry is not None), context, pyramid, prediction)
@@ -144,7 +141,8 @@ class StepCoder:
     ) -> tuple[NDArray[np.uint8], Carry]:
         """Decode a step: frames uint8 `[2, H, W, 3]` and the carry."""
         latents = self.latents(step, codes, depths)
-        frames = self.bundle.model.decoder(latents, depths[None], step.context, step.pyramid)
-        rounded = (frames[0].clamp(0, 1) * 255).round()
-        pixels = rounded.to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
-        return pixels, Carry(rounded[1:] / 255, latents)
+        model, depths = self.bundle.model, depths[None]
+        decoded = model.decoder(latents, depths, step.context, step.pyramid)
+        rounded = (decoded.frames.clamp(0, 1) * 255).round()
+        pixels = rounded[0].to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+        return pixels, model.remember(step.context, decoded, latents, rounded / 255, depths)

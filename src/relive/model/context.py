@@ -8,13 +8,15 @@ Shapes: B batch, H W pixels, h w cube grid, D width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from relive.model.windows import PatchConv, PointConv, start_at_zero
+from relive.config import ModelConfig
+from relive.model.parts import PatchConv, PointConv, Same, start_at_zero
 
 STRIDE = 4
 
@@ -30,6 +32,10 @@ class Context:
         latents: dequantised latents of the step before `[B, h, w, D]`; zero at a keyframe.
         is_delta: 1 for a delta, 0 for a keyframe `[B]`.
         state_tokens: encoded state of the pair and of the frame before `[B, S, D_state]`.
+        situation: encoded score, level and mode `[B, D_state]`.
+        regions: region of every cube, int64 `[B, h, w]`; see `regions.REGIONS`.
+        recurrent: state from step to step `[B, h, w, D_recurrent]`; zero at a keyframe.
+        banks: memory of every region `[B, R, M, D]`; as learned at a keyframe.
     """
 
     reference: Tensor
@@ -37,6 +43,43 @@ class Context:
     latents: Tensor
     is_delta: Tensor
     state_tokens: Tensor
+    situation: Tensor
+    regions: Tensor
+    recurrent: Tensor
+    banks: Tensor
+
+
+@dataclass(frozen=True)
+class Carry:
+    """What a step leaves for the next one: everything that a keyframe forgets.
+
+    Attributes:
+        pictures: the pair as decoded, rounded to 8 bits `[B, 2, 3, H, W]`, 0..1.
+        latents: dequantised latents `[B, h, w, D]`.
+        recurrent: `[B, h, w, D_recurrent]`.
+        banks: `[B, R, M, D]`.
+        regions: region of every cube, int64 `[B, h, w]`.
+    """
+
+    pictures: Tensor
+    latents: Tensor
+    recurrent: Tensor
+    banks: Tensor
+    regions: Tensor
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Carry:
+        """Apply a function to every part."""
+        return Carry(*(change(getattr(self, f.name)) for f in fields(self)))
+
+    def row(self, i: int) -> Carry:
+        """One row of the batch, as a batch of one."""
+        return self.map(lambda part: part[i : i + 1])
+
+    @staticmethod
+    def cat(carries: Sequence[Carry]) -> Carry:
+        """Join along the batch."""
+        names = [f.name for f in fields(Carry)]
+        return Carry(*(torch.cat([getattr(c, name) for c in carries]) for name in names))
 
 
 @dataclass(frozen=True)
@@ -68,18 +111,33 @@ class ResidualConv(nn.Module):
         return x + y
 
 
+class Recall(nn.Module):
+    """Add what the recurrent state says to the features of the cube grid."""
+
+    def __init__(self, recurrent_dim: int, dim: int) -> None:
+        super().__init__()
+        self.project = PointConv(recurrent_dim, dim)
+        start_at_zero(self.project)
+
+    def forward(self, x: Tensor, recurrent: Tensor) -> Tensor:
+        """Read `recurrent` `[B, h, w, D_recurrent]` into `x` `[B, D, h, w]`."""
+        return x + self.project(recurrent.permute(0, 3, 1, 2))
+
+
 class ContextPyramid(nn.Module):
     """Features of the context at every scale."""
 
-    def __init__(self, dims: tuple[int, int, int], latent_dim: int) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        d4, d8, d16 = dims
+        d4, d8, d16 = config.context_dims
+        latent_dim, recurrent_dim = config.quantizer.codebook_dim, config.mechanisms.recurrent_dim
         self.embed = PatchConv(2 * 4, d4, STRIDE)
         self.refine4 = ResidualConv(d4)
         self.down8 = nn.Conv2d(d4, d8, 2, stride=2)
         self.refine8 = ResidualConv(d8)
         self.down16 = nn.Conv2d(d8, d16, 2, stride=2)
         self.from_latents = PointConv(latent_dim, d16)
+        self.recall = Recall(recurrent_dim, d16) if recurrent_dim else Same()
         self.refine16 = ResidualConv(d16)
 
     def forward(self, context: Context) -> Pyramid:
@@ -91,4 +149,5 @@ class ContextPyramid(nn.Module):
         # normalised, so that nothing can grow from step to step
         latents = F.layer_norm(context.latents, context.latents.shape[-1:]).permute(0, 3, 1, 2)
         s16 = self.down16(F.gelu(s8)) + self.from_latents(latents)
+        s16 = self.recall(s16, context.recurrent)
         return Pyramid(s4, s8 * delta, self.refine16(s16) * delta)

@@ -73,6 +73,11 @@ def ranks(regions: Tensor) -> Tensor:
     return torch.tensor(_RANK, device=regions.device)[regions]
 
 
+def comes_later(regions_q: Tensor, regions_k: Tensor) -> Tensor:
+    """Whether a key's region is decoded after the query's: `[G, s]`, `[G, k]` to `[G, s, k]`."""
+    return ranks(regions_k)[:, None, :] > ranks(regions_q)[:, :, None]
+
+
 def cube_regions(motion: Motion, choice: Tensor | None, h: int, w: int) -> Tensor:
     """Region of every cube, from what both sides know before the step's codes.
 
@@ -194,15 +199,14 @@ class RegionBias(nn.Module):
     """What regions add to the attention logits of a group of tokens.
 
     `proximity`: add `Proximity` within a region. `cross_links`: share of the links between regions
-    that are kept, over 0, up to 1. `ranked`: hide less important regions.
+    that are kept, over 0, up to 1.
     """
 
-    def __init__(self, num_heads: int, proximity: bool, cross_links: float, ranked: bool) -> None:
+    def __init__(self, num_heads: int, proximity: bool, cross_links: float) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.proximity = Proximity(num_heads) if proximity else Flat()
         self.links = CrossLinks(cross_links)
-        self.ranked = ranked
 
     def forward(
         self, regions_q: Tensor, regions_k: Tensor, place_q: Tensor, place_k: Tensor, columns: int
@@ -221,8 +225,6 @@ class RegionBias(nn.Module):
         """
         own = regions_q[:, :, None] == regions_k[:, None]
         masked = self.links(place_q, place_k, columns)
-        if self.ranked:
-            masked = masked | (ranks(regions_k)[:, None, :] > ranks(regions_q)[:, :, None])
         squared = _squared_distance(place_q, place_k, columns)
         near = self.proximity(own[:, None].float(), squared[:, None])
         hidden = (masked & ~own)[:, None].float() * HIDDEN
@@ -240,40 +242,41 @@ class RegionHierarchy(nn.Module):
     """Cubes, regions, game (specification, "three-level hierarchy").
 
     The cubes of a region are averaged; the regions attend to each other, and a learned token of
-    the game attends to them; both come back to the cubes of the region. With `ranked`, a region
-    the game as this region sees it know of no less important region.
+    the game attends to them; both come back to the cubes of the region. In a ranked pass a region,
+    and the game as this region sees it, know of no less important region.
     """
 
-    hides: Tensor
+    later: Tensor
 
-    def __init__(self, dim: int, num_regions: int, ranked: bool = False) -> None:
+    def __init__(self, dim: int, num_regions: int) -> None:
         super().__init__()
-        self.num_regions = num_regions
+        self.num_regions, inner = num_regions, min(dim, EMBEDDING_DIM)
         self.norm = nn.LayerNorm(dim)
-        self.names = nn.Parameter(torch.randn(num_regions, dim) * 0.02)
-        self.game = nn.Parameter(torch.randn(1, dim) * 0.02)
-        self.q, self.kv = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim)
-        self.back = nn.Sequential(nn.Linear(2 * dim, dim), nn.GELU(), nn.Linear(dim, dim))
+        self.down = nn.Linear(dim, inner)
+        self.names = nn.Parameter(torch.randn(num_regions, inner) * 0.02)
+        self.game = nn.Parameter(torch.randn(1, inner) * 0.02)
+        self.q, self.kv = nn.Linear(inner, inner), nn.Linear(inner, 2 * inner)
+        self.back = nn.Sequential(nn.Linear(2 * inner, inner), nn.GELU(), nn.Linear(inner, dim))
         start_at_zero(self.back[2])
-        rank = ranks(torch.arange(num_regions))
-        later = (rank[None, :] > rank[:, None]) & ranked
-        self.register_buffer("hides", later, persistent=False)
+        every = torch.arange(num_regions)[None]
+        self.register_buffer("later", comes_later(every, every)[0], persistent=False)
 
-    def forward(self, x: Tensor, regions: Tensor) -> Tensor:
+    def forward(self, x: Tensor, regions: Tensor, ranked: bool = False) -> Tensor:
         """Map `[B, h, w, D]` to `[B, h, w, D]`."""
         member = membership(regions, self.num_regions)
         count = member.sum(1)  # [B, R]
         # divided before the sum, which could overflow in fp16
         mean = (member / count.clamp(min=1)[:, None]).transpose(1, 2) @ self.norm(x).flatten(1, 2)
-        read = self.back(self._mix(mean + self.names, count == 0))  # [B, R, D]
+        hidden = (count == 0)[:, None, :] | (self.later & ranked)
+        read = self.back(self._mix(self.down(mean) + self.names, hidden))  # [B, R, D]
         return x + (member.to(read.dtype) @ read).view(x.shape)
 
-    def _mix(self, tokens: Tensor, empty: Tensor) -> Tensor:
-        """Let regions `[B, R, D]` and the game look at regions that are there: `[B, R, 2D]`."""
+    def _mix(self, tokens: Tensor, hidden: Tensor) -> Tensor:
+        """Let regions `[B, R, D]` and the game look at what is not hidden: `[B, R, 2D]`."""
         b, r, _ = tokens.shape
         both = torch.cat([tokens, self.game.expand(b, r, -1)], 1)  # a game token for every region
         q, (k, v) = self.q(both), self.kv(both[:, : r + 1]).chunk(2, -1)
-        masked = F.pad(empty[:, None, :] | self.hides, (0, 1))  # [B, R, R + 1]
+        masked = F.pad(hidden, (0, 1))  # [B, R, R + 1]
         bias = masked.repeat(1, 2, 1).to(k.dtype) * HIDDEN
         both = both + F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return torch.cat(both.split(r, 1), -1)

@@ -14,15 +14,18 @@ Shapes: B batch, S fields that the model knows.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from relive.config import StateInput
+from relive.config import ModelConfig, StateInput
+from relive.model.parts import PointLinear, start_at_zero
 
 NUM_FRAMES = 3  # the frame before and the two of the step
 FREQUENCIES = (0.5, 1.0, 2.0)
 FEATURES = 2 + 2 * len(FREQUENCIES) + 1  # value, change, sinusoids, presence
+SITUATION_ROLES = ("score", "level", "mode")  # what modulates the decoder
 
 
 def state_features(inputs: tuple[StateInput, ...], values: Tensor, known: Tensor) -> Tensor:
@@ -38,7 +41,7 @@ def state_features(inputs: tuple[StateInput, ...], values: Tensor, known: Tensor
     """
     mean = values.new_tensor([s.mean for s in inputs])
     scale = values.new_tensor([s.scale for s in inputs])
-    angle = torch.tensor([s.kind == "angle" for s in inputs])
+    angle = torch.tensor([s.kind == "angle" for s in inputs], device=values.device)
     change = values - values[:, :1]
     wrapped = torch.remainder(change + math.pi, 2 * math.pi) - math.pi
     change = torch.where(angle, wrapped * 4, change / scale)
@@ -54,46 +57,143 @@ def state_features(inputs: tuple[StateInput, ...], values: Tensor, known: Tensor
     return (stacked * here[..., None]).flatten(2)
 
 
-class StateEncoder(nn.Module):
-    """Project, add time, run a small transformer, normalise."""
+@dataclass(frozen=True)
+class EncodedState:
+    """The state of a step: tokens `[B, S, D]`; score, level and mode `[B, D]`."""
 
-    def __init__(
-        self, inputs: tuple[StateInput, ...], dim: int, depth: int, num_heads: int
-    ) -> None:
+    tokens: Tensor
+    situation: Tensor
+
+
+class AbsentState(nn.Module):
+    """Stands where the state is left out: learned tokens, whatever the game says."""
+
+    def __init__(self, num_tokens: int, dim: int) -> None:
         super().__init__()
-        self.inputs = inputs
-        self.project = nn.Linear(max(1, len(inputs) * FEATURES), dim)
+        self.absent = nn.Parameter(torch.randn(num_tokens, dim) * 0.02)
+
+    def forward(self, values: Tensor, known: Tensor, seconds: Tensor) -> EncodedState:
+        """Return the same tokens for every step."""
+        tokens = self.absent.expand(len(values), -1, -1)
+        return EncodedState(tokens, torch.zeros_like(tokens[:, 0]))
+
+
+class NoSituation(nn.Module):
+    """Stands where score, level and mode modulate nothing, or the model knows none."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return zeros `[B, D]`."""
+        return features.new_zeros(len(features), self.dim)
+
+
+class Situation(nn.Module):
+    """Encode the fields of the roles score, level and mode of the step's last frame."""
+
+    columns: Tensor
+
+    def __init__(self, inputs: tuple[StateInput, ...], dim: int) -> None:
+        super().__init__()
+        chosen = [i for i, s in enumerate(inputs) if s.role in SITUATION_ROLES]
+        self.register_buffer("columns", torch.tensor(chosen), persistent=False)
+        self.project = nn.Linear(len(chosen) * FEATURES, dim)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map features `[B, 3, S * FEATURES]` to `[B, D]`."""
+        fields = features[:, -1].unflatten(-1, (-1, FEATURES))
+        return torch.tanh(self.project(fields[:, self.columns].flatten(1)))
+
+
+def make_situation(config: ModelConfig) -> nn.Module:
+    """Encode score, level and mode where they modulate the decoder and the model knows one."""
+    known = any(s.role in SITUATION_ROLES for s in config.state_inputs)
+    if config.mechanisms.modulation and known:
+        return Situation(config.state_inputs, config.state_dim)
+    return NoSituation(config.state_dim)
+
+
+def make_state_encoder(config: ModelConfig) -> nn.Module:
+    """Read the state, or stand in for it."""
+    if config.mechanisms.state:
+        return StateEncoder(config)
+    return AbsentState(NUM_FRAMES * config.frame_tokens, config.state_dim)
+
+
+class StateEncoder(nn.Module):
+    """Project, add time, run a small transformer, normalise (specification, "State encoding").
+
+    Every reader of the tokens has its own output projection to its width.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.inputs, dim = config.state_inputs, config.state_dim
+        self.frame_tokens = config.frame_tokens
+        num_tokens = NUM_FRAMES * self.frame_tokens
+        self.project = nn.Linear(max(1, len(self.inputs) * FEATURES), dim * self.frame_tokens)
         self.time = nn.Linear(2, dim)
-        self.position = nn.Parameter(torch.randn(NUM_FRAMES, dim) * 0.02)
-        self.absent = nn.Parameter(torch.randn(NUM_FRAMES, dim) * 0.02)
+        self.position = nn.Parameter(torch.randn(num_tokens, dim) * 0.02)
+        self.absent = nn.Parameter(torch.randn(num_tokens, dim) * 0.02)
         layer = nn.TransformerEncoderLayer(
             dim,
-            num_heads,
-            4 * dim,
+            config.state_heads,
+            int(config.state_mlp_ratio * dim),
             dropout=0.0,
             activation="gelu",
             batch_first=True,
             norm_first=True,
         )
-        self.blocks = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
+        self.blocks = nn.TransformerEncoder(layer, config.state_depth, enable_nested_tensor=False)
         self.norm = nn.LayerNorm(dim)
+        self.situation = make_situation(config)
 
-    def forward(self, values: Tensor, known: Tensor, seconds: Tensor) -> Tensor:
+    def forward(self, values: Tensor, known: Tensor, seconds: Tensor) -> EncodedState:
         """Encode the state of a step.
 
         Args:
             values: `[B, 3, S]` raw values of the frame before and of the pair; angles in radians.
             known: `[B, S]`, 1 where the session has the field; all zero means no state.
             seconds: time since the frame before `[B, 3]`.
-
-        Returns:
-            Tokens `[B, 3, D]`.
         """
-        any_known = known.any(-1)[:, None, None] if self.inputs else torch.zeros(len(known), 1, 1)
         tokens = self.absent.expand(len(known), -1, -1)
+        features = values.new_zeros(len(known), NUM_FRAMES, 1)
         if self.inputs:
-            features = self.project(state_features(self.inputs, values, known))
+            features = state_features(self.inputs, values, known)
             time = torch.stack([seconds * 10, torch.log1p(seconds * 100)], -1)
-            tokens = torch.where(any_known > 0, features + self.time(time), tokens)
+            timed = self.time(time).repeat_interleave(self.frame_tokens, 1)
+            shaped = self.project(features).unflatten(-1, (self.frame_tokens, -1)).flatten(1, 2)
+            tokens = torch.where(known.any(-1)[:, None, None], shaped + timed, tokens)
         encoded: Tensor = self.norm(self.blocks(tokens + self.position))
-        return encoded
+        return EncodedState(encoded, self.situation(features))
+
+
+class Modulation(nn.Module):
+    """Score, level and mode scale and shift features (FiLM, arXiv 1709.07871)."""
+
+    def __init__(self, dim: int, state_dim: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(state_dim, 2 * dim)
+        start_at_zero(self.project)
+
+    def forward(self, x: Tensor, situation: Tensor) -> Tensor:
+        """Modulate `[B, h, w, D]` by `[B, D_state]`."""
+        scale, shift = self.project(situation)[:, None, None].chunk(2, -1)
+        return x * (1 + scale) + shift
+
+
+class LateFusion(nn.Module):
+    """Visual and state branch meet in the prediction, by a gate (specification, "Late fusion")."""
+
+    def __init__(self, dim: int, state_dim: int) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(nn.Linear(state_dim, dim), nn.GELU(), nn.Linear(dim, dim))
+        self.gate = PointLinear(dim, dim)
+        start_at_zero(self.branch[2])
+
+    def forward(self, x: Tensor, state_tokens: Tensor) -> Tensor:
+        """Add the state's branch to `[B, h, w, D]`."""
+        said = self.branch(state_tokens.mean(1))[:, None, None]
+        return x + torch.sigmoid(self.gate(x)) * said

@@ -10,7 +10,7 @@ Shapes: B batch, H W pixels of the crop, H0 W0 of the whole frame, h w cube grid
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,10 +20,15 @@ from torch import Tensor
 from relive.config import CUBE_PX
 from relive.cubes.clips import Crop, Step, draw_crop, read_step
 from relive.cubes.store import SessionStore
+from relive.model.context import Carry
 from relive.model.hst_mae import HSTMAE
-from relive.model.motion import Motion, search, warp
+from relive.model.layout import visible
+from relive.model.masks import tube_mask
+from relive.model.motion import Motion
+from relive.model.regions import cube_regions
 from relive.model.warp import Pinhole
 from relive.quantizer.rvq import ResidualVQ
+from relive.train.losses import Auxiliary, TrainingStep
 
 UNQUANTIZED_NOISE = (
     0.1  # stands in for the quantiser before it exists, so that latents keep a scale
@@ -38,8 +43,7 @@ class Chain:
     index: int
     length: int
     state_known: float
-    picture: Tensor | None = None  # last reconstructed frame [3, H, W]
-    latents: Tensor | None = None  # [h, w, D]
+    carry: Carry | None = None  # a batch of one
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,8 @@ class StepResult:
     """What one step gave: losses and what the next one starts from."""
 
     mse: Tensor  # [B]
-    commitment: Tensor
-    pictures: Tensor  # [B, 3, H, W]
-    latents: Tensor  # [B, h, w, D]
+    losses: dict[str, Tensor]  # the others, scalars, not weighted
+    carry: Carry
     remainders: Tensor  # normalised, [B, h, w, D]
 
 
@@ -77,10 +80,14 @@ def pinhole(store: SessionStore) -> Pinhole | None:
 
 
 def new_chain(
-    stores: list[SessionStore], length: int, size: tuple[int, int], rng: np.random.Generator
+    stores: list[SessionStore],
+    length: int,
+    size: tuple[int, int],
+    rng: np.random.Generator,
+    state_dropout: float = 0.15,
 ) -> Chain:
-    """Start a chain; 15 % go without state (state dropout)."""
-    known = float(rng.random() >= 0.15)
+    """Start a chain; a share goes without state, so that the model works without (design 4)."""
+    known = float(rng.random() >= state_dropout)
     return Chain(draw_crop(stores, length, size, rng), 0, length, known)
 
 
@@ -113,18 +120,23 @@ def to_tensors(chains: list[Chain], names: tuple[str, ...]) -> Batch:
 
 
 def _canvas(chains: list[Chain], batch: Batch) -> Tensor:
-    """Whole previous frames, the reconstructed crops pasted in (8 bits); `[B, 3, H0, W0]`."""
+    """Whole previous frames, the reconstructed crops pasted in; `[B, 3, H0, W0]`."""
     rows = []
     for chain, before in zip(chains, batch.before, strict=True):
-        if chain.picture is None:
+        if chain.carry is None:
             rows.append(before)
             continue
-        crop, rounded = chain.crop, chain.picture.clamp(0, 1)
-        rounded = rounded + ((rounded * 255).round() / 255 - rounded).detach()
-        canvas = before.clone()
-        canvas[:, crop.y : crop.y + crop.height, crop.x : crop.x + crop.width] = rounded
+        crop, canvas = chain.crop, before.clone()
+        picture = chain.carry.pictures[0, 1]
+        canvas[:, crop.y : crop.y + crop.height, crop.x : crop.x + crop.width] = picture
         rows.append(canvas)
     return torch.stack(rows)
+
+
+def to_8_bits(frames: Tensor) -> Tensor:
+    """Round to multiples of 1/255 as a screen does; the gradient passes."""
+    shown = frames.clamp(0, 1)
+    return shown + ((shown * 255).round() / 255 - shown).detach()
 
 
 def draw_depths(error: Tensor, is_delta: Tensor, top: int, rng: np.random.Generator) -> Tensor:
@@ -156,6 +168,19 @@ def draw_depths(error: Tensor, is_delta: Tensor, top: int, rng: np.random.Genera
     return torch.stack(depths)
 
 
+def draw_mask(h: int, w: int, batch: int, share: float, rng: np.random.Generator) -> Tensor | None:
+    """Hide cubes from the encoder in a share of the steps: a random ratio, the same count in all.
+
+    Returns:
+        True = hidden `[B, h, w]`, or None for nothing hidden.
+    """
+    if rng.random() >= share:
+        return None
+    ratio = float(rng.uniform(0.1, 0.9))
+    chance = torch.Generator().manual_seed(int(rng.integers(1 << 31)))
+    return tube_mask(batch, (h, w), ratio, chance)
+
+
 def run_step(
     model: HSTMAE,
     quantizer: ResidualVQ,
@@ -163,40 +188,83 @@ def run_step(
     batch: Batch,
     rng: np.random.Generator,
     quantize: bool = True,
+    *,
+    mask_share: float = 0.2,
+    auxiliary: Auxiliary | None = None,
 ) -> StepResult:
-    """Run one step of every chain: warp, encode, normalise, quantise, decode."""
+    """Run one step of every chain: warp, encode, quantise, decode.
+
+    Args:
+        model: the networks.
+        quantizer: in training mode its codebooks learn.
+        chains: where each row of the batch stands.
+        batch: the step, from `to_tensors`.
+        rng: source of chance for depths and masks.
+        quantize: without it noise stands in for the quantiser.
+        mask_share: share of the steps with cubes hidden from the encoder.
+        auxiliary: further losses; without it none.
+    """
     config = model.config
     b, _, _, height, width = batch.frames.shape
     h, w = height // CUBE_PX, width // CUBE_PX
     canvas = _canvas(chains, batch)
-    with torch.no_grad():
-        choice = search(batch.motion, canvas.detach(), batch.frames)
-    reference, valid = warp(batch.motion, canvas, choice, height, width)
-    zeros = torch.zeros(h, w, config.quantizer.codebook_dim)
-    previous = torch.stack([zeros if c.latents is None else c.latents for c in chains])
+    fresh = model.start(1, height, width)
+    carry = Carry.cat([fresh if c.carry is None else c.carry for c in chains])
+    choice = model.warper.choose(batch.motion, canvas.detach(), batch.frames)
+    warped = model.warper(batch.motion, canvas, carry.pictures, choice)
+    regions = batch_regions(batch, choice, h, w)
     with torch.autocast("cpu", torch.bfloat16):
-        tokens = model.state(batch.states, batch.known, batch.seconds)
-        context, pyramid = model.context(reference, valid, previous, batch.is_delta, tokens)
+        state = model.state(batch.states, batch.known, batch.seconds)
+        context, pyramid = model.context(
+            carry, warped.reference, warped.valid, batch.is_delta, state, regions
+        )
         error = (context.reference.detach() - batch.frames).square().mean((1, 2))
         depths = draw_depths(
             F.avg_pool2d(error, CUBE_PX), batch.is_delta, config.quantizer.num_quantizers, rng
         )
-        masked = depths == 0 if rng.random() < 0.2 else None
-        remainders = model.encoder(batch.frames, context, pyramid, masked)
+        masked = draw_mask(h, w, b, mask_share, rng)
+        layout = None if masked is None else visible(masked)
+        if masked is not None:
+            depths = depths.masked_fill(masked, 0)
+        remainders = model.encoder(batch.frames, context, pyramid, layout)
     prediction = model.prediction(context, pyramid)
+    losses = {"commitment": torch.zeros(())}
     if quantize:
         kinds = batch.is_delta.long()[:, None, None].expand(b, h, w)
         flat = quantizer(remainders.flatten(0, 2), depths.flatten(), kinds.flatten())
-        sent, commitment = flat.vectors.view_as(remainders), flat.commitment
+        sent, losses["commitment"] = flat.vectors.view_as(remainders), flat.commitment
     else:
         noise = torch.from_numpy(rng.standard_normal(remainders.shape, dtype=np.float32))
         sent = (remainders + UNQUANTIZED_NOISE * noise) * (depths > 0)[..., None]
-        commitment = torch.zeros(())
-    decoded = prediction + sent
+    latents = prediction + sent
     with torch.autocast("cpu", torch.bfloat16):
-        frames = model.decoder(decoded, depths, context, pyramid)
-    mse = (frames - batch.frames).square().mean((1, 2, 3, 4))
-    return StepResult(mse, commitment, frames[:, 1], decoded, remainders.detach())
+        decoded = model.decoder(latents, depths, context, pyramid)
+        if auxiliary is not None:
+            losses |= auxiliary(
+                TrainingStep(
+                    model,
+                    batch.frames,
+                    batch.motion,
+                    choice,
+                    warped,
+                    carry,
+                    context,
+                    pyramid,
+                    latents,
+                    depths,
+                    decoded,
+                )
+            )
+    mse = (decoded.frames - batch.frames).square().mean((1, 2, 3, 4))
+    left = model.remember(context, decoded, latents, to_8_bits(decoded.frames), depths)
+    return StepResult(mse, losses, left, remainders.detach())
+
+
+def batch_regions(batch: Batch, choice: Tensor, h: int, w: int) -> Tensor:
+    """Regions of every cube, int64 `[B, h, w]`; a keyframe has no motion to tell them by."""
+    moving = cube_regions(batch.motion, choice, h, w)
+    still = cube_regions(batch.motion, None, h, w)
+    return torch.where(batch.is_delta[:, None, None] > 0, moving, still)
 
 
 def advance(
@@ -206,28 +274,21 @@ def advance(
     length: int,
     size: tuple[int, int],
     rng: np.random.Generator,
+    state_dropout: float = 0.15,
 ) -> list[Chain]:
     """Move every chain one step on; start anew where the GOP ended."""
     moved = []
     for i, chain in enumerate(chains):
         if chain.index + 1 >= chain.length:
-            moved.append(new_chain(stores, length, size, rng))
+            moved.append(new_chain(stores, length, size, rng, state_dropout))
         else:
-            moved.append(
-                Chain(
-                    chain.crop,
-                    chain.index + 1,
-                    chain.length,
-                    chain.state_known,
-                    result.pictures[i],
-                    result.latents[i],
-                )
-            )
+            left = result.carry.row(i)
+            moved.append(replace(chain, index=chain.index + 1, carry=left))
     return moved
 
 
 def detach(chains: list[Chain]) -> None:
     """Cut the gradient between updates."""
     for chain in chains:
-        if chain.picture is not None and chain.latents is not None:
-            chain.picture, chain.latents = chain.picture.detach(), chain.latents.detach()
+        if chain.carry is not None:
+            chain.carry = chain.carry.map(Tensor.detach)

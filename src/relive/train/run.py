@@ -29,6 +29,7 @@ from relive.quantizer.rvq import ResidualVQ
 from relive.train import checkpoint
 from relive.train.chain import Chain, advance, detach, new_chain, run_step, to_tensors
 from relive.train.checkpoint import Progress
+from relive.train.losses import Auxiliary
 from relive.train.settings import Phase, TrainSettings, read_settings
 from relive.train.validate import validate
 
@@ -132,6 +133,7 @@ class Run:
     model: HSTMAE
     average: HSTMAE
     quantizer: ResidualVQ
+    auxiliary: Auxiliary
     optimizer: torch.optim.AdamW
     progress: Progress
     order: np.random.Generator  # of the data: the same for every model of a seed
@@ -143,7 +145,12 @@ class Run:
     @property
     def modules(self) -> dict[str, nn.Module]:
         """What a checkpoint holds beside the optimiser."""
-        return {"model": self.model, "average": self.average, "quantizer": self.quantizer}
+        return {
+            "model": self.model,
+            "average": self.average,
+            "quantizer": self.quantizer,
+            "auxiliary": self.auxiliary,
+        }
 
     @property
     def share(self) -> float:
@@ -185,8 +192,16 @@ def open_run(config: Path | TrainSettings, resume: Path | None) -> Run:
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(settings.seed)
     model, quantizer = HSTMAE(built), ResidualVQ(built.quantizer)
-    average, optimizer = copy.deepcopy(model), make_optimizer(model, settings)
-    modules: dict[str, nn.Module] = {"model": model, "average": average, "quantizer": quantizer}
+    latent_dim = built.quantizer.codebook_dim
+    auxiliary = Auxiliary(latent_dim, settings.loss_weights, settings.seed)
+    average = copy.deepcopy(model)
+    optimizer = make_optimizer(nn.ModuleList([model, auxiliary]), settings)
+    modules: dict[str, nn.Module] = {
+        "model": model,
+        "average": average,
+        "quantizer": quantizer,
+        "auxiliary": auxiliary,
+    }
     progress = checkpoint.load(out, modules, optimizer) if resume else Progress()
     return Run(
         settings,
@@ -196,6 +211,7 @@ def open_run(config: Path | TrainSettings, resume: Path | None) -> Run:
         model,
         average,
         quantizer,
+        auxiliary,
         optimizer,
         progress,
         np.random.default_rng([settings.seed, progress.update, 1]),
@@ -216,17 +232,35 @@ def update(run: Run, phase: Phase, chains: list[Chain]) -> list[Chain]:
     loss = torch.zeros(())
     for _ in range(phase.span):
         batch = to_tensors(chains, names)
-        result = run_step(run.model, run.quantizer, chains, batch, run.rng, ready)
+        result = run_step(
+            run.model,
+            run.quantizer,
+            chains,
+            batch,
+            run.rng,
+            ready,
+            mask_share=settings.mask_share,
+            auxiliary=run.auxiliary,
+        )
         loss = loss + settings.mse_weight * result.mse.mean() / phase.span
-        loss = loss + settings.commitment_weight * result.commitment / phase.span
-        chains = advance(chains, result, run.stores, phase.chain, phase.crop, run.order)
+        for name, value in result.losses.items():
+            loss = loss + settings.loss_weights[name] * value / phase.span
+            run.sums[name] += float(value.detach()) / phase.span
+        chains = advance(
+            chains,
+            result,
+            run.stores,
+            phase.chain,
+            phase.crop,
+            run.order,
+            settings.state_dropout,
+        )
         run.remainders.add(result.remainders, batch.is_delta)
         deltas, mse = batch.is_delta, result.mse.detach()
         run.sums["deltas"] += float(deltas.sum())
         run.sums["keys"] += float((1 - deltas).sum())
         run.sums["mse_delta"] += float((mse * deltas).sum())
         run.sums["mse_key"] += float((mse * (1 - deltas)).sum())
-        run.sums["commitment"] += float(result.commitment.detach()) / phase.span
     run.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     norm = nn.utils.clip_grad_norm_(run.model.parameters(), settings.clip)
@@ -241,7 +275,8 @@ def update(run: Run, phase: Phase, chains: list[Chain]) -> list[Chain]:
 def first_chains(run: Run, phase: Phase) -> list[Chain]:
     """Start the chains of a phase; their first lengths differ, so that they do not end together."""
     lengths = [1 + i * phase.chain // phase.batch for i in range(phase.batch)]
-    return [new_chain(run.stores, length, phase.crop, run.order) for length in lengths]
+    dropout = run.settings.state_dropout
+    return [new_chain(run.stores, length, phase.crop, run.order, dropout) for length in lengths]
 
 
 @torch.no_grad()
@@ -281,7 +316,7 @@ def write_line(run: Run, phase: Phase, report: Report | None) -> None:
         "phase": phase.name,
         "psnr_keyframe_db": _psnr(sums["mse_key"], sums["keys"]),
         "psnr_delta_db": _psnr(sums["mse_delta"], sums["deltas"]),
-        "commitment": round(sums["commitment"] / LOG_EVERY, 4),
+        **{name: round(sums[name] / LOG_EVERY, 4) for name in run.settings.loss_weights},
         "skipped": int(sums["skipped"]),
     }
     run.sums = defaultdict(float)

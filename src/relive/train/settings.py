@@ -107,6 +107,12 @@ class TrainSettings(_Frozen):
         return self
 
     @property
+    def loss_weights(self) -> dict[str, float]:
+        """Weight of every loss beside reconstruction, by its name."""
+        names = ("commitment", "multiview", "photometric", "consistency")
+        return {name: getattr(self, f"{name}_weight") for name in names}
+
+    @property
     def by_updates(self) -> bool:
         """Whether updates pace the run, and not the clock."""
         return self.phase[0].updates is not None

@@ -6,15 +6,13 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from relive.config import CUBE_PX
 from relive.cubes.clips import Crop
 from relive.cubes.store import SessionStore
 from relive.model.hst_mae import HSTMAE
-from relive.model.motion import search, warp
 from relive.quantizer.rvq import ResidualVQ
-from relive.train.chain import Chain, to_tensors
+from relive.train.chain import Chain, batch_regions, to_8_bits, to_tensors
 
 Curve = dict[str, list[float]]
 
@@ -28,24 +26,27 @@ def chain_mse(
     height, width = (side // CUBE_PX * CUBE_PX for side in store.frames.shape[1:3])
     crop = Crop(store, start, 0, 0, width, height)
     h, w = height // CUBE_PX, width // CUBE_PX
-    picture = torch.zeros(1, 3, height, width)
-    latents = torch.zeros(1, h, w, model.config.quantizer.codebook_dim)
+    carry = model.start(1, height, width)
     depths = torch.full((1, h, w), depth)
     errors = []
     for index in range(steps):
         batch = to_tensors([Chain(crop, index, steps, 1.0)], names)
-        tokens = model.state(batch.states, batch.known, batch.seconds)
-        choice = search(batch.motion, picture, batch.frames)
-        reference, valid = warp(batch.motion, picture, choice, height, width)
-        context, pyramid = model.context(reference, valid, latents, batch.is_delta, tokens)
+        state = model.state(batch.states, batch.known, batch.seconds)
+        picture = carry.pictures[:, 1]
+        choice = model.warper.choose(batch.motion, picture, batch.frames)
+        warped = model.warper(batch.motion, picture, carry.pictures, choice)
+        regions = batch_regions(batch, choice, h, w)
+        context, pyramid = model.context(
+            carry, warped.reference, warped.valid, batch.is_delta, state, regions
+        )
         remainder = model.encoder(batch.frames, context, pyramid)
         prediction = model.prediction(context, pyramid)
         kind = int(index > 0)
         codes = quantizer.encode(remainder.flatten(0, 2), kind)
         latents = prediction + quantizer.decode(codes, depths.flatten(), kind).view_as(prediction)
-        frames: Tensor = model.decoder(latents, depths, context, pyramid).clamp(0, 1)
-        frames = (frames * 255).round() / 255
-        picture = frames[:, 1]
+        decoded = model.decoder(latents, depths, context, pyramid)
+        frames = to_8_bits(decoded.frames)
+        carry = model.remember(context, decoded, latents, frames, depths)
         errors.append(float(F.mse_loss(frames, batch.frames)))
     return errors
 
