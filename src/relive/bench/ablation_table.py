@@ -113,6 +113,7 @@ def summarise(rows: Sequence[Row], wanted: float, about: Mapping[str, str]) -> R
         "wanted_bpp": wanted,
         "rates_bpp": sorted({r for points in curves.values() for r, _ in points}),
         "variants": variants,
+        "sessions": _sessions(table, wanted),
         "states": _states(rows, wanted),
         "revisits": _revisits(table, wanted),
     }
@@ -133,6 +134,20 @@ def _variant(about: str, seeds: dict[int, Row], rows: Sequence[Row]) -> Row:
         ),
         "seconds_per_encode_step": statistics.fmean(row["encode_step_seconds"] for row in rows),
     }
+
+
+def _sessions(table: Mapping[int, Mapping[str, Row]], wanted: float) -> Row:
+    """Each held-out session alone: dB against the baseline, over the seeds, by variant."""
+    differences: dict[str, dict[str, list[float | None]]] = {}
+    for runs in table.values():
+        for place, session in enumerate(runs[BASELINE]["sessions"] if BASELINE in runs else ()):
+            curves = {name: curve(r["sessions"][place]["points"]) for name, r in runs.items()}
+            rate = common_rate(list(curves.values()), wanted)
+            rows = differences.setdefault(session["session"], {})
+            for name, points in curves.items():
+                db = difference(points, curves[BASELINE], rate)["db"]
+                rows.setdefault(name, []).append(db)
+    return {s: {n: spread(db) for n, db in rows.items()} for s, rows in differences.items()}
 
 
 def _states(rows: Sequence[Row], wanted: float) -> Row:

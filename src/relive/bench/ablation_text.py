@@ -19,6 +19,8 @@ def to_markdown(result: Row) -> str:
     """Write the page."""
     summary = result["summary"]
     parts = [_head(result), _variants(summary["variants"])]
+    if summary["sessions"]:
+        parts.append(_sessions(summary["sessions"]))
     if summary["states"]:
         parts.append(_states(summary["states"]))
     if any("revisits" in row for row in result["runs"]):
@@ -70,6 +72,22 @@ def _variants(variants: Row) -> str:
             f"{row['seconds_per_update']:.3f} | {row['seconds_per_encode_step']:.3f} | "
             f"{row['parameters'] / 1e6:.2f}M |"
         )
+    return "\n".join(lines)
+
+
+def _sessions(sessions: Row) -> str:
+    lines = [
+        "## Each held-out session",
+        "",
+        f"dB against `{BASELINE}`, mean of the seeds, at a rate that all variants cover there.",
+        "",
+        f"| variant | {' | '.join(sessions)} |",
+        "|---|" + "---|" * len(sessions),
+    ]
+    names = dict.fromkeys(name for rows in sessions.values() for name in rows)
+    for name in names:
+        cells = [_signed(rows[name]["mean"]) if name in rows else "" for rows in sessions.values()]
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -33,6 +33,13 @@ def ablation(
 
     console = Console(as_json, quiet, verbose)
     with console.progress("bench ablation") as progress:
+
+        def report(done: int, total: int) -> None:
+            if progress is None:
+                console.note(f"{done} of {total} runs")
+            else:
+                progress(done, total)
+
         values = bench_ablation(
             (train, valid),
             out,
@@ -41,7 +48,7 @@ def ablation(
             seeds=_seeds(seeds),
             jobs=jobs,
             rate_bpp=rate,
-            progress=progress,
+            progress=report,
         )
     lines = [_line(name, row) for name, row in values["summary"]["variants"].items()]
     console.result(values, "\n".join([*lines, f"wrote {out}"]))
