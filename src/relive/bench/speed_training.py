@@ -1,0 +1,150 @@
+"""What decoder masking saves in a training step: time and peak activation memory.
+
+```
+ frames, mask ─► state, context, encoder (visible cubes) ─► latents ─┐
+ decoder mask ───────────────────────────────────────────────────────┴─► decoder ─► loss ─► back
+```
+
+Dual masking of VideoMAE V2 (arXiv 2303.16727): the loss lies on the cubes that the encoder did not
+see and the decoder decodes. The quantiser is left out, as in masked pretraining; so is the
+optimiser's step, which no mask changes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from relive.bench.speed_device import Case, Setting, race
+from relive.bench.speed_memory import HOW, peak_bytes
+from relive.bench.speed_networks import Networks, Step, size_config
+from relive.bench.speed_plan import DECODER_RATIOS, SPECIFICATION, TRAINING_RATIOS, Plan
+from relive.bench.speed_throughput import decoder_layout, with_ratios
+from relive.config import CUBE_PX, ModelConfig
+from relive.model.context import Context, Pyramid
+from relive.model.layout import Everything, Layout
+
+WHAT = {
+    "decoder": "forward and backward of the decoder and the loss; the gradient of the latents is "
+    "computed, that of the context is not; state, context and encoder ran before and are not "
+    "counted",
+    "step": "forward and backward of state, context, masked encoder, prediction, decoder and loss",
+    "loss": "mean squared error over the cubes that are hidden from the encoder and decoded",
+    "memory": "peak of what the block allocates; parameters, their gradients (allocated before) "
+    "and inputs are not counted; under autocast the cast copies of the weights are",
+    "left_out": "quantiser, optimiser step",
+}
+
+
+def measure_training(
+    setting: Setting, plan: Plan, size: str, config: ModelConfig | None = None
+) -> dict[str, Any]:
+    """Measure training steps with and without decoder masking, by encoder mask ratio.
+
+    Args:
+        setting: where.
+        plan: amounts.
+        size: name of the size.
+        config: of the model, where it is not that of the size.
+    """
+    networks = Networks(config or size_config(size), setting)
+    for parameter in networks.model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    with setting.running():
+        step = networks.step(plan.train_batch, plan.side, plan.side)
+        by_ratio = {
+            str(ratio): {
+                "decoder": _race(setting, plan, _decoder_cases(networks, step, ratio)),
+                "step": _race(setting, plan, _step_cases(networks, step, ratio)),
+            }
+            for ratio in TRAINING_RATIOS
+        }
+    return {
+        "size": size,
+        "pixels": [plan.side, plan.side],
+        "batch": plan.train_batch,
+        "encoder_mask": by_ratio,
+        "what": {**WHAT, "counted": HOW[setting.device]},
+        "specification": SPECIFICATION["decoder_masking_50"],
+    }
+
+
+def masked_loss(frames: Tensor, decoded: Tensor, masked: Tensor, layout: Layout) -> Tensor:
+    """Mean squared error over the cubes that are hidden from the encoder and decoded.
+
+    Args:
+        frames: true pair `[B, 2, 3, H, W]`.
+        decoded: `[B, 2, 3, H, W]`, or the cubes of the layout `[B, 2, 3, N*16, 16]`.
+        masked: the encoder's mask, True = hidden `[B, h, w]`.
+        layout: the cubes that are decoded.
+    """
+    target = layout.cut(frames.flatten(1, 2), CUBE_PX).unflatten(1, (2, 3))
+    hidden = layout.cut(masked[:, None].float(), 1)
+    weight = hidden.repeat_interleave(CUBE_PX, 2).repeat_interleave(CUBE_PX, 3)[:, None]
+    squares = (decoded - target).square() * weight
+    loss: Tensor = squares.sum() / (weight.sum() * 6)
+    return loss
+
+
+def _latents(
+    networks: Networks, step: Step, context: tuple[Context, Pyramid], seen: Layout | None
+) -> Tensor:
+    """Prediction everywhere, remainder where the encoder looked."""
+    return networks.model.prediction(*context) + networks.encode(step, context, seen)
+
+
+def _backward(
+    networks: Networks,
+    step: Step,
+    context: tuple[Context, Pyramid],
+    latents: Tensor,
+    masked: Tensor,
+    layout: Layout | None,
+) -> None:
+    """Decode, compare, go back."""
+    depths = torch.where(masked, 0, step.depths)
+    decoded = networks.decoder(latents, depths, *context, layout).frames
+    masked_loss(step.frames, decoded, masked, layout or Everything(*step.grid)).backward()
+
+
+def _step_cases(networks: Networks, step: Step, ratio: float) -> dict[str, Case]:
+    masked, seen = networks.mask(step, ratio), networks.layout(step, ratio)
+
+    def case(layout: Layout | None) -> Case:
+        def run() -> None:
+            torch.clear_autocast_cache()  # its cast weights belong to the graph of one step
+            context = networks.context(step)
+            latents = _latents(networks, step, context, seen)
+            _backward(networks, step, context, latents, masked, layout)
+
+        return run
+
+    return {str(d): case(decoder_layout(step, d)) for d in DECODER_RATIOS}
+
+
+def _decoder_cases(networks: Networks, step: Step, ratio: float) -> dict[str, Case]:
+    masked, seen = networks.mask(step, ratio), networks.layout(step, ratio)
+    with torch.no_grad():
+        context = networks.context(step)
+        latents = _latents(networks, step, context, seen)
+
+    def case(layout: Layout | None) -> Case:
+        def run() -> None:
+            torch.clear_autocast_cache()
+            leaf = latents.detach().requires_grad_()
+            _backward(networks, step, context, leaf, masked, layout)
+
+        return run
+
+    return {str(d): case(decoder_layout(step, d)) for d in DECODER_RATIOS}
+
+
+def _race(setting: Setting, plan: Plan, cases: dict[str, Case]) -> dict[str, dict[str, Any]]:
+    """Peak memory of every case, then their times in turn."""
+    held = {name: peak_bytes(setting, case) for name, case in cases.items()}
+    times = race(setting, cases, plan.repeats, plan.limit_s)
+    rows = {name: {**times[name].to_dict(), "peak_bytes": held[name]} for name in cases}
+    with_ratios(rows)
+    return rows
