@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from small_model import SMALL, WHOLE_SMALL
 
 from relive.bench import speed, speed_networks
 from relive.bench.speed import bench_speed, plan_jobs
@@ -32,6 +31,7 @@ from relive.config import ModelConfig
 from relive.errors import InputError
 from relive.model.layout import Everything, visible
 from relive.model.sizes import SIZES
+from small_model import SMALL, WHOLE_SMALL
 
 CPU = Setting("cpu", "float32", 1)
 SMALL_VIDEOMAE = {
