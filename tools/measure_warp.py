@@ -9,16 +9,19 @@ of the mean squared error over all pairs; once with the camera, once with the ca
 """
 
 import argparse
+import io
 import json
 import math
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -48,21 +51,36 @@ def say(text: str) -> None:
 # reading -----------------------------------------------------------------------------------------
 
 
-def read_pairs(crops: list[Crop], with_camera: bool, parallax: bool = True) -> Pair:
+@dataclass(frozen=True)
+class Reading:
+    """What a warp is given.
+
+    Attributes:
+        camera: the camera is known.
+        parallax: the pose of the frame before the previous one is known.
+        jpeg: quality of the previous frames, 1..95, in place of the codec's; None for true frames.
+    """
+
+    camera: bool = True
+    parallax: bool = True
+    jpeg: int | None = None
+
+
+def read_pairs(crops: list[Crop], how: Reading) -> Pair:
     """Read two frames, which count as decoded, and the pair after them, for every crop."""
     stores = [c.store for c in crops]
     rows = [slice(c.start, c.start + 4) for c in crops]
-    clips = np.stack([s.frames[r] for s, r in zip(stores, rows, strict=True)])
-    clips = torch.from_numpy(clips).permute(0, 1, 4, 2, 3).float() / 255
+    clips = torch.stack(
+        [read_clip(s.frames[r], how.jpeg) for s, r in zip(stores, rows, strict=True)]
+    )
     poses = [camera_poses(s.schema, s.states[r]) for s, r in zip(stores, rows, strict=True)]
     places = torch.from_numpy(np.stack(poses))
-    known = [float(has_camera(s.schema) and with_camera) for s in stores]
     motion = Motion.from_poses(
-        pinhole(stores[0]) if with_camera else None,
+        pinhole(stores[0]) if how.camera else None,
         places[:, 1:],
         torch.tensor([[float(c.x), float(c.y)] for c in crops]),
-        torch.tensor(known),
-        places[:, 0] if parallax else None,
+        torch.tensor([float(has_camera(s.schema) and how.camera) for s in stores]),
+        places[:, 0] if how.parallax else None,
     )
     cut = [
         clip[..., c.y : c.y + c.height, c.x : c.x + c.width]
@@ -70,6 +88,17 @@ def read_pairs(crops: list[Crop], with_camera: bool, parallax: bool = True) -> P
     ]
     windows = torch.stack(cut)
     return motion, clips[:, 1], windows[:, :2], windows[:, 2:]
+
+
+def read_clip(frames: NDArray[np.uint8], jpeg: int | None) -> Tensor:
+    """Four frames `[4, 3, H, W]`, 0..1; the first two as a lossy codec would give them."""
+    clip = np.array(frames)
+    if jpeg is not None:
+        for i in range(2):
+            packet = io.BytesIO()
+            Image.fromarray(clip[i]).save(packet, "jpeg", quality=jpeg)
+            clip[i] = np.asarray(Image.open(packet))
+    return torch.from_numpy(clip).permute(0, 3, 1, 2).float() / 255
 
 
 def spaced_pairs(store: SessionStore, count: int) -> list[Crop]:
@@ -90,12 +119,13 @@ def train(stores: list[SessionStore], options: argparse.Namespace) -> tuple[Lear
     rng = np.random.default_rng(options.seed)
     warper = LearnedWarp()
     optimizer = torch.optim.AdamW(warper.parameters(), options.rate, weight_decay=0.01)
+    how = Reading(True, not options.no_parallax, options.jpeg)
     limit, began, steps, losses = options.minutes * 60, time.perf_counter(), 0, [0.0, 0.0]
     while (spent := time.perf_counter() - began) < limit:
         with_camera = steps % 4 > 0
         size = (options.crop, options.crop)
         crops = [draw_crop(stores, 2, size, rng) for _ in range(options.batch)]
-        loss = loss_of(warper, read_pairs(crops, with_camera))
+        loss = loss_of(warper, read_pairs(crops, replace(how, camera=with_camera)))
         slope = 0.5 + 0.5 * math.cos(math.pi * spent / limit)
         for group in optimizer.param_groups:
             group["lr"] = options.rate * min(slope, (steps + 1) / WARM_UP_STEPS)
@@ -129,16 +159,18 @@ def view_error(warper: Warper, pair: Pair, shown: Tensor) -> tuple[float, Warped
     return float(error[shown].mean()), warped
 
 
-def measure(warpers: dict[str, Warper], stores: list[SessionStore], count: int) -> list[Json]:
+def measure(
+    warpers: dict[str, Warper], stores: list[SessionStore], options: argparse.Namespace
+) -> list[Json]:
     """Predict the same pairs with every warp, with the camera and without."""
-    rows = []
+    rows, how = [], Reading(True, not options.no_parallax, options.jpeg)
     for store in stores:
         row: Json = {"session": store.name}
         for label, with_camera in (("camera", True), ("no_camera", False)):
             errors: dict[str, list[float]] = {kind: [] for kind in warpers}
-            for crop in spaced_pairs(store, count):
-                shown = view(read_pairs([crop], True)[0], crop.height, crop.width)[:, 0]
-                pair = read_pairs([crop], with_camera)
+            for crop in spaced_pairs(store, options.pairs):
+                shown = view(read_pairs([crop], Reading())[0], crop.height, crop.width)[:, 0]
+                pair = read_pairs([crop], replace(how, camera=with_camera))
                 for kind, warper in warpers.items():
                     errors[kind].append(view_error(warper, pair, shown)[0])
             row[label] = {kind: float(np.mean(values)) for kind, values in errors.items()}
@@ -167,7 +199,7 @@ def draw(warper: LearnedWarp, crops: list[Crop], path: Path) -> None:
     """Draw frame, warped frame, inverse depth (near is bright) and gate, a row for every crop."""
     rows = []
     for crop in crops:
-        pair = read_pairs([crop], True)
+        pair = read_pairs([crop], Reading())
         _, warped = view_error(warper, pair, view(pair[0], crop.height, crop.width)[:, 0])
         if warped.guess is None:
             raise SystemExit("the learned warp gave no maps")
@@ -190,6 +222,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--no-parallax", action="store_true", help="withhold the pose of the frame before"
+    )
+    parser.add_argument(
+        "--jpeg", type=int, help="quality of the previous frames; else they are true"
+    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--picture", type=Path)
     return parser.parse_args()
@@ -208,12 +246,12 @@ def main() -> None:
         "kind": "measure_warp",
         "machine": machine(),
         "versions": versions(),
-        "what": "PSNR in dB of the 3-D view, next pair from the true previous frame",
+        "what": "PSNR in dB of the 3-D view, next pair from the previous frame",
         "options": {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()},
         "sessions": {"train": len(stores), "valid": [s.name for s in held_out]},
         "parameters": sum(p.numel() for p in learned.parameters()),
         "training": training,
-        "psnr_db": summary(measure(warpers, held_out, options.pairs)),
+        "psnr_db": summary(measure(warpers, held_out, options)),
     }
     if options.picture:
         crops = [spaced_pairs(store, 3)[1] for store in held_out]

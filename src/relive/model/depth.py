@@ -23,13 +23,16 @@ NUM_DEPTHS = 16
 NUM_CUES = 16
 SWEEP_STEP = 4  # pixels between the places where the last two frames are compared
 START_DEPTH, START_SPREAD = 200.0, 0.6  # of the prior: world units, and a factor of e^0.6
-START_SHARPNESS = 100.0  # of the prior against a mean absolute difference
+START_SHARPNESS = 300.0  # weight of a mean absolute difference against the prior
+_LINE = (-12, -6, -3, -1, 0, 1, 3, 6, 12)
+DISPLACEMENTS = tuple(
+    (x, y) for y in _LINE for x in _LINE
+)  # displacements a frame, in steps of 2 pixels
+START_FLOW_PX = 10.0  # spread of the prior
 SHIFT_UNITS = 32.0  # world units a frame that count as one
-MAX_FLOW_PX = 24.0  # a frame
 SSIM_SHARE = 0.25  # of the photometric loss; the rest is absolute difference
 SMOOTHNESS = 0.02
 START_GATE = -4.0  # before the sigmoid: two percent copy
-REACH = 3  # cells of stride 8 that the flow looks around for a match: 24 pixels
 
 
 class DilatedBlock(nn.Module):
@@ -113,8 +116,7 @@ def sweep(
 ) -> tuple[Tensor, Tensor]:
     """Compare the last two frames, both warped to the new view, for every depth (plane sweep).
 
-    Multi-view stereo from decoded frames alone: at the right depth they agree (as in MVDepthNet,
-    arXiv 1807.08563).
+    At the right depth they agree (multi-view stereo, as in MVDepthNet, arXiv 1807.08563).
 
     Args:
         motion: with a camera, and with the pose of the frame before the reference.
@@ -159,7 +161,7 @@ def _look(
 
 def _settle(x: Tensor) -> Tensor:
     """Mean over cells of stride 8 and their neighbours."""
-    return F.avg_pool2d(F.avg_pool2d(x, STRIDE // SWEEP_STEP), 3, 1, 1)
+    return F.avg_pool2d(F.avg_pool2d(x, STRIDE // SWEEP_STEP), 3, 1, 1, count_include_pad=False)
 
 
 def cues(motion: Motion, turned: tuple[Tensor, Tensor], still: Tensor, older: Tensor) -> Tensor:
@@ -173,8 +175,7 @@ def cues(motion: Motion, turned: tuple[Tensor, Tensor], still: Tensor, older: Te
         older: the picture before it `[B, 3, H, W]`.
 
     Returns:
-        These, the direction of the place, the view, and how the camera goes:
-        `[B, NUM_CUES, H/2, W/2]`.
+        These, directions, the view, and how the camera goes: `[B, NUM_CUES, H/2, W/2]`.
     """
     camera, (height, width) = motion.camera, still.shape[-2:]
     if camera is None:
@@ -190,18 +191,24 @@ def cues(motion: Motion, turned: tuple[Tensor, Tensor], still: Tensor, older: Te
 
 
 class FlowNet(nn.Module):
-    """Motion in the picture, pixels a frame, going by what moved between the last two frames.
+    """Motion in the picture, pixels a frame: what moved between the last two frames goes on.
 
-    Features of both are matched over ±24 pixels (FlowNet, arXiv 1504.06852); the last motion is
-    expected to go on.
+    As in `DepthNet` every place has a probability for each displacement, and the flow is their
+    mean; the last two frames are compared at all of them.
     """
+
+    displacements: Tensor
 
     def __init__(self, dims: tuple[int, int] = (24, 48)) -> None:
         super().__init__()
-        self.stem = _stem(3, dims)
-        self.join = nn.Conv2d(2 * dims[1] + (2 * REACH + 1) ** 2, dims[1], 1)
+        table = torch.tensor([(2.0 * x, 2.0 * y) for x, y in DISPLACEMENTS])
+        self.register_buffer("displacements", table, persistent=False)
+        self.stem = _stem(6, dims)
+        self.join = nn.Conv2d(dims[1] + len(table), dims[1], 1)
         self.trunk = nn.Sequential(*(DilatedBlock(dims[1], d) for d in (1, 2, 4, 1)))
-        self.head = _head(dims[1], 2)
+        self.head = _head(dims[1], len(table))
+        self.prior = nn.Parameter(-(table / START_FLOW_PX).square().sum(1) / 2)
+        self.sharpness = nn.Parameter(torch.tensor(math.log(START_SHARPNESS)))
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Predict the flow of the next pair.
@@ -210,29 +217,31 @@ class FlowNet(nn.Module):
             pictures: the last decoded pair `[B, 2, 3, H, W]`, 0..1; H and W multiples of 8.
 
         Returns:
-            Columns and rows a frame that the content moves, float32 `[B, 2, H/8, W/8]`.
+            Columns and rows a frame that content moves, float32 `[B, 2, H/8, W/8]`.
         """
-        half = F.avg_pool2d(pictures.flatten(0, 1) - 0.5, 2)
-        first, second = self.stem(half).unflatten(0, (-1, 2)).unbind(1)
-        x = self.join(torch.cat([first, second, match(second, first)], 1))
-        return MAX_FLOW_PX * self.head(F.gelu(self.trunk(x))).float().tanh()
+        half = F.avg_pool2d(pictures.flatten(1, 2) - 0.5, 2)
+        misfit = match(half[:, 3:], half[:, :3])
+        x = self.join(torch.cat([self.stem(half), 20 * misfit], 1))
+        logits = self.head(F.gelu(self.trunk(x))).float() + self.prior[:, None, None]
+        share = (logits - self.sharpness.exp() * misfit).softmax(1)[:, None]
+        return (share * self.displacements.T[:, :, None, None]).sum(2)
 
 
-def match(target: Tensor, source: Tensor) -> Tensor:
-    """Cosine of every place of the target with the places of the source around it.
-
-    Args:
-        target: `[B, D, h, w]`.
-        source: `[B, D, h, w]`.
+def match(newer: Tensor, older: Tensor) -> Tensor:
+    """Compare a picture with the one before, displaced; both at half resolution `[B, 3, H/2, W/2]`.
 
     Returns:
-        `[B, (2 REACH + 1)^2, h, w]`, -1..1.
+        Mean absolute difference `[B, len(DISPLACEMENTS), H/8, W/8]`.
     """
-    h, w = target.shape[-2:]
-    target, source = F.normalize(target.float(), dim=1), F.normalize(source.float(), dim=1)
-    padded = F.pad(source, (REACH, REACH, REACH, REACH))
-    places = [(i, j) for i in range(2 * REACH + 1) for j in range(2 * REACH + 1)]
-    return torch.stack([(target * padded[:, :, i : i + h, j : j + w]).sum(1) for i, j in places], 1)
+    h, w = newer.shape[-2:]
+    reach = max(x for x, _ in DISPLACEMENTS)
+    padded = F.pad(older, (reach, reach, reach, reach), mode="replicate")
+    targets = newer[..., ::2, ::2]
+    misfit = []
+    for x, y in DISPLACEMENTS:
+        moved = padded[..., reach - y : reach - y + h : 2, reach - x : reach - x + w : 2]
+        misfit.append((targets - moved).abs().mean(1))
+    return _settle(torch.stack(misfit, 1))
 
 
 def spread(x: Tensor, scale: int = STRIDE) -> Tensor:
@@ -243,15 +252,10 @@ def spread(x: Tensor, scale: int = STRIDE) -> Tensor:
 def photometric(guess: Tensor, frames: Tensor) -> Tensor:
     """How badly a guess fits: Charbonnier and SSIM, as in Monodepth2 (arXiv 1806.01260).
 
-    The difference of means of 4x4 pixels is added, as it has a slope where that of pixels is lost
-    in texture. SSIM is of grey values over windows of 6x6 pixels.
+    Means of 4x4 pixels are compared too: they have a slope where pixels are lost in texture. SSIM
+    is of grey values over windows of 6x6 pixels.
 
-    Args:
-        guess: `[B, 1 or 2, 3, H, W]`.
-        frames: `[B, 2, 3, H, W]`.
-
-    Returns:
-        `[B, 2, 1, H, W]`.
+    Takes a guess `[B, 1 or 2, 3, H, W]` and frames `[B, 2, 3, H, W]`; returns `[B, 2, 1, H, W]`.
     """
     guess, frames = guess.expand_as(frames).flatten(0, 1).float(), frames.flatten(0, 1).float()
     coarse = _charbonnier(F.avg_pool2d(guess, 4), F.avg_pool2d(frames, 4))
@@ -284,9 +288,7 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 def smoothness(maps: Tensor, frame: Tensor) -> Tensor:
     """Slope of the maps, forgiven where the picture has an edge (Monodepth2, equation 3).
 
-    Args:
-        maps: `[B, C, H/8, W/8]`; logarithms, so that near and far weigh alike.
-        frame: `[B, 3, H, W]`.
+    Takes maps `[B, C, H/8, W/8]` and a frame `[B, 3, H, W]`.
     """
     small = F.avg_pool2d(frame, STRIDE)
     total = maps.new_zeros(())
