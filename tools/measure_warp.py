@@ -30,8 +30,7 @@ from relive.config import CUBE_PX
 from relive.cubes.clips import Crop, draw_crop
 from relive.cubes.states import camera_poses, has_camera
 from relive.cubes.store import SessionStore, open_folder
-from relive.model.depth import FARTHEST, NEAREST
-from relive.model.motion import Motion, view
+from relive.model.motion import FARTHEST, NEAREST, Motion, view
 from relive.model.warping import LearnedWarp, Warped, Warper, make_warper
 from relive.train.chain import pinhole
 
