@@ -4,6 +4,8 @@ import typer
 
 from relive import __version__
 from relive.cli import checks, coding, files, measuring, recording, showing, training
+from relive.cli.ablation import ablation
+from relive.cli.speed import speed
 
 app = typer.Typer(
     name="relive",
@@ -29,6 +31,8 @@ app.command()(checks.repair)
 bench.command()(measuring.rd)
 bench.command()(measuring.chain)
 bench.command()(measuring.state)
+bench.command()(speed)
+bench.command()(ablation)
 
 
 def _print_version(wanted: bool) -> None:

@@ -32,8 +32,9 @@ class Quantized:
 
 
 def nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
-    """Index of the nearest codeword: `[N, D]`, `[V, D]` to int64 `[N]`."""
-    return (codebook.square().sum(-1) - 2 * vectors @ codebook.T).argmin(-1)
+    """Index of the nearest codeword: `[N, D]`, `[V, D]` to int64 `[N]`; float32 under autocast."""
+    with torch.autocast(vectors.device.type, enabled=False):
+        return (codebook.square().sum(-1) - 2 * vectors.float() @ codebook.T).argmin(-1)
 
 
 class ResidualVQ(nn.Module):
@@ -63,7 +64,7 @@ class ResidualVQ(nn.Module):
 
     def decode(self, codes: Tensor, depths: Tensor, kind: int) -> Tensor:
         """Sum the first `depths` codewords: `[N, K]`, `[N]` to `[N, D]`."""
-        result = torch.zeros(len(codes), self.config.codebook_dim)
+        result = self.codebooks.new_zeros(len(codes), self.config.codebook_dim)
         for stage, codebook in enumerate(self.codebooks[kind]):
             result = result + codebook[codes[:, stage]] * (depths > stage)[:, None]
         return result
@@ -77,7 +78,7 @@ class ResidualVQ(nn.Module):
             kinds: 0 keyframe, 1 delta `[N]`.
         """
         vectors = vectors.float()
-        codes = torch.zeros(len(vectors), self.config.num_quantizers, dtype=torch.long)
+        codes = depths.new_zeros(len(vectors), self.config.num_quantizers)
         quantized = torch.zeros_like(vectors)
         for kind in range(NUM_KINDS):
             rows = (kinds == kind).nonzero()[:, 0]
@@ -99,7 +100,7 @@ class ResidualVQ(nn.Module):
         for stage in range(self.config.num_quantizers):
             code = codes[:, stage]
             counts, sums = self.counts[kind, stage], self.sums[kind, stage]
-            counts.mul_(decay).index_add_(0, code, torch.full((len(code),), 1 - decay))
+            counts.mul_(decay).index_add_(0, code, counts.new_full((len(code),), 1 - decay))
             sums.mul_(decay).index_add_(0, code, residual * (1 - decay))
             residual = residual - self.codebooks[kind, stage][code]
             self.codebooks[kind, stage, 1:] = sums[1:] / counts[1:, None].clamp_min(1e-5)
