@@ -26,6 +26,12 @@ VALID = (
     ("freedoom1/e1m4", 300),
     ("deathmatch", 0),
 )
+VALID_UNKNOWN = (
+    ("freedoom2/map17", 0),
+    ("freedoom2/map19", 200),
+    ("freedoom1/e3m1", 0),
+    ("freedoom1/e3m4", 300),
+)
 TEST_KNOWN = (
     ("freedoom2/map01", 0),
     ("deathmatch", 0),
@@ -35,7 +41,8 @@ TEST_KNOWN = (
     ("freedoom1/e2m3", 400),
 )
 TEST_UNKNOWN = (("freedoom2/map18", 0), ("freedoom1/e3m2", 0), ("freedoom2/map20", 200))
-"""Game and tics of warm-up; the games of `TEST_UNKNOWN` are in no other split."""
+"""Game and tics of warm-up; the maps of the unknown splits are in no other split. What is on by
+default is chosen on the validation splits, never on the test splits."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,7 @@ def plan() -> list[Take]:
         takes.append(Take("train", game, 2000 + number, TRAIN_FRAMES, later))
     for split, games, seed, frames in (
         ("valid", VALID, 5000, VALID_FRAMES),
+        ("valid_unknown", VALID_UNKNOWN, 5500, TEST_FRAMES),
         ("test_known", TEST_KNOWN, 9000, TEST_FRAMES),
         ("test_unknown", TEST_UNKNOWN, 9500, TEST_FRAMES),
     ):
