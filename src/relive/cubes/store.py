@@ -73,7 +73,12 @@ def unpack(
     except BaseException:
         shutil.rmtree(part)
         raise
-    part.rename(folder)
+    try:
+        part.rename(folder)
+    except OSError:
+        if not folder.exists():
+            raise
+        shutil.rmtree(part)  # another process was first, with the same recording
     return SessionStore.open(folder)
 
 
