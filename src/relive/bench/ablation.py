@@ -33,7 +33,8 @@ from relive.bench.ablation_text import draw, to_markdown
 from relive.bench.cache import write_text_whole
 from relive.bench.compare import Progress
 from relive.bench.provenance import machine, result_path, versions, write_json
-from relive.errors import InputError, ReliveError
+from relive.cubes.store import open_folder
+from relive.errors import ReliveError
 
 DEFAULT_CONFIG = Path("configs/ablation.toml")
 RUNS = Path("runs/ablation")
@@ -75,9 +76,9 @@ def bench_ablation(
     """
     chosen = read_config(config)
     names = choose_variants(chosen, variants)
-    for folder in folders:
-        _check_folder(folder)
     plans = plan_runs(chosen, names, seeds, folders, root)
+    for folder in folders:  # unpacked once, here, and not by all processes at the same time
+        open_folder(folder, plans[0].settings.cache)
     rate = chosen.rate_bpp if rate_bpp is None else rate_bpp
     rows, failed = list[Row](), list[Row]()
     for outcome in _outcomes(plans, jobs):
@@ -92,12 +93,6 @@ def bench_ablation(
             f"{first['seed']}: {first['error']}; start again to try these anew"
         )
     return result
-
-
-def _check_folder(folder: Path) -> None:
-    """Say at once, not in every process, that there is nothing to work on."""
-    if not any(folder.rglob("frames.npy")) and not any(folder.rglob("*.mcap")):
-        raise InputError(f"{folder} has no sessions (.mcap) in it; record some first")
 
 
 def _outcomes(plans: Sequence[RunPlan], jobs: int) -> Iterator[Row]:
