@@ -60,10 +60,10 @@ def shake(model: HSTMAE) -> HSTMAE:
     return model.eval()
 
 
-def write_small_model(path: Path, seed: int = 0) -> Path:
+def write_small_model(path: Path, seed: int = 0, config: ModelConfig = SMALL) -> Path:
     """Write a small model whose codebooks were started on chance."""
     torch.manual_seed(seed)
-    model, quantizer = shake(HSTMAE(SMALL)), ResidualVQ(SMALL.quantizer)
+    model, quantizer = shake(HSTMAE(config)), ResidualVQ(config.quantizer)
     chance = torch.Generator().manual_seed(seed)
     for kind in (0, 1):
         quantizer.start(torch.randn(500, 8, generator=chance), kind, chance)
