@@ -6,6 +6,7 @@ TRAIN and VALID are folders of sessions. The learned warp alone is trained, on t
 and by its own loss, which needs no labels; then copy, rotation, learned and searched predict the
 same pairs of VALID from the true previous frame. Given is the PSNR of the pixels of the 3-D view,
 of the mean squared error over all pairs; once with the camera, once with the camera withheld.
+`--jpeg 20` stands in for frames that went through a codec.
 """
 
 import argparse
@@ -119,7 +120,8 @@ def train(stores: list[SessionStore], options: argparse.Namespace) -> tuple[Lear
     warper = LearnedWarp()
     optimizer = torch.optim.AdamW(warper.parameters(), options.rate, weight_decay=0.01)
     how = Reading(True, not options.no_parallax, options.jpeg)
-    limit, began, steps, losses = options.minutes * 60, time.perf_counter(), 0, [0.0, 0.0]
+    losses: tuple[list[float], list[float]] = ([], [])  # without and with the camera
+    limit, began, steps = options.minutes * 60, time.perf_counter(), 0
     while (spent := time.perf_counter() - began) < limit:
         with_camera = steps % 4 > 0
         size = (options.crop, options.crop)
@@ -132,10 +134,11 @@ def train(stores: list[SessionStore], options: argparse.Namespace) -> tuple[Lear
         loss.backward()
         torch.nn.utils.clip_grad_norm_(warper.parameters(), 1.0)
         optimizer.step()
-        losses[with_camera] += 0.02 * (float(loss.detach()) - losses[with_camera])
+        losses[with_camera].append(float(loss.detach()))
         steps += 1
         if steps % 200 == 0:
-            say(f"step {steps}: loss with camera {losses[1]:.4f}, without {losses[0]:.4f}")
+            blind, seeing = (np.mean(values[-50:]) for values in losses)
+            say(f"step {steps}: loss with camera {seeing:.4f}, without {blind:.4f}")
     return warper.eval(), {"steps": steps, "seconds": round(time.perf_counter() - began, 1)}
 
 
@@ -210,6 +213,12 @@ def draw(warper: LearnedWarp, crops: list[Crop], path: Path) -> None:
     Image.fromarray(image.numpy()).save(path)
 
 
+def label(options: argparse.Namespace) -> str:
+    """Name a run by what the warps were given; a result file keeps one of each."""
+    frames = "true frames" if options.jpeg is None else f"jpeg {options.jpeg}"
+    return frames + (", no parallax" if options.no_parallax else "")
+
+
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -256,7 +265,8 @@ def main() -> None:
         crops = [spaced_pairs(store, 3)[1] for store in held_out]
         draw(learned, crops, options.picture)
     if options.json:
-        write_json(options.json, result)
+        runs = json.loads(options.json.read_text()) if options.json.exists() else {}
+        write_json(options.json, runs | {label(options): result})
     print(json.dumps(result["psnr_db"], indent=1))
 
 
