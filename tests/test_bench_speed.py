@@ -13,7 +13,7 @@ from relive.bench import speed, speed_networks
 from relive.bench.speed import bench_speed, plan_jobs
 from relive.bench.speed_device import Setting, choose_device, choose_dtypes, race
 from relive.bench.speed_fit import crossing, describe_crossing, exponent
-from relive.bench.speed_flops import count_flops, measure_peak
+from relive.bench.speed_flops import _product_by_convolution, count_flops, measure_peak
 from relive.bench.speed_latency import measure_codec, measure_latency
 from relive.bench.speed_memory import peak_bytes
 from relive.bench.speed_networks import Networks, size_config
@@ -166,7 +166,14 @@ def test_a_race_ends_at_its_limit_after_a_whole_round() -> None:
 
 def test_peak_is_the_best_size() -> None:
     values = measure_peak(CPU, sides=(32, 64), repeats=2)
-    assert values["flops_per_s"] == max(values["flops_per_s_by_side"].values()) > 0
+    ways = values["flops_per_s_by_side"]
+    assert set(ways) == {"matmul", "convolution_1x1"}
+    assert values["flops_per_s"] == max(rate for way in ways.values() for rate in way.values()) > 0
+
+
+def test_product_by_convolution_is_the_product() -> None:
+    a, b = torch.randn(2, 12, 12)
+    torch.testing.assert_close(_product_by_convolution(a, b), a @ b)
 
 
 def test_loss_lies_on_cubes_that_are_hidden_and_decoded() -> None:
