@@ -212,7 +212,15 @@ def test_a_variant_is_compared_with_its_own_seed() -> None:
     assert summary["variants"]["x"]["mse_percent"]["mean"] == pytest.approx(20)
     assert summary["variants"]["x"]["db"]["low"] == pytest.approx(-10 * math.log10(1.2))
     assert summary["variants"]["x"]["verdict"] == "worse"
+    assert summary["variants"]["x"]["mean_db"]["high"] == pytest.approx(-10 * math.log10(1.2))
     assert summary["variants"]["full"]["psnr_db"]["seeds"] == 2
+
+
+def test_a_depth_that_makes_it_worse_still_counts() -> None:
+    rising, falling = [(0.01, 20.0), (0.04, 22.0)], [(0.01, 20.0), (0.04, 18.0)]
+    assert common_rate([rising, falling], 0.02) == 0.02
+    assert difference(falling, rising, 0.02)["db"] == pytest.approx(-2)
+    assert difference(falling, rising, 0.02)["mean_db"] == pytest.approx(-2)
 
 
 def test_nothing_is_said_outside_what_was_measured() -> None:

@@ -1,8 +1,8 @@
 """Ablation: short trainings of equal budget, one mechanism changed at a time, at equal bits.
 
-    plan ─┬─► full-0      train ─► evaluation.json ─┐
-          ├─► no-state-0  train ─► evaluation.json ─┼─► ablation.json, .md, .png
-          └─► …  (--jobs processes)                 ┘
+    plan ─┬─► full-0      train ─► measure ─┐
+          ├─► no-state-0  train ─► measure ─┼─► ablation.json, .md, .png
+          └─► …  (--jobs processes)         ┘
 
 Every run has a folder; what is done is kept, so the bench can be stopped and started again. The
 results are written anew after each run.

@@ -1,6 +1,6 @@
 """One run of an ablation, in a folder of its own: train, measure, keep both.
 
-    plan.json ─► train/ (checkpoint, log) ─► evaluation.json
+    plan.json ─► train/ (checkpoint, log) ─► evaluation-….json, one for each way to measure
 
 `python -m relive.bench.ablation_run FOLDER` does what `plan.json` says. What is done already is not
 done again; a training that broke off starts anew, so that a run is the same whether it broke or
@@ -27,18 +27,19 @@ from relive.bench.provenance import write_json
 from relive.errors import ReliveError
 from relive.train.run import train
 
-RESULT, TRAINED = "evaluation.json", "trained.json"
+TRAINED = "trained.json"
 Note = Callable[[str], None]
 Row = dict[str, Any]
 
 
 def read_result(plan: RunPlan) -> Row | None:
     """Read what the run of a plan gave; None if it has not been done just so."""
-    try:
-        row: Row = json.loads((plan.folder / RESULT).read_text())
-    except (OSError, ValueError):
-        return None
-    return row if row.get("plan") == _wanted(plan) else None
+    wanted = _wanted(plan)
+    for path in sorted(plan.folder.glob("evaluation*.json")):
+        row: Row = json.loads(path.read_text())
+        if row["plan"] == wanted:
+            return row
+    return None
 
 
 def _wanted(plan: RunPlan) -> Row:
@@ -58,6 +59,11 @@ def _wanted(plan: RunPlan) -> Row:
     }
 
 
+def _result_name(wanted: Row) -> str:
+    mark = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
+    return f"evaluation-{mark[:10]}.json"
+
+
 def _trained_by(plan: RunPlan) -> Row:
     """The settings that a training depends on: not where it lies, nor what it is measured on."""
     return plan.settings.model_dump(mode="json", exclude={"out", "valid", "cache"})
@@ -71,7 +77,7 @@ def run_plan(plan: RunPlan, note: Note = lambda line: None) -> Row:
         note: told what happens.
 
     Returns:
-        The result, as in `evaluation.json`.
+        The result, as in `evaluation-….json`.
     """
     plan.write()
     with _locked(plan.folder):
@@ -81,7 +87,7 @@ def run_plan(plan: RunPlan, note: Note = lambda line: None) -> Row:
         trained = _train(plan, note)
         note("measuring")
         row = {"plan": _wanted(plan), "training": trained, **evaluate(plan)}
-        write_json(plan.folder / RESULT, row)
+        write_json(plan.folder / _result_name(row["plan"]), row)
         return row
 
 

@@ -1,8 +1,9 @@
 """What the runs say: every variant against the baseline at equal bits, seed by seed.
 
-Between measured depths a curve is a monotone cubic of dB over the logarithm of the rate; nothing
-is extrapolated (see `curves`). A variant is compared with the baseline of its own seed, which saw
-the same data in the same order.
+Between measured depths a curve is linear in dB over the logarithm of the rate; nothing is
+extrapolated. All depths count, also one that is worse than a cheaper one: what is compared is a
+model at a rate, not what an encoder would choose. A variant is compared with the baseline of its
+own seed, which saw the same data in the same order.
 """
 
 from __future__ import annotations
@@ -12,16 +13,19 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from relive.bench.ablation_plan import BASELINE
-from relive.bench.curves import RatePoint, bd_rate, pareto, psnr_at
+from relive.bench.curves import RatePoint
 
 Row = dict[str, Any]
 MARGIN = 1.001  # a common rate stays this factor inside every curve
+GRID = 65  # rates over which a difference is averaged
 
 
 def curve(points: Sequence[Row]) -> list[RatePoint]:
-    """Bits per pixel and dB of measured depths."""
-    return [(p["bpp"], -10 * math.log10(max(p["mse"], 1e-12))) for p in points]
+    """Bits per pixel and dB of measured depths, by rising rate."""
+    return sorted((p["bpp"], -10 * math.log10(max(p["mse"], 1e-12))) for p in points)
 
 
 def mean_points(sessions: Sequence[Row]) -> list[Row]:
@@ -38,25 +42,43 @@ def mean_points(sessions: Sequence[Row]) -> list[Row]:
 
 def common_rate(curves: Sequence[Sequence[RatePoint]], wanted: float) -> float | None:
     """The rate nearest to the wanted one that every curve covers; None where there is none."""
-    rates = [[rate for rate, _ in pareto(points)] for points in curves]
-    if not rates or not all(rates):
+    if not curves or not all(curves):
         return None
-    low, high = max(map(min, rates)) * MARGIN, min(map(max, rates)) / MARGIN
+    low = max(points[0][0] for points in curves) * MARGIN
+    high = min(points[-1][0] for points in curves) / MARGIN
     return min(max(wanted, low), high) if low < high else None
+
+
+def psnr_at(points: Sequence[RatePoint], rate: float | None) -> float | None:
+    """The dB of a curve at a rate; None outside what was measured."""
+    if rate is None or not points or not points[0][0] <= rate <= points[-1][0]:
+        return None
+    rates, levels = zip(*points, strict=True)
+    return float(np.interp(math.log(rate), np.log(rates), levels))
+
+
+def mean_db(points: Sequence[RatePoint], base: Sequence[RatePoint]) -> float | None:
+    """Mean difference in dB over all rates that both cover, even in the logarithm (BD-PSNR)."""
+    low, high = max(points[0][0], base[0][0]), min(points[-1][0], base[-1][0])
+    if not low < high:
+        return None
+    grid = np.linspace(math.log(low), math.log(high), GRID)
+    ours, theirs = (np.array(curve) for curve in (points, base))
+    levels = (np.interp(grid, np.log(curve[:, 0]), curve[:, 1]) for curve in (ours, theirs))
+    return float(np.subtract(*levels).mean())
 
 
 def difference(points: Sequence[RatePoint], base: Sequence[RatePoint], rate: float | None) -> Row:
     """A curve against another at a rate: dB (positive: better) and MSE in percent."""
-    ours = None if rate is None else psnr_at(points, rate)
-    theirs = None if rate is None else psnr_at(base, rate)
+    ours, theirs = psnr_at(points, rate), psnr_at(base, rate)
     if ours is None or theirs is None:
-        return {"psnr_db": ours, "db": None, "mse_percent": None, "bd_psnr_db": None}
+        return {"psnr_db": ours, "mse": None, "db": None, "mse_percent": None, "mean_db": None}
     return {
         "psnr_db": ours,
         "mse": 10 ** (-ours / 10),
         "db": ours - theirs,
         "mse_percent": 100 * (10 ** ((theirs - ours) / 10) - 1),
-        "bd_psnr_db": bd_rate(base, points).psnr_db,
+        "mean_db": mean_db(points, base),
     }
 
 
@@ -126,6 +148,7 @@ def _variant(about: str, seeds: dict[int, Row], rows: Sequence[Row]) -> Row:
         "seeds": seeds,
         "psnr_db": spread([row["psnr_db"] for row in seeds.values()]),
         "db": spread(db),
+        "mean_db": spread([row["mean_db"] for row in seeds.values()]),
         "mse_percent": spread([row["mse_percent"] for row in seeds.values()]),
         "verdict": verdict(db),
         "parameters": rows[0]["parameters"],

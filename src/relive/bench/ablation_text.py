@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,9 +46,10 @@ def _head(result: Row) -> str:
         f"# Ablation: {len(result['runs'])} runs of {result['updates']} updates\n\n"
         f"Every variant differs from `{BASELINE}` in what its row says, and in nothing else; a "
         f"seed's runs see the same data in the same order. Measured on {len(result['sessions'])} "
-        f"held-out sessions ({', '.join(result['sessions'])}), {how['gops']} GOP of {how['steps']} "
-        f"steps each, every cube at depth {', '.join(map(str, how['depths']))}; bits are the "
-        "cross-entropy of codes and motion indices under frequencies counted on training sessions. "
+        f"held-out sessions ({', '.join(map(plain, result['sessions']))}), {how['gops']} GOP of "
+        f"{how['steps']} steps each, every cube at depth {', '.join(map(str, how['depths']))}; bits "
+        "are the cross-entropy of codes and motion indices under frequencies counted on training "
+        "sessions. "
         f"Compared at {at}. dB and MSE are of the variant against `{BASELINE}` of the same seed: "
         "negative dB means that the change makes the model worse. `worse` and `better` are said "
         f"where the mean is larger than the difference between the seeds.{mixed}"
@@ -57,8 +59,8 @@ def _head(result: Row) -> str:
 def _variants(variants: Row) -> str:
     lines = [
         "| variant | what differs | dB by seed | dB, mean | MSE, mean | verdict | "
-        "CPU s per update | CPU s per encode step | parameters |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "dB, mean of all rates | CPU s per update | CPU s per encode step | parameters |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, row in variants.items():
         seeds = ", ".join(_signed(seed["db"]) for seed in row["seeds"].values())
@@ -69,6 +71,7 @@ def _variants(variants: Row) -> str:
         lines.append(
             f"| `{name}` | {row['about']} | {seeds} | {_signed(row['db']['mean'])} | "
             f"{_percent(row['mse_percent']['mean'])} | {verdict} | "
+            f"{_signed(row['mean_db']['mean'])} | "
             f"{row['seconds_per_update']:.3f} | {row['seconds_per_encode_step']:.3f} | "
             f"{row['parameters'] / 1e6:.2f}M |"
         )
@@ -81,7 +84,7 @@ def _sessions(sessions: Row) -> str:
         "",
         f"dB against `{BASELINE}`, mean of the seeds, at a rate that all variants cover there.",
         "",
-        f"| variant | {' | '.join(sessions)} |",
+        f"| variant | {' | '.join(map(plain, sessions))} |",
         "|---|" + "---|" * len(sessions),
     ]
     names = dict.fromkeys(name for rows in sessions.values() for name in rows)
@@ -133,6 +136,11 @@ def _revisits(revisits: Row) -> str:
         cells = [", ".join(_signed(row["db"]) for row in rows) for rows in (first, other)]
         lines.append(f"| `{name}` | {cells[0]} | {mean} | {cells[1]} |")
     return "\n".join(lines)
+
+
+def plain(session: str) -> str:
+    """Name of a session without the mark of its unpacked copy."""
+    return re.sub(r"-[0-9a-f]{12}$", "", session)
 
 
 def _db(value: float | None) -> str:
