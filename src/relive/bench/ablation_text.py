@@ -47,7 +47,7 @@ def _head(result: Row) -> str:
         f"Every variant differs from `{BASELINE}` in what its row says, and in nothing else; a "
         f"seed's runs see the same data in the same order. Measured on {len(result['sessions'])} "
         f"held-out sessions ({', '.join(map(plain, result['sessions']))}), {how['gops']} GOP of "
-        f"{how['steps']} steps each, every cube at depth {', '.join(map(str, how['depths']))}; bits "
+        f"{how['steps']} steps each, all cubes at depth {', '.join(map(str, how['depths']))}; bits "
         "are the cross-entropy of codes and motion indices under frequencies counted on training "
         "sessions. "
         f"Compared at {at}. dB and MSE are of the variant against `{BASELINE}` of the same seed: "
