@@ -44,6 +44,7 @@ class Chain:
     length: int
     state_known: float
     carry: Carry | None = None  # a batch of one
+    masked: Tensor | None = None  # what was hidden in the last step [1, h, w]
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class StepResult:
     losses: dict[str, Tensor]  # the others, scalars, not weighted
     carry: Carry
     remainders: Tensor  # normalised, [B, h, w, D]
+    masked: Tensor | None = None  # hidden from the encoder [B, h, w]
 
 
 def pinhole(store: SessionStore) -> Pinhole | None:
@@ -176,9 +178,12 @@ def draw_mask(h: int, w: int, batch: int, share: float, rng: np.random.Generator
     """
     if rng.random() >= share:
         return None
-    ratio = float(rng.uniform(0.1, 0.9))
-    chance = torch.Generator().manual_seed(int(rng.integers(1 << 31)))
-    return tube_mask(batch, (h, w), ratio, chance)
+    return tube_mask(batch, (h, w), float(rng.uniform(0.1, 0.9)), generator(rng))
+
+
+def generator(rng: np.random.Generator) -> torch.Generator:
+    """Draw a source of chance for torch."""
+    return torch.Generator().manual_seed(int(rng.integers(1 << 31)))
 
 
 def run_step(
@@ -283,7 +288,8 @@ def advance(
             moved.append(new_chain(stores, length, size, rng, state_dropout))
         else:
             left = result.carry.row(i)
-            moved.append(replace(chain, index=chain.index + 1, carry=left))
+            masked = None if result.masked is None else result.masked[i : i + 1]
+            moved.append(replace(chain, index=chain.index + 1, carry=left, masked=masked))
     return moved
 
 

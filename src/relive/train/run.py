@@ -27,9 +27,19 @@ from relive.errors import InputError
 from relive.model.hst_mae import HSTMAE
 from relive.quantizer.rvq import ResidualVQ
 from relive.train import checkpoint
-from relive.train.chain import Chain, advance, detach, new_chain, run_step, to_tensors
+from relive.train.chain import (
+    Batch,
+    Chain,
+    StepResult,
+    advance,
+    detach,
+    new_chain,
+    run_step,
+    to_tensors,
+)
 from relive.train.checkpoint import Progress
 from relive.train.losses import Auxiliary
+from relive.train.pretrain import pretrain_step
 from relive.train.settings import Phase, TrainSettings, read_settings
 from relive.train.validate import validate
 
@@ -224,7 +234,7 @@ def open_run(config: Path | TrainSettings, resume: Path | None) -> Run:
 
 def update(run: Run, phase: Phase, chains: list[Chain]) -> list[Chain]:
     """Run `span` steps of every chain with gradient and change the weights once."""
-    settings, ready = run.settings, phase.quantize and all(run.progress.started)
+    settings = run.settings
     names = tuple(s.name for s in run.model.config.state_inputs)
     for group in run.optimizer.param_groups:
         group["lr"] = learning_rate(settings, run.progress.update, run.share)
@@ -232,16 +242,7 @@ def update(run: Run, phase: Phase, chains: list[Chain]) -> list[Chain]:
     loss = torch.zeros(())
     for _ in range(phase.span):
         batch = to_tensors(chains, names)
-        result = run_step(
-            run.model,
-            run.quantizer,
-            chains,
-            batch,
-            run.rng,
-            ready,
-            mask_share=settings.mask_share,
-            auxiliary=run.auxiliary,
-        )
+        result = take_step(run, phase, chains, batch)
         loss = loss + settings.mse_weight * result.mse.mean() / phase.span
         for name, value in result.losses.items():
             loss = loss + settings.loss_weights[name] * value / phase.span
@@ -270,6 +271,22 @@ def update(run: Run, phase: Phase, chains: list[Chain]) -> list[Chain]:
         run.sums["skipped"] += 1
     follow(run)
     return chains
+
+
+def take_step(run: Run, phase: Phase, chains: list[Chain], batch: Batch) -> StepResult:
+    """Run one step of every chain, as the phase says."""
+    if phase.masking is not None:
+        return pretrain_step(run.model, chains, batch, run.rng, phase.masking)
+    return run_step(
+        run.model,
+        run.quantizer,
+        chains,
+        batch,
+        run.rng,
+        phase.quantize and all(run.progress.started),
+        mask_share=run.settings.mask_share,
+        auxiliary=run.auxiliary,
+    )
 
 
 def first_chains(run: Run, phase: Phase) -> list[Chain]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from pydantic import (
     BaseModel,
@@ -25,6 +25,21 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Masking(_Frozen):
+    """Masked pretraining: what the encoder does not see, and what the decoder does not make."""
+
+    kind: Literal["tube", "region", "camera"] = "tube"
+    ratio: float = Field(default=0.9, gt=0, lt=1, description="of hidden cubes; tube and camera")
+    decoder: float | None = Field(default=0.5, description="not decoded: 0.25, 0.5 or 0.75")
+
+    @field_validator("decoder")
+    @classmethod
+    def _known_cell(cls, value: float | None) -> float | None:
+        if value not in (None, 0.25, 0.5, 0.75):
+            raise ValueError("the running cell hides 0.25, 0.5 or 0.75")
+        return value
+
+
 class Phase(_Frozen):
     """One part of the run: how long, on what crops, and how far the gradient reaches."""
 
@@ -36,11 +51,14 @@ class Phase(_Frozen):
     chain: int = Field(ge=1, description="steps of a GOP")
     span: int = Field(ge=1, description="steps with gradient in one update")
     quantize: bool = True
+    masking: Masking | None = Field(default=None, description="masked pretraining")
 
     @model_validator(mode="after")
     def _one_length(self) -> Phase:
         if (self.minutes is None) == (self.updates is None):
             raise ValueError(f"phase {self.name!r} needs either minutes or updates")
+        if self.masking and self.quantize:
+            raise ValueError(f"phase {self.name!r}: masked pretraining has quantize = false")
         return self
 
     @property

@@ -1,0 +1,133 @@
+"""Masked pretraining: hidden cubes are dropped from the encoder, half of the cubes are decoded.
+
+Dual masking of VideoMAE V2 (arXiv 2303.16727): the encoder sees 5 to 25 % of the cubes, the decoder
+makes a running cell of them, and the loss is taken where a cube is hidden and decoded. The step
+before is the true one, since a decoder that skips cubes leaves no picture to go on from; so nothing
+accumulates, and what is carried beside the picture is not trained here.
+
+Shapes: B batch, H W pixels, h w cube grid, N decoded cubes, D width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from relive.config import CUBE_PX
+from relive.model.context import Carry
+from relive.model.decoder import Decoded
+from relive.model.hst_mae import HSTMAE
+from relive.model.layout import Everything, Layout, visible
+from relive.model.masks import (
+    COMPLEXITY_RATIOS,
+    follow_camera,
+    hidden_count,
+    region_mask,
+    running_cell_mask,
+    tube_mask,
+)
+from relive.model.motion import source_cubes
+from relive.model.regions import REGIONS
+from relive.train.chain import (
+    UNQUANTIZED_NOISE,
+    Batch,
+    Chain,
+    StepResult,
+    batch_regions,
+    generator,
+)
+from relive.train.settings import Masking
+
+
+def draw_masks(
+    masking: Masking,
+    chains: list[Chain],
+    regions: Tensor,
+    source: Tensor,
+    chance: torch.Generator,
+) -> Tensor:
+    """Hide the same number of cubes of every row.
+
+    Args:
+        masking: which mask, and how much of it.
+        chains: with the masks of the step before.
+        regions: int64 `[B, h, w]`.
+        source: cube of the step before that shows the same place `[B, h, w]`; -1 for none.
+        chance: source of chance.
+
+    Returns:
+        True = hidden `[B, h, w]`.
+    """
+    b, h, w = regions.shape
+    if masking.kind == "region":
+        ratios = [COMPLEXITY_RATIOS[region.complexity] for region in REGIONS]
+        return region_mask(regions, ratios, chance)
+    fresh = tube_mask(b, (h, w), masking.ratio, chance)
+    before = torch.cat(
+        [fresh[i : i + 1] if c.masked is None else c.masked for i, c in enumerate(chains)]
+    )
+    if masking.kind == "tube":  # one mask for all steps of a clip
+        return before
+    new = torch.tensor([c.masked is None for c in chains])[:, None, None]
+    hidden = hidden_count(h * w, masking.ratio)
+    return torch.where(new, fresh, follow_camera(before, source, hidden, chance))
+
+
+def hidden_loss(decoded: Decoded, frames: Tensor, masked: Tensor, layout: Layout) -> Tensor:
+    """Mean squared error of the cubes that were hidden from the encoder and decoded, of each row.
+
+    Args:
+        decoded: from `Decoder` with the same layout.
+        frames: the truth `[B, 2, 3, H, W]`.
+        masked: hidden from the encoder `[B, h, w]`.
+        layout: the decoded cubes.
+
+    Returns:
+        `[B]`; zero where no decoded cube was hidden.
+    """
+    true = layout.cut(frames.flatten(1, 2), CUBE_PX).unflatten(1, (2, 3))
+    squares = (decoded.frames - true).square().mean((1, 2))  # [B, N*16, 16], or whole
+    cubes = squares.unflatten(1, (-1, CUBE_PX)).unflatten(3, (-1, CUBE_PX)).mean((2, 4))
+    counts = layout.cut(masked[:, None].float(), 1)[:, 0]
+    return (cubes * counts).sum((1, 2)) / counts.sum((1, 2)).clamp_min(1)
+
+
+def pretrain_step(
+    model: HSTMAE, chains: list[Chain], batch: Batch, rng: np.random.Generator, masking: Masking
+) -> StepResult:
+    """Run one step of every chain with encoder and decoder masked; no quantiser."""
+    b, _, _, height, width = batch.frames.shape
+    h, w = height // CUBE_PX, width // CUBE_PX
+    chance = generator(rng)
+    carry = _true_carry(model, chains, height, width)
+    choice = model.warper.choose(batch.motion, batch.before, batch.frames)
+    warped = model.warper(batch.motion, batch.before, carry.pictures, choice)
+    regions = batch_regions(batch, choice, h, w)
+    source = source_cubes(batch.motion, choice, h, w, warped.inverse_depth, warped.flow)
+    masked = draw_masks(masking, chains, regions, source, chance)
+    layout: Layout = Everything(h, w)
+    if masking.decoder is not None:
+        layout = visible(running_cell_mask((h, w), masking.decoder, chains[0].index, b))
+    with torch.autocast("cpu", torch.bfloat16):
+        state = model.state(batch.states, batch.known, batch.seconds)
+        context, pyramid = model.context(
+            carry, warped.reference, warped.valid, batch.is_delta, state, regions
+        )
+        remainders = model.encoder(batch.frames, context, pyramid, visible(masked))
+    seen = ~masked[..., None]
+    noise = torch.randn(remainders.shape, generator=chance)
+    latents = model.prediction(context, pyramid) + remainders + UNQUANTIZED_NOISE * noise * seen
+    depths = torch.where(masked, 0, model.config.quantizer.num_quantizers)
+    with torch.autocast("cpu", torch.bfloat16):
+        decoded = model.decoder(latents, depths, context, pyramid, layout)
+    mse = hidden_loss(decoded, batch.frames, masked, layout)
+    left = replace(carry, pictures=batch.frames, latents=latents, regions=regions)
+    return StepResult(mse, {}, left, remainders.detach(), masked)
+
+
+def _true_carry(model: HSTMAE, chains: list[Chain], height: int, width: int) -> Carry:
+    fresh = model.start(1, height, width)
+    return Carry.cat([fresh if c.carry is None else c.carry for c in chains])
