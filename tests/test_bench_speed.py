@@ -201,7 +201,7 @@ def test_training_is_measured_by_encoder_and_decoder_mask() -> None:
     values = measure_training(CPU, PLAN, "tiny", WHOLE_SMALL)
     assert set(values["encoder_mask"]) == {"0.9", "0.95"}
     for kinds in values["encoder_mask"].values():
-        assert set(kinds) == {"decoder", "step"}
+        assert set(kinds) == {"decoder", "step", "checkpointed_step"}
         for rows in kinds.values():
             assert list(rows) == ["0.0", "0.25", "0.5", "0.75"]
             assert rows["0.75"]["peak_bytes"] < rows["0.0"]["peak_bytes"]

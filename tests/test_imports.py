@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "container": set(),
     "codec": LINE | {"config"},
     "train": {"session", "cubes", "model", "quantizer", "config"},
-    "bench": {"codec", "train", "session", "cubes", "model", "quantizer", "config"},
+    "bench": {"codec", "train", "session", "cubes", "model", "quantizer", "bitstream", "config"},
     "player": {"codec", "session", "config"},
     "cli": LINE | {"codec", "train", "bench", "player", "config", "relive"},
     "__main__": {"cli"},

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from relive.model.memory import MemoryAttention, MemoryBanks
-from relive.model.motion import Motion
+from relive.model.motion import Motion, inverse_depths
 from relive.model.regions import (
     FAR,
     FIXED,
@@ -25,6 +25,7 @@ from relive.model.regions import (
     consistency,
     cube_regions,
     decoding_order,
+    depth_regions,
     ranks,
 )
 from relive.model.warp import Pinhole
@@ -328,3 +329,18 @@ def test_unseen_regions_do_not_matter_to_the_hierarchy() -> None:
     with torch.no_grad():
         module.names[2:] += 100.0
     assert torch.equal(module(x, regions), before)
+
+
+def test_learned_depth_gives_the_regions_of_the_hypotheses() -> None:
+    motion = motion_of(CAMERA, [1.0], [[0.0, 0.0]])
+    choice = torch.tensor([0, *range(2, 22)]).view(3, 7)[None]  # all cubes in the view
+    wanted, got = (
+        cube_regions(motion, choice, 3, 7),
+        depth_regions(motion, inverse_depths()[choice]),
+    )
+    assert torch.equal(got, wanted)
+    assert set(got.unique().tolist()) == {FIXED, NEAR, MIDDLE}
+    far = depth_regions(motion, torch.full((1, 1, 1), 1e-3))
+    assert far.item() == FAR
+    nowhere = motion_of(CAMERA, [0.0], [[0.0, 0.0]])
+    assert (depth_regions(nowhere, inverse_depths()[choice]) == UNKNOWN).all()

@@ -104,7 +104,7 @@ def _context(model: HSTMAE, batch: Batch, carry: Carry) -> tuple[Context, Pyrami
     picture = carry.pictures[:, 1]
     choice = model.warper.choose(batch.motion, picture, batch.frames)
     warped = model.warper(batch.motion, picture, carry.pictures, choice)
-    regions = cube_regions(batch.motion, choice, h, w)
+    regions = model.warper.regions(batch.motion, choice, warped)
     known = model.context(carry, warped.reference, warped.valid, batch.is_delta, state, regions)
     return *known, choice
 

@@ -197,10 +197,10 @@ def _motion(batch: int, height: int, width: int, device: str) -> Motion:
     """A camera that walks and turns a little."""
     camera = Pinhole.from_fov(90, 1.0, (0, 0, width, height))
     move = torch.tensor([8.0, 0, 0, 0.02, 0, 0], dtype=torch.float64, device=device)
-    poses = torch.arange(3, device=device)[:, None] * move
-    poses = poses.expand(batch, 3, 6)
+    poses = torch.arange(4, device=device)[:, None] * move
+    poses = poses.expand(batch, 4, 6)
     origin, known = torch.zeros(batch, 2, device=device), torch.ones(batch, device=device)
-    return Motion.from_poses(camera, poses, origin, known)
+    return Motion.from_poses(camera, poses[:, 1:], origin, known, poses[:, 0])
 
 
 def _region_blocks(batch: int, h: int, w: int, device: str) -> Tensor:

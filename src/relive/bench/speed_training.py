@@ -12,10 +12,12 @@ optimiser's step, which no mask changes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from relive.bench.speed_device import Case, Setting, race
 from relive.bench.speed_memory import HOW, peak_bytes
@@ -30,7 +32,10 @@ WHAT = {
     "decoder": "forward and backward of the decoder and the loss; the gradient of the latents is "
     "computed, that of the context is not; state, context and encoder ran before and are not "
     "counted",
-    "step": "forward and backward of state, context, masked encoder, prediction, decoder and loss",
+    "step": "masked pretraining of a pair with nothing before it, as VideoMAE V2 has it: forward "
+    "and backward of state, masked encoder, prediction, decoder and loss",
+    "checkpointed_step": "the same; the encoder's activations are computed again for its gradient "
+    "instead of kept (arXiv 1604.06174)",
     "loss": "mean squared error over the cubes that are hidden from the encoder and decoded",
     "memory": "peak of what the block allocates; parameters, their gradients (allocated before) "
     "and inputs are not counted; under autocast the cast copies of the weights are",
@@ -57,7 +62,10 @@ def measure_training(
         by_ratio = {
             str(ratio): {
                 "decoder": _race(setting, plan, _decoder_cases(networks, step, ratio)),
-                "step": _race(setting, plan, _step_cases(networks, step, ratio)),
+                "step": _race(setting, plan, _step_cases(networks, step, ratio, networks.encode)),
+                "checkpointed_step": _race(
+                    setting, plan, _step_cases(networks, step, ratio, _checkpointed(networks))
+                ),
             }
             for ratio in TRAINING_RATIOS
         }
@@ -88,11 +96,24 @@ def masked_loss(frames: Tensor, decoded: Tensor, masked: Tensor, layout: Layout)
     return loss
 
 
-def _latents(
-    networks: Networks, step: Step, context: tuple[Context, Pyramid], seen: Layout | None
-) -> Tensor:
-    """Prediction everywhere, remainder where the encoder looked."""
-    return networks.model.prediction(*context) + networks.encode(step, context, seen)
+Encode = Callable[[Step, tuple[Context, Pyramid], Layout | None], Tensor]
+
+
+def _checkpointed(networks: Networks) -> Encode:
+    """Encode, and keep nothing but what went in."""
+
+    def encode(step: Step, context: tuple[Context, Pyramid], seen: Layout | None) -> Tensor:
+        encoded: Tensor = checkpoint(networks.encode, step, context, seen, use_reentrant=False)
+        return encoded
+
+    return encode
+
+
+def _keyframe(networks: Networks, step: Step) -> tuple[Context, Pyramid]:
+    """Encode the state; there is no step before."""
+    state = networks.model.state(step.values, step.known, step.seconds)
+    height, width = step.frames.shape[-2:]
+    return networks.model.empty_context(height, width, state, step.regions)
 
 
 def _backward(
@@ -109,14 +130,14 @@ def _backward(
     masked_loss(step.frames, decoded, masked, layout or Everything(*step.grid)).backward()
 
 
-def _step_cases(networks: Networks, step: Step, ratio: float) -> dict[str, Case]:
+def _step_cases(networks: Networks, step: Step, ratio: float, encode: Encode) -> dict[str, Case]:
     masked, seen = networks.mask(step, ratio), networks.layout(step, ratio)
 
     def case(layout: Layout | None) -> Case:
         def run() -> None:
             torch.clear_autocast_cache()  # its cast weights belong to the graph of one step
-            context = networks.context(step)
-            latents = _latents(networks, step, context, seen)
+            context = _keyframe(networks, step)
+            latents = networks.model.prediction(*context) + encode(step, context, seen)
             _backward(networks, step, context, latents, masked, layout)
 
         return run
@@ -127,8 +148,8 @@ def _step_cases(networks: Networks, step: Step, ratio: float) -> dict[str, Case]
 def _decoder_cases(networks: Networks, step: Step, ratio: float) -> dict[str, Case]:
     masked, seen = networks.mask(step, ratio), networks.layout(step, ratio)
     with torch.no_grad():
-        context = networks.context(step)
-        latents = _latents(networks, step, context, seen)
+        context = _keyframe(networks, step)
+        latents = networks.model.prediction(*context) + networks.encode(step, context, seen)
 
     def case(layout: Layout | None) -> Case:
         def run() -> None:

@@ -60,13 +60,13 @@ class GopTrack:
 
 
 def step_rows(index: int, count: int) -> NDArray[np.intp]:
-    """Frames of the GOP that step `index` is about: the one before, and the pair.
+    """Frames of the GOP that step `index` is about: the pair before, and the pair.
 
     A keyframe knows nothing before it; an odd last frame is paired with itself.
     """
     first = 2 * index
-    before = first - 1 if index else first
-    return np.array([before, first, first + 1]).clip(max=count - 1)
+    before = (first - 2, first - 1) if index else (first, first)
+    return np.array([*before, first, first + 1]).clip(max=count - 1)
 
 
 def encode_gop(
@@ -129,7 +129,7 @@ def try_step(
 ) -> Trial:
     """Search motion, build the context, encode and quantise to full depth."""
     h, w = coder.geometry.grid
-    target = to_picture(padded[rows[1:]])[None]
+    target = to_picture(padded[rows[2:]])[None]
     state = coder.state(track.states[rows], track.times_ns[rows])
     choice = torch.zeros(1, h, w, dtype=torch.long)
     if carry is not None:
@@ -148,8 +148,8 @@ def _squares(
     rows: NDArray[np.intp],
 ) -> float:
     total = 0.0
-    for place, row in enumerate(rows[1:]):
-        if present[row] and (place == 0 or row != rows[1]):
+    for place, row in enumerate(rows[2:]):
+        if present[row] and (place == 0 or row != rows[2]):
             seen = pixels[place, : geometry.height, : geometry.width].astype(np.float32)
             total += float(np.square(seen - frames[row]).sum(dtype=np.float64))
     return total

@@ -96,7 +96,15 @@ class StepCoder:
             self.camera = Pinhole.from_fov(camera.fov_deg, camera.pixel_aspect, view)
 
     def state(self, states: NDArray[np.float32], times_ns: NDArray[np.int64]) -> StepState:
-        """Prepare states `[3, S]` and times `[3]` of the frame before and of the pair."""
+        """Prepare a step.
+
+        Args:
+            states: of both frames of the step before and of the pair `[4, S]`; at a keyframe the
+                first frame stands for those before it.
+            times_ns: of the same frames `[4]`.
+        """
+        past = torch.from_numpy(camera_poses(self.schema, states[:1]))
+        states, times_ns = states[1:], times_ns[1:]
         values, known = model_states(self.schema, states, self.names)
         seconds = ((times_ns - times_ns[0]) / 1e9).astype(np.float32)
         encoded = self.bundle.model.state(
@@ -106,7 +114,7 @@ class StepCoder:
         )
         poses = torch.from_numpy(camera_poses(self.schema, states))[None]
         with_camera = torch.tensor([float(self.camera is not None)])
-        motion = Motion.from_poses(self.camera, poses, torch.zeros(1, 2), with_camera)
+        motion = Motion.from_poses(self.camera, poses, torch.zeros(1, 2), with_camera, past)
         return StepState(motion, encoded)
 
     def begin(self, carry: Carry | None, state: StepState, choice: Tensor) -> StepContext:
@@ -122,9 +130,9 @@ class StepCoder:
             regions = cube_regions(state.motion, None, *self.geometry.grid)
             context, pyramid = model.empty_context(height, width, state.encoded, regions)
         else:
-            regions = cube_regions(state.motion, choice, *self.geometry.grid)
             last = carry.pictures[:, 1]
             warped = model.warper(state.motion, last, carry.pictures, choice)
+            regions = model.warper.regions(state.motion, choice, warped)
             context, pyramid = model.context(
                 carry, warped.reference, warped.valid, torch.ones(1), state.encoded, regions
             )

@@ -35,6 +35,7 @@ class Step:
         frames: the pair `[2, H, W, 3]`.
         before: the whole frame before the pair `[H0, W0, 3]`; the first frame itself at a start.
         poses: of the frame before and of the pair `[3, 6]`.
+        past: of the first frame of the last pair `[6]`.
         has_camera: whether the poses mean anything.
         states: raw values `[3, S]`.
         known: `[S]`.
@@ -44,6 +45,7 @@ class Step:
     frames: NDArray[np.uint8]
     before: NDArray[np.uint8]
     poses: NDArray[np.float64]
+    past: NDArray[np.float64]
     has_camera: bool
     states: NDArray[np.float32]
     known: NDArray[np.float32]
@@ -76,6 +78,7 @@ def read_step(crop: Crop, index: int, names: tuple[str, ...]) -> Step:
         np.ascontiguousarray(window),
         np.ascontiguousarray(store.frames[rows[0]]),
         camera_poses(store.schema, states),
+        camera_poses(store.schema, store.states[[max(crop.start, before - 1)]])[0],
         has_camera(store.schema),
         values,
         known,

@@ -129,7 +129,7 @@ class ContextPyramid(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        d4, d8, d16 = config.context_dims
+        self.dims = d4, d8, d16 = config.context_dims
         latent_dim, recurrent_dim = config.quantizer.codebook_dim, config.mechanisms.recurrent_dim
         self.embed = PatchConv(2 * 4, d4, STRIDE)
         self.refine4 = ResidualConv(d4)
@@ -153,3 +153,10 @@ class ContextPyramid(nn.Module):
         s16 = self.down16(F.gelu(s8)) + self.from_latents(latents)
         s16 = self.recall(s16, context.recurrent)
         return Pyramid(s4, s8 * delta, self.refine16(s16) * delta)
+
+    def empty(self, context: Context) -> Pyramid:
+        """Features of a keyframe, as `forward` gives them, without computing any."""
+        b, _, _, height, width = context.reference.shape
+        sizes = zip(self.dims, (STRIDE, 2 * STRIDE, 4 * STRIDE), strict=True)
+        make = context.reference.new_zeros
+        return Pyramid(*(make(b, dim, height // s, width // s) for dim, s in sizes))

@@ -103,8 +103,20 @@ class HSTMAE(nn.Module):
             state: from `state`.
             regions: of every cube, int64 `[B, h, w]`.
         """
+        context = self._context(carry, reference, valid, is_delta, state, regions)
+        return context, self.pyramid(context)
+
+    def _context(
+        self,
+        carry: Carry,
+        reference: Tensor,
+        valid: Tensor,
+        is_delta: Tensor,
+        state: EncodedState,
+        regions: Tensor,
+    ) -> Context:
         delta = is_delta[:, None, None, None]
-        context = Context(
+        return Context(
             torch.where(delta[..., None] > 0, reference, 0.5),
             valid * delta[..., None],
             carry.latents * delta,
@@ -115,7 +127,6 @@ class HSTMAE(nn.Module):
             carry.recurrent * delta,
             torch.where(delta > 0, carry.banks, self.memory.start(len(is_delta))),
         )
-        return context, self.pyramid(context)
 
     def empty_context(
         self, height: int, width: int, state: EncodedState, regions: Tensor
@@ -123,8 +134,9 @@ class HSTMAE(nn.Module):
         """Context of a keyframe for pictures of H x W pixels."""
         carry = self.start(len(regions), height, width)
         grey = torch.full_like(carry.pictures, 0.5)
-        valid = torch.zeros_like(grey[:, :, :1])
-        return self.context(carry, grey, valid, grey.new_zeros(len(regions)), state, regions)
+        none = torch.zeros_like(grey[:, :, :1])
+        context = self._context(carry, grey, none, none[:, 0, 0, 0, 0], state, regions)
+        return context, self.pyramid.empty(context)
 
     def prediction(self, context: Context, pyramid: Pyramid) -> Tensor:
         """What both sides expect of the latents before any code, `[B, h, w, D]`."""

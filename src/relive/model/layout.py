@@ -29,6 +29,7 @@ from torch import Tensor
 
 from relive.model.masks import check_counts, visible_indices
 
+FEW_WINDOWS = 5  # so many windows of scattered tokens attend as one: less to copy, less memory
 HIDDEN = -1e4  # added to attention logits; finite, so that a row that sees nothing stays a number
 
 
@@ -43,7 +44,7 @@ class Windows(Protocol):
         """Group tokens as queries: `[B, ., ., D]` to `[G, s, D]`."""
 
     def keys(self, groups: Tensor) -> Tensor:
-        """What every group sees, from the groups of `queries`: `[G, s, D]` to `[G, k, D]`."""
+        """What every group sees, of groups that `queries` made: `[G, s, D]` to `[G, k, D]`."""
 
     def join(self, groups: Tensor) -> Tensor:
         """Inverse of `queries`: `[G, s, D]` to `[B, ., ., D]`."""
@@ -252,9 +253,9 @@ class RunWindows:
 
     @property
     def run(self) -> int:
-        """Tokens of a run; few tokens are one run, which is cheaper than three."""
+        """Tokens of a run; few tokens are one run, which is cheaper than runs that see three."""
         count = self.order.shape[1]
-        return self.size**2 if count > 2 * self.size**2 else count
+        return self.size**2 if count > FEW_WINDOWS * self.size**2 else count
 
     def _runs(self, tokens: Tensor, value: float = 0) -> Tensor:
         """Sorted tokens `[B, n, D]` to runs `[B, c, run, D]`."""
@@ -263,7 +264,9 @@ class RunWindows:
         )
 
     def _sorted(self, tokens: Tensor) -> Tensor:
-        return tokens.gather(1, self.order[..., None].expand(-1, -1, tokens.shape[-1]))
+        """Sort by window. Scattered, not gathered: for its gradient a gather keeps what it read."""
+        index = self.order.argsort(1)[..., None].expand_as(tokens)
+        return torch.empty_like(tokens).scatter(1, index, tokens)
 
     def _beside(self, runs: Tensor, value: float = 0) -> Tensor:
         """Runs `[B, c, run, D]` with those beside them `[B, c, 3 * run, D]`; a single one alone."""

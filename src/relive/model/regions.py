@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from relive.config import CUBE_PX
-from relive.model.motion import NUM_MOTION, Motion
+from relive.model.motion import NUM_MOTION, Motion, inverse_depths
 from relive.model.warp import Pinhole
 from relive.model.windows import HIDDEN, start_at_zero
 
@@ -103,6 +103,27 @@ def cube_regions(motion: Motion, choice: Tensor | None, h: int, w: int) -> Tenso
     if motion.camera is None:
         return regions
     overlay = known & ~_in_view(motion.camera, motion.origin_px, h, w)
+    return torch.where(overlay, OVERLAY, regions)
+
+
+def depth_regions(motion: Motion, inverse_depth: Tensor) -> Tensor:
+    """Region of every cube by a learned depth; as `cube_regions`, where no hypotheses are sent.
+
+    Args:
+        motion: what is known of the camera.
+        inverse_depth: one over world units `[B, h, w]`; 0 for what is fixed to the screen.
+
+    Returns:
+        Ids of `REGIONS`, int64 `[B, h, w]`; without a camera `UNKNOWN`.
+    """
+    levels = inverse_depths().to(inverse_depth.device)[2:]
+    edges = levels[[_LEVELS // 3, 2 * _LEVELS // 3]]
+    beyond = (inverse_depth[..., None] <= edges).sum(-1)  # 0 near, 1 middle, 2 far
+    by_depth = torch.where(inverse_depth > 0, NEAR + beyond, FIXED)
+    h, w = inverse_depth.shape[1:]
+    known = motion.known.bool()[:, None, None] & (motion.camera is not None)
+    regions = torch.where(known, by_depth, UNKNOWN)
+    overlay = cube_regions(motion, None, h, w) == OVERLAY
     return torch.where(overlay, OVERLAY, regions)
 
 

@@ -31,6 +31,7 @@ from relive.model.depth import (
     sweep,
 )
 from relive.model.motion import Motion
+from relive.model.regions import cube_regions, depth_regions
 from relive.model.warp import sample
 
 COPY, ROTATION = 0, 1
@@ -105,6 +106,10 @@ class SearchedWarp(nn.Module):
         depth = hypotheses.inverse_depths().to(choice.device)[choice] * inside
         return Warped(reference, valid, depth)
 
+    def regions(self, motion: Motion, choice: Tensor, warped: Warped) -> Tensor:
+        """Regions of the cubes, int64 `[B, h, w]`, by their hypotheses."""
+        return cube_regions(motion, choice, *choice.shape[1:])
+
     def loss(self, warped: Warped, frames: Tensor) -> Tensor:
         """Nothing is learned: zero."""
         return frames.new_zeros(())
@@ -159,6 +164,10 @@ class LearnedWarp(nn.Module):
             return flowed
         posed = self._by_depth(motion, picture, pictures, still)
         return _select(motion.known.bool(), posed, flowed)
+
+    def regions(self, motion: Motion, choice: Tensor, warped: Warped) -> Tensor:
+        """Regions of the cubes, int64 `[B, h, w]`, by their learned depth."""
+        return depth_regions(motion, warped.inverse_depth.detach())
 
     def loss(self, warped: Warped, frames: Tensor) -> Tensor:
         """Photometric loss and edge-aware smoothness (Monodepth2, arXiv 1806.01260).

@@ -46,8 +46,9 @@ __all__ = [
 
 def _heads(x: Tensor, parts: int, num_heads: int) -> Tensor:
     """`[G, n, parts * D]` to `[parts, G, heads, n, D / heads]`."""
-    g, n, d = x.shape
-    return x.view(g, n, parts, num_heads, d // parts // num_heads).permute(2, 0, 3, 1, 4)
+    d = x.shape[-1]
+    x = x.unflatten(-1, (parts, num_heads, d // parts // num_heads))
+    return x.permute(2, 0, 3, 1, 4)
 
 
 class WindowAttention(nn.Module):
@@ -63,12 +64,12 @@ class WindowAttention(nn.Module):
     def forward(self, x: Tensor, windows: Windows, state_tokens: Tensor, regions: Tensor) -> Tensor:
         """Attend inside windows: `[B, h, w, D]` to `[B, h, w, D]`."""
         groups = windows.queries(self.qkv(x))  # [G, s, 3D]
-        own = _heads(groups, 3, self.num_heads)
-        seen = windows.keys(groups)
-        around = own if seen is groups else _heads(seen, 3, self.num_heads)
+        d = x.shape[-1]
+        q = _heads(groups[..., :d], 1, self.num_heads)[0]
+        k, v = _heads(windows.keys(groups[..., d:]), 2, self.num_heads)
         bias = self.logits(windows, regions)
-        k, v, bias = self.extend(around[1], around[2], bias, state_tokens)
-        mixed = F.scaled_dot_product_attention(own[0], k, v, attn_mask=bias.to(own.dtype))
+        k, v, bias = self.extend(k, v, bias, state_tokens)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
         return self.out(windows.join(mixed.transpose(1, 2).flatten(2)))
 
     def logits(self, windows: Windows, regions: Tensor) -> Tensor:

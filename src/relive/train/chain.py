@@ -27,6 +27,7 @@ from relive.model.masks import tube_mask
 from relive.model.motion import Motion
 from relive.model.regions import cube_regions
 from relive.model.warp import Pinhole
+from relive.model.warping import Warped
 from relive.quantizer.rvq import ResidualVQ
 from relive.train.losses import Auxiliary, TrainingStep
 
@@ -109,6 +110,7 @@ def to_tensors(chains: list[Chain], names: tuple[str, ...]) -> Batch:
         pile([s.poses for s in steps], torch.float64),
         torch.tensor([[float(c.crop.x), float(c.crop.y)] for c in chains]),
         with_camera * alive,
+        pile([s.past for s in steps], torch.float64),
     )
     return Batch(
         frames.contiguous(),
@@ -217,7 +219,7 @@ def run_step(
     carry = Carry.cat([fresh if c.carry is None else c.carry for c in chains])
     choice = model.warper.choose(batch.motion, canvas.detach(), batch.frames)
     warped = model.warper(batch.motion, canvas, carry.pictures, choice)
-    regions = batch_regions(batch, choice, h, w)
+    regions = batch_regions(model, batch, choice, warped)
     with torch.autocast("cpu", torch.bfloat16):
         state = model.state(batch.states, batch.known, batch.seconds)
         context, pyramid = model.context(
@@ -265,10 +267,10 @@ def run_step(
     return StepResult(mse, losses, left, remainders.detach())
 
 
-def batch_regions(batch: Batch, choice: Tensor, h: int, w: int) -> Tensor:
+def batch_regions(model: HSTMAE, batch: Batch, choice: Tensor, warped: Warped) -> Tensor:
     """Regions of every cube, int64 `[B, h, w]`; a keyframe has no motion to tell them by."""
-    moving = cube_regions(batch.motion, choice, h, w)
-    still = cube_regions(batch.motion, None, h, w)
+    moving = model.warper.regions(batch.motion, choice, warped)
+    still = cube_regions(batch.motion, None, *choice.shape[1:])
     return torch.where(batch.is_delta[:, None, None] > 0, moving, still)
 
 

@@ -105,7 +105,7 @@ def pretrain_step(
     carry = _true_carry(model, chains, height, width)
     choice = model.warper.choose(batch.motion, batch.before, batch.frames)
     warped = model.warper(batch.motion, batch.before, carry.pictures, choice)
-    regions = batch_regions(batch, choice, h, w)
+    regions = batch_regions(model, batch, choice, warped)
     source = source_cubes(batch.motion, choice, h, w, warped.inverse_depth, warped.flow)
     masked = draw_masks(masking, chains, regions, source, chance)
     layout: Layout = Everything(h, w)

@@ -35,7 +35,7 @@ def chain_mse(
         picture = carry.pictures[:, 1]
         choice = model.warper.choose(batch.motion, picture, batch.frames)
         warped = model.warper(batch.motion, picture, carry.pictures, choice)
-        regions = batch_regions(batch, choice, h, w)
+        regions = batch_regions(model, batch, choice, warped)
         context, pyramid = model.context(
             carry, warped.reference, warped.valid, batch.is_delta, state, regions
         )
