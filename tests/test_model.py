@@ -11,9 +11,10 @@ from relive.config import ModelConfig, StateInput
 from relive.errors import InputError
 from relive.model.context import Carry, Context, Pyramid, unfold_pixels
 from relive.model.hst_mae import HSTMAE
-from relive.model.layout import HIDDEN, join_windows, split_windows, visible, window_mask
+from relive.model.layout import visible
 from relive.model.parts import PatchConv
 from relive.model.state import EncodedState
+from relive.model.token_windows import HIDDEN, join_windows, split_windows, window_mask
 from small_model import SMALL, WHOLE_SMALL, shake
 
 

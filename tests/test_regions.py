@@ -28,8 +28,8 @@ from relive.model.regions import (
     depth_regions,
     ranks,
 )
+from relive.model.token_windows import HIDDEN
 from relive.model.warp import Pinhole
-from relive.model.windows import HIDDEN
 
 CAMERA = Pinhole.from_fov(90.0, 1.2, (0, 0, 320, 208))
 H, W, D, R, M = 5, 7, 12, len(REGIONS), 4

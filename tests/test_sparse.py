@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from relive.config import Mechanisms
 from relive.model.hst_mae import HSTMAE
-from relive.model.layout import HIDDEN, Everything, Strip, Windows, visible
+from relive.model.layout import Everything, Strip, visible
 from relive.model.masks import running_cell_mask, tube_mask
+from relive.model.token_windows import HIDDEN, Windows
 from small_model import SMALL, WHOLE_SMALL, shake
 from test_model import _context, _inputs
 

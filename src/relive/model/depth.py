@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from relive.model.motion import FARTHEST, NEAREST, Motion, pixel_centres, screen_positions, view
+from relive.model.parts import start_at_zero
 from relive.model.warp import camera_positions, sample
-from relive.model.windows import start_at_zero
 
 STRIDE = 8
 NUM_DEPTHS = 16

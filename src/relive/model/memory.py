@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from relive.model.windows import PointLinear, start_at_zero
+from relive.model.parts import PointLinear, start_at_zero
 
 
 class MemoryBanks(nn.Module):

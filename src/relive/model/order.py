@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from relive.model.layout import HIDDEN, Windows
 from relive.model.regions import comes_later
+from relive.model.token_windows import HIDDEN, Windows
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,9 @@ from torch import Tensor, nn
 
 from relive.config import CUBE_PX
 from relive.model.motion import NUM_MOTION, Motion, inverse_depths
+from relive.model.parts import start_at_zero
+from relive.model.token_windows import HIDDEN
 from relive.model.warp import Pinhole
-from relive.model.windows import HIDDEN, start_at_zero
 
 EMBEDDING_DIM = 256  # specification, "Region embeddings"
 

@@ -9,39 +9,13 @@ tokens.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from relive.model.layout import HIDDEN, Windows, join_windows, split_windows, window_mask
-from relive.model.parts import (
-    PatchConv,
-    PointConv,
-    PointLinear,
-    start_at_zero,
-)
-
-if TYPE_CHECKING:
-    from relive.model.regions import RegionBias
-
-__all__ = [
-    "HIDDEN",
-    "Block",
-    "CrossAttention",
-    "JoinedAttention",
-    "PatchConv",
-    "PointConv",
-    "PointLinear",
-    "RegionAttention",
-    "StateReader",
-    "WindowAttention",
-    "join_windows",
-    "split_windows",
-    "start_at_zero",
-    "window_mask",
-]
+from relive.model.parts import PointLinear, start_at_zero
+from relive.model.regions import RegionBias
+from relive.model.token_windows import Windows
 
 
 def _heads(x: Tensor, parts: int, num_heads: int) -> Tensor:
