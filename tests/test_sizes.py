@@ -36,14 +36,17 @@ def _count(module: torch.nn.Module) -> int:
 
 
 def _gflops(name: str) -> tuple[float, float]:
-    """GFLOPs a frame at 224x224 of the encoder (with state and context) and of the decoder."""
+    """GFLOPs a frame of a delta at 224x224: encoder with state and context, and decoder."""
     model, config = _meta(name), _config(name)
     h = PX // 16
     with torch.device("meta"):
         regions = torch.zeros(1, h, h, dtype=torch.long)
         with FlopCounterMode(display=False) as encoder:
             state = model.state(torch.zeros(1, 3, 11), torch.ones(1, 11), torch.zeros(1, 3))
-            context, pyramid = model.empty_context(PX, PX, state, regions)
+            carry, pair = model.start(1, PX, PX), torch.zeros(1, 2, 3, PX, PX)
+            context, pyramid = model.context(
+                carry, pair, pair[:, :, :1], torch.ones(1), state, regions
+            )
             model.encoder(torch.zeros(1, 2, 3, PX, PX), context, pyramid)
         with FlopCounterMode(display=False) as decoder:
             latents = torch.zeros(1, h, h, config.quantizer.codebook_dim)
