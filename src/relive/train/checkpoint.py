@@ -100,5 +100,10 @@ def load(folder: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Opt
         _load_optimizer(optimizer, tensors)
         values["started"] = tuple(values["started"])
         return Progress(**values)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except RuntimeError as error:  # of load_state_dict, a page long
+        raise InputError(
+            f"cannot resume from {folder}: its weights do not fit the model that this version "
+            "builds; train anew"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise InputError(f"cannot resume from {folder}: {str(error).splitlines()[0]}") from error
