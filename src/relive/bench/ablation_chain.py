@@ -20,9 +20,9 @@ from relive.cubes.store import SessionStore
 from relive.model.context import Carry, Context, Pyramid
 from relive.model.hst_mae import HSTMAE
 from relive.model.motion import NUM_MOTION
-from relive.model.regions import cube_regions
 from relive.quantizer.rvq import NUM_KINDS, ResidualVQ
-from relive.train.chain import Batch, Chain, to_tensors
+from relive.train.batch import Batch
+from relive.train.chain import Chain, look, to_tensors
 
 NO_INDEX = NUM_MOTION  # stands for the motion before the first delta
 
@@ -94,19 +94,9 @@ def _step(
 
 def _context(model: HSTMAE, batch: Batch, carry: Carry) -> tuple[Context, Pyramid, Tensor]:
     """What both sides know, and the motion index of every cube `[B, h, w]`."""
-    height, width = batch.frames.shape[-2:]
-    h, w = height // CUBE_PX, width // CUBE_PX
-    state = model.state(batch.states, batch.known, batch.seconds)
-    if not bool(batch.is_delta[0]):
-        regions = cube_regions(batch.motion, None, h, w)
-        nothing = torch.full_like(regions, NO_INDEX)
-        return *model.empty_context(height, width, state, regions), nothing
-    picture = carry.pictures[:, 1]
-    choice = model.warper.choose(batch.motion, picture, batch.frames)
-    warped = model.warper(batch.motion, picture, carry.pictures, choice)
-    regions = model.warper.regions(batch.motion, choice, warped)
-    known = model.context(carry, warped.reference, warped.valid, batch.is_delta, state, regions)
-    return *known, choice
+    sight = look(model, batch, carry, carry.pictures[:, 1])
+    moving = batch.is_delta[:, None, None] > 0
+    return sight.context, sight.pyramid, torch.where(moving, sight.choice, NO_INDEX)
 
 
 class Frequencies:

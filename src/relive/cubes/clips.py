@@ -70,7 +70,8 @@ def read_step(crop: Crop, index: int, names: tuple[str, ...]) -> Step:
     """Read step `index` of a crop; the model reads the state fields `names`."""
     store, first = crop.store, crop.start + 2 * index
     before = first - 1 if index else first  # a keyframe knows nothing of the frame before
-    rows = np.array([before, first, first + 1]).clip(0, len(store.frames) - 1)
+    past = max(crop.start, before - 1)
+    past, *rows = np.array([past, before, first, first + 1]).clip(0, len(store.frames) - 1)
     states = store.states[rows]
     values, known = model_states(store.schema, states, names)
     window = store.frames[rows[1:], crop.y : crop.y + crop.height, crop.x : crop.x + crop.width]
@@ -78,7 +79,7 @@ def read_step(crop: Crop, index: int, names: tuple[str, ...]) -> Step:
         np.ascontiguousarray(window),
         np.ascontiguousarray(store.frames[rows[0]]),
         camera_poses(store.schema, states),
-        camera_poses(store.schema, store.states[[max(crop.start, before - 1)]])[0],
+        camera_poses(store.schema, store.states[[past]])[0],
         has_camera(store.schema),
         values,
         known,

@@ -27,9 +27,9 @@ from relive.model.masks import tube_mask
 from relive.model.motion import Motion
 from relive.model.regions import cube_regions
 from relive.model.warp import Pinhole
-from relive.model.warping import Warped
 from relive.quantizer.rvq import ResidualVQ
-from relive.train.losses import Auxiliary, TrainingStep
+from relive.train.batch import Batch, Sight
+from relive.train.losses import Auxiliary
 
 UNQUANTIZED_NOISE = (
     0.1  # stands in for the quantiser before it exists, so that latents keep a scale
@@ -46,19 +46,6 @@ class Chain:
     state_known: float
     carry: Carry | None = None  # a batch of one
     masked: Tensor | None = None  # what was hidden in the last step [1, h, w]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One step of every chain as tensors."""
-
-    frames: Tensor  # [B, 2, 3, H, W]
-    before: Tensor  # [B, 3, H0, W0]
-    motion: Motion
-    states: Tensor  # [B, 3, S]
-    known: Tensor  # [B, S]
-    seconds: Tensor  # [B, 3]
-    is_delta: Tensor  # [B]
 
 
 @dataclass(frozen=True)
@@ -188,6 +175,49 @@ def generator(rng: np.random.Generator) -> torch.Generator:
     return torch.Generator().manual_seed(int(rng.integers(1 << 31)))
 
 
+def look(model: HSTMAE, batch: Batch, carry: Carry, picture: Tensor) -> Sight:
+    """Warp the step before and put together what both sides know of this one.
+
+    Args:
+        model: the networks.
+        batch: the step.
+        carry: what the step before left.
+        picture: the last frame, whole `[B, 3, H0, W0]`.
+    """
+    with torch.autocast(picture.device.type, enabled=False):  # positions need float32
+        choice = model.warper.choose(batch.motion, picture.detach(), batch.frames)
+        warped = model.warper(batch.motion, picture, carry.pictures, choice)
+    moving = model.warper.regions(batch.motion, choice, warped)
+    still = cube_regions(batch.motion, None, *choice.shape[1:])  # a keyframe knows no motion
+    regions = torch.where(batch.is_delta[:, None, None] > 0, moving, still)
+    state = model.state(batch.states, batch.known, batch.seconds)
+    context, pyramid = model.context(
+        carry, warped.reference, warped.valid, batch.is_delta, state, regions
+    )
+    return Sight(choice, warped, carry, context, pyramid)
+
+
+def carry_of(model: HSTMAE, chains: list[Chain], height: int, width: int) -> Carry:
+    """What the chains' last steps left; a fresh start where there was none."""
+    fresh = model.start(1, height, width)
+    return Carry.cat([fresh if c.carry is None else c.carry for c in chains])
+
+
+def quantise(
+    quantizer: ResidualVQ, remainders: Tensor, depths: Tensor, is_delta: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Send remainders `[B, h, w, D]` at depths `[B, h, w]`: what arrives, and the commitment."""
+    kinds = is_delta.long()[:, None, None].expand_as(depths)
+    flat = quantizer(remainders.flatten(0, 2), depths.flatten(), kinds.flatten())
+    return flat.vectors.view_as(remainders), flat.commitment
+
+
+def add_noise(remainders: Tensor, depths: Tensor, rng: np.random.Generator) -> Tensor:
+    """Let noise stand in for the quantiser; nothing arrives of what is not sent."""
+    noise = torch.from_numpy(rng.standard_normal(remainders.shape, dtype=np.float32))
+    return (remainders + UNQUANTIZED_NOISE * noise) * (depths > 0)[..., None]
+
+
 def run_step(
     model: HSTMAE,
     quantizer: ResidualVQ,
@@ -211,67 +241,33 @@ def run_step(
         mask_share: share of the steps with cubes hidden from the encoder.
         auxiliary: further losses; without it none.
     """
-    config = model.config
     b, _, _, height, width = batch.frames.shape
     h, w = height // CUBE_PX, width // CUBE_PX
-    canvas = _canvas(chains, batch)
-    fresh = model.start(1, height, width)
-    carry = Carry.cat([fresh if c.carry is None else c.carry for c in chains])
-    choice = model.warper.choose(batch.motion, canvas.detach(), batch.frames)
-    warped = model.warper(batch.motion, canvas, carry.pictures, choice)
-    regions = batch_regions(model, batch, choice, warped)
+    carry = carry_of(model, chains, height, width)
     with torch.autocast("cpu", torch.bfloat16):
-        state = model.state(batch.states, batch.known, batch.seconds)
-        context, pyramid = model.context(
-            carry, warped.reference, warped.valid, batch.is_delta, state, regions
-        )
+        sight = look(model, batch, carry, _canvas(chains, batch))
+        context, pyramid = sight.context, sight.pyramid
         error = (context.reference.detach() - batch.frames).square().mean((1, 2))
-        depths = draw_depths(
-            F.avg_pool2d(error, CUBE_PX), batch.is_delta, config.quantizer.num_quantizers, rng
-        )
+        top = model.config.quantizer.num_quantizers
+        depths = draw_depths(F.avg_pool2d(error, CUBE_PX), batch.is_delta, top, rng)
         masked = draw_mask(h, w, b, mask_share, rng)
         layout = None if masked is None else visible(masked)
         if masked is not None:
             depths = depths.masked_fill(masked, 0)
         remainders = model.encoder(batch.frames, context, pyramid, layout)
-    prediction = model.prediction(context, pyramid)
     losses = {"commitment": torch.zeros(())}
     if quantize:
-        kinds = batch.is_delta.long()[:, None, None].expand(b, h, w)
-        flat = quantizer(remainders.flatten(0, 2), depths.flatten(), kinds.flatten())
-        sent, losses["commitment"] = flat.vectors.view_as(remainders), flat.commitment
+        sent, losses["commitment"] = quantise(quantizer, remainders, depths, batch.is_delta)
     else:
-        noise = torch.from_numpy(rng.standard_normal(remainders.shape, dtype=np.float32))
-        sent = (remainders + UNQUANTIZED_NOISE * noise) * (depths > 0)[..., None]
-    latents = prediction + sent
+        sent = add_noise(remainders, depths, rng)
+    latents = model.prediction(context, pyramid) + sent
     with torch.autocast("cpu", torch.bfloat16):
         decoded = model.decoder(latents, depths, context, pyramid)
         if auxiliary is not None:
-            losses |= auxiliary(
-                TrainingStep(
-                    model,
-                    batch.frames,
-                    batch.motion,
-                    choice,
-                    warped,
-                    carry,
-                    context,
-                    pyramid,
-                    latents,
-                    depths,
-                    decoded,
-                )
-            )
+            losses |= auxiliary(model, batch, sight, latents, depths, decoded)
     mse = (decoded.frames - batch.frames).square().mean((1, 2, 3, 4))
     left = model.remember(context, decoded, latents, to_8_bits(decoded.frames), depths)
     return StepResult(mse, losses, left, remainders.detach())
-
-
-def batch_regions(model: HSTMAE, batch: Batch, choice: Tensor, warped: Warped) -> Tensor:
-    """Regions of every cube, int64 `[B, h, w]`; a keyframe has no motion to tell them by."""
-    moving = model.warper.regions(batch.motion, choice, warped)
-    still = cube_regions(batch.motion, None, *choice.shape[1:])
-    return torch.where(batch.is_delta[:, None, None] > 0, moving, still)
 
 
 def advance(

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from relive.config import CUBE_PX
-from relive.model.context import Carry
 from relive.model.decoder import Decoded
 from relive.model.hst_mae import HSTMAE
 from relive.model.layout import Everything, Layout, visible
@@ -31,13 +30,14 @@ from relive.model.masks import (
 )
 from relive.model.motion import source_cubes
 from relive.model.regions import REGIONS
+from relive.train.batch import Batch
 from relive.train.chain import (
     UNQUANTIZED_NOISE,
-    Batch,
     Chain,
     StepResult,
-    batch_regions,
+    carry_of,
     generator,
+    look,
 )
 from relive.train.settings import Masking
 
@@ -102,20 +102,15 @@ def pretrain_step(
     b, _, _, height, width = batch.frames.shape
     h, w = height // CUBE_PX, width // CUBE_PX
     chance = generator(rng)
-    carry = _true_carry(model, chains, height, width)
-    choice = model.warper.choose(batch.motion, batch.before, batch.frames)
-    warped = model.warper(batch.motion, batch.before, carry.pictures, choice)
-    regions = batch_regions(model, batch, choice, warped)
-    source = source_cubes(batch.motion, choice, h, w, warped.inverse_depth, warped.flow)
-    masked = draw_masks(masking, chains, regions, source, chance)
+    with torch.autocast("cpu", torch.bfloat16):
+        sight = look(model, batch, carry_of(model, chains, height, width), batch.before)
+    context, pyramid, warped = sight.context, sight.pyramid, sight.warped
+    source = source_cubes(batch.motion, sight.choice, h, w, warped.inverse_depth, warped.flow)
+    masked = draw_masks(masking, chains, context.regions, source, chance)
     layout: Layout = Everything(h, w)
     if masking.decoder is not None:
         layout = visible(running_cell_mask((h, w), masking.decoder, chains[0].index, b))
     with torch.autocast("cpu", torch.bfloat16):
-        state = model.state(batch.states, batch.known, batch.seconds)
-        context, pyramid = model.context(
-            carry, warped.reference, warped.valid, batch.is_delta, state, regions
-        )
         remainders = model.encoder(batch.frames, context, pyramid, visible(masked))
     seen = ~masked[..., None]
     noise = torch.randn(remainders.shape, generator=chance)
@@ -124,10 +119,6 @@ def pretrain_step(
     with torch.autocast("cpu", torch.bfloat16):
         decoded = model.decoder(latents, depths, context, pyramid, layout)
     mse = hidden_loss(decoded, batch.frames, masked, layout)
-    left = replace(carry, pictures=batch.frames, latents=latents, regions=regions)
+    pictures, regions = batch.frames, context.regions
+    left = replace(sight.carry, pictures=pictures, latents=latents, regions=regions)
     return StepResult(mse, {}, left, remainders.detach(), masked)
-
-
-def _true_carry(model: HSTMAE, chains: list[Chain], height: int, width: int) -> Carry:
-    fresh = model.start(1, height, width)
-    return Carry.cat([fresh if c.carry is None else c.carry for c in chains])

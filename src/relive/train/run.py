@@ -27,8 +27,8 @@ from relive.errors import InputError
 from relive.model.hst_mae import HSTMAE
 from relive.quantizer.rvq import ResidualVQ
 from relive.train import checkpoint
+from relive.train.batch import Batch
 from relive.train.chain import (
-    Batch,
     Chain,
     StepResult,
     advance,

@@ -12,7 +12,7 @@ from relive.cubes.clips import Crop
 from relive.cubes.store import SessionStore
 from relive.model.hst_mae import HSTMAE
 from relive.quantizer.rvq import ResidualVQ
-from relive.train.chain import Chain, batch_regions, to_8_bits, to_tensors
+from relive.train.chain import Chain, look, to_8_bits, to_tensors
 
 Curve = dict[str, list[float]]
 
@@ -31,14 +31,8 @@ def chain_mse(
     errors = []
     for index in range(steps):
         batch = to_tensors([Chain(crop, index, steps, 1.0)], names)
-        state = model.state(batch.states, batch.known, batch.seconds)
-        picture = carry.pictures[:, 1]
-        choice = model.warper.choose(batch.motion, picture, batch.frames)
-        warped = model.warper(batch.motion, picture, carry.pictures, choice)
-        regions = batch_regions(model, batch, choice, warped)
-        context, pyramid = model.context(
-            carry, warped.reference, warped.valid, batch.is_delta, state, regions
-        )
+        sight = look(model, batch, carry, carry.pictures[:, 1])
+        context, pyramid = sight.context, sight.pyramid
         remainder = model.encoder(batch.frames, context, pyramid)
         prediction = model.prediction(context, pyramid)
         kind = int(index > 0)
