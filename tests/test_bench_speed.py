@@ -19,7 +19,7 @@ from relive.bench.speed_memory import peak_bytes
 from relive.bench.speed_networks import Networks, size_config
 from relive.bench.speed_plan import Plan
 from relive.bench.speed_throughput import describe_networks
-from relive.bench.speed_training import masked_loss, measure_training
+from relive.bench.speed_training import measure_training
 from relive.bench.speed_videomae import (
     make_videomae,
     measure_videomae,
@@ -29,7 +29,6 @@ from relive.bench.speed_videomae import (
 )
 from relive.config import ModelConfig
 from relive.errors import InputError
-from relive.model.layout import Everything, visible
 from relive.model.sizes import SIZES
 from small_model import SMALL, WHOLE_SMALL
 
@@ -174,18 +173,6 @@ def test_peak_is_the_best_size() -> None:
 def test_product_by_convolution_is_the_product() -> None:
     a, b = torch.randn(2, 12, 12)
     torch.testing.assert_close(_product_by_convolution(a, b), a @ b)
-
-
-def test_loss_lies_on_cubes_that_are_hidden_and_decoded() -> None:
-    frames = torch.zeros(1, 2, 3, 32, 32)
-    masked = torch.tensor([[[True, True], [False, False]]])
-    decoded = frames.clone()
-    decoded[..., :16, :16] = 1  # hidden from the encoder: counts
-    decoded[..., 16:, :] = 5  # seen by the encoder: does not
-    assert float(masked_loss(frames, decoded, masked, Everything(2, 2))) == pytest.approx(0.5)
-    layout = visible(torch.tensor([[[False, True], [False, True]]]))
-    cut = layout.cut(decoded.flatten(1, 2), 16).unflatten(1, (2, 3))
-    assert float(masked_loss(frames, cut, masked, layout)) == pytest.approx(1)
 
 
 def test_parameters_are_split_into_encoder_side_and_decoder() -> None:

@@ -122,6 +122,38 @@ def test_keyframe_forgets_everything(model: HSTMAE) -> None:
     assert not torch.allclose(_decode(model, x)[0], _decode(model, other)[0])
 
 
+def test_a_keyframe_of_the_codec_is_that_of_training(model: HSTMAE) -> None:
+    x = _inputs(model, 2)
+    context, pyramid = _context(model, x, 0.0)
+    empty, none = model.empty_context(48, 80, x.state, x.regions)
+    for name in context.__dataclass_fields__:
+        assert torch.equal(getattr(context, name), getattr(empty, name)), name
+    for name in pyramid.__dataclass_fields__:
+        assert torch.equal(getattr(pyramid, name), getattr(none, name)), name
+
+
+def test_prediction_and_encoder_know_what_the_decoder_knows() -> None:
+    model = shake(HSTMAE(WHOLE_SMALL))
+    x = _inputs(model)
+    context, pyramid = _context(model, x)
+    state = EncodedState(x.state.tokens + 0.5, x.state.situation)
+    banks = replace(x.carry, banks=x.carry.banks.roll(1, -1))
+    for other in (replace(x, state=state), replace(x, carry=banks)):
+        changed, features = _context(model, other)
+        before, after = model.prediction(context, pyramid), model.prediction(changed, features)
+        assert not torch.allclose(before, after, atol=1e-6)
+        before = model.encoder(x.frames, context, pyramid)
+        assert not torch.allclose(before, model.encoder(x.frames, changed, features), atol=1e-6)
+
+
+def test_time_is_known_without_a_state() -> None:
+    model = shake(HSTMAE(WHOLE_SMALL))
+    fields = len(WHOLE_SMALL.state_inputs)
+    none = torch.zeros(1, 3, fields), torch.zeros(1, fields)
+    slow, fast = (model.state(*none, torch.arange(3.0)[None] * s).tokens for s in (0.1, 0.01))
+    assert not torch.allclose(slow, fast, atol=1e-4)
+
+
 def test_each_part_of_the_carry_reaches_the_picture() -> None:
     model = shake(HSTMAE(WHOLE_SMALL))
     x = _inputs(model)

@@ -1,5 +1,6 @@
 """Masked pretraining and further losses: masks over a chain, where the loss lies, what learns."""
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +18,19 @@ from relive.model.hst_mae import HSTMAE
 from relive.model.layout import Everything, visible
 from relive.model.masks import running_cell_mask, tube_mask
 from relive.quantizer.rvq import ResidualVQ
-from relive.train.chain import Chain, advance, new_chain, run_step, to_tensors
+from relive.train.chain import (
+    Chain,
+    advance,
+    carry_of,
+    new_chain,
+    quantise,
+    run_step,
+    to_tensors,
+    warp_step,
+)
 from relive.train.losses import Auxiliary
-from relive.train.pretrain import draw_masks, hidden_loss, pretrain_step
-from relive.train.run import train
+from relive.train.pretrain import draw_masks, hidden_loss, hide, pretrain_step
+from relive.train.run import _Remainders, train
 from relive.train.settings import Masking, TrainSettings, read_settings
 from small_model import WHOLE_SMALL, shake
 from test_codec import record
@@ -83,6 +93,56 @@ def test_loss_lies_where_a_cube_is_hidden_and_decoded() -> None:
     assert none.tolist() == [0, 0]
 
 
+def test_a_hidden_cube_cannot_be_copied_from_the_step_before(stores: list[SessionStore]) -> None:
+    model, chains = shake(HSTMAE(WHOLE_SMALL)), _chains(stores)
+    masking = Masking(kind="tube", ratio=0.5, decoder=None)
+    seen = []
+    for change in (0.0, 0.3):
+        rng, now = np.random.default_rng(0), chains
+        for _ in range(2):
+            batch = to_tensors(now, NAMES)
+            result = pretrain_step(model, now, batch, rng, masking)
+            now = advance(now, result, stores, 6, (96, 64), rng)
+        hidden = now[0].masked
+        assert hidden is not None
+        batch = to_tensors(now, NAMES)
+        carry = carry_of(model, now, 64, 96)
+        _, warped, _ = warp_step(model, batch, carry, batch.before + change)
+        hidden = torch.cat([c.masked for c in now])  # type: ignore[misc]
+        seen.append(hide(warped, hidden).reference)
+    pixels = hidden.repeat_interleave(16, 1).repeat_interleave(16, 2)[:, None, None]
+    same = (seen[0] == seen[1]).all(2, keepdim=True)
+    assert same[pixels.expand_as(same)].all()
+    assert not same[~pixels.expand_as(same)].all()
+
+
+def test_hidden_cubes_teach_the_codebooks_nothing() -> None:
+    quantizer = ResidualVQ(WHOLE_SMALL.quantizer).train()
+    chance = torch.Generator().manual_seed(0)
+    quantizer.start(torch.randn(400, 8, generator=chance), 1, chance)
+    remainders = torch.randn(2, 4, 6, 8, generator=chance)
+    masked = tube_mask(2, (4, 6), 0.5, chance)
+    other = copy.deepcopy(quantizer)
+    depths, delta = torch.full((2, 4, 6), 3), torch.ones(2)
+    arrived, _ = quantise(quantizer, remainders, depths, delta, masked)
+    changed = torch.where(masked[..., None], 9.0, remainders)
+    again, _ = quantise(other, changed, depths, delta, masked)
+    assert torch.equal(arrived, again)
+    assert not arrived[masked].any()
+    assert torch.equal(quantizer.codebooks, other.codebooks)
+    assert torch.equal(quantizer.counts, other.counts)
+
+
+def test_codebooks_start_from_what_was_seen(stores: list[SessionStore]) -> None:
+    model, rng, chains = shake(HSTMAE(WHOLE_SMALL)), np.random.default_rng(0), _chains(stores)
+    batch, kept = to_tensors(chains, NAMES), _Remainders()
+    result = pretrain_step(model, chains, batch, rng, Masking(ratio=0.75))
+    kept.add(result, batch.is_delta)
+    assert len(kept.kept[0]) == 3 * 6
+    assert kept.kept[0].any(-1).all()
+    assert len(kept.kept[1]) == 0
+
+
 @pytest.mark.parametrize("kind", ["tube", "region", "camera"])
 def test_pretraining_learns(stores: list[SessionStore], kind: str) -> None:
     torch.manual_seed(0)
@@ -137,7 +197,7 @@ def test_multiview_pulls_on_the_encoder(stores: list[SessionStore]) -> None:
     assert model.encoder.to_latents.weight.grad.any()
 
 
-def test_a_run_pretrains_then_codes(tmp_path: Path, stores: list[SessionStore]) -> None:
+def test_a_run_pretrains_and_goes_on(tmp_path: Path, stores: list[SessionStore]) -> None:
     phase = {"batch": 2, "crop": (32, 32), "chain": 2, "span": 1, "quantize": False}
     settings = TrainSettings(
         data=tmp_path,

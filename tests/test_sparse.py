@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relive.config import Mechanisms
+from relive.errors import InputError
 from relive.model.hst_mae import HSTMAE
 from relive.model.layout import Everything, Strip, visible
 from relive.model.masks import running_cell_mask, tube_mask
@@ -199,6 +200,8 @@ def test_mechanisms_are_left_out_alone() -> None:
     """Each switch makes another network, and the rest still works."""
     off = {
         "state": False,
+        "intervals": False,
+        "informed": False,
         "early_fusion": False,
         "state_stages": (3, 4),
         "two_way": False,
@@ -227,6 +230,28 @@ def test_mechanisms_are_left_out_alone() -> None:
         encoded = model.encoder(x.frames, context, pyramid)
         out = model.decoder(encoded, torch.ones(1, 3, 5).long(), context, pyramid)
         assert out.frames.isfinite().all(), name
+
+
+@pytest.mark.parametrize(("name", "value"), [("cross_links", 1.0), ("decoding", "importance")])
+def test_switches_without_weights_change_what_comes_out(name: str, value: object) -> None:
+    other = replace(WHOLE_SMALL, mechanisms=replace(WHOLE_SMALL.mechanisms, **{name: value}))
+    frames = []
+    for config in (WHOLE_SMALL, other):
+        model = shake(HSTMAE(config))
+        x = _inputs(model, 1, 64, 80)
+        context, pyramid = _context(model, x)
+        latents = model.encoder(x.frames, context, pyramid)
+        frames.append(model.decoder(latents, torch.ones(1, 4, 5).long(), context, pyramid).frames)
+    assert not torch.allclose(*frames, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("decoding", "imporance"), ("warp", "magic"), ("state_stages", (3, 5)), ("cross_links", 0.0)],
+)
+def test_mechanisms_that_are_none_are_refused(field: str, value: object) -> None:
+    with pytest.raises(InputError, match=field):
+        Mechanisms(**{field: value})  # type: ignore[arg-type]
 
 
 def test_strip_needs_row_major_order() -> None:

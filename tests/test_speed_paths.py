@@ -1,6 +1,7 @@
 """Fast paths: one graph for the compiler, half precision without NaN, float32 where it matters."""
 
 import os
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from relive.codec.step import to_picture
 from relive.model.hst_mae import HSTMAE
 from relive.model.layout import visible
 from relive.model.masks import tube_mask
+from relive.model.state import EncodedState
 from relive.quantizer.rvq import ResidualVQ
 from small_model import SMALL, WHOLE_SMALL, shake
 from test_model import _context, _inputs
@@ -20,18 +22,27 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 @torch.no_grad()
 def _step(model: HSTMAE) -> tuple[object, tuple[torch.Tensor, ...]]:
+    """Everything of a decoder's step after the warp: state, context, prediction, decoder, carry."""
     x = _inputs(model, 2)
-    context, pyramid = _context(model, x)
     b, h, w = x.regions.shape
-    latents = torch.rand(b, h, w, model.config.quantizer.codebook_dim)
+    fields = len(model.config.state_inputs)
+    sent = torch.rand(b, h, w, model.config.quantizer.codebook_dim)
     depths = torch.ones(b, h, w, dtype=torch.long)
+    values, known, seconds = torch.rand(b, 3, fields), torch.ones(b, fields), torch.rand(b, 3)
 
-    def step(latents: torch.Tensor, depths: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def step(
+        sent: torch.Tensor, depths: torch.Tensor, values: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        state = model.state(values, known, seconds)
+        context, pyramid = model.context(
+            x.carry, x.reference, x.valid, torch.ones(b), state, x.regions
+        )
+        latents = model.prediction(context, pyramid) + sent
         decoded = model.decoder(latents, depths, context, pyramid)
         left = model.remember(context, decoded, latents, decoded.frames, depths)
         return decoded.frames, left.recurrent, left.banks
 
-    return step, (latents, depths)
+    return step, (sent, depths, values)
 
 
 @pytest.mark.parametrize("config", [SMALL, WHOLE_SMALL], ids=["plain", "whole"])
@@ -121,10 +132,17 @@ def test_every_mechanism_in_half_precision(real: torch.Tensor, dtype: torch.dtyp
         decoded = model.decoder(encoded, depths, context, pyramid)
         carry = model.remember(context, decoded, encoded, decoded.frames, depths)
         loss = decoded.frames.square().mean() + carry.recurrent.square().mean()
+        prediction = model.prediction(context, pyramid)
     loss.backward()
-    for part in (encoded, decoded.frames, carry.recurrent, carry.banks, context.reference):
+    for part in (encoded, decoded.frames, carry.recurrent, carry.banks, carry.latents):
         assert part.dtype == torch.float32
         assert part.isfinite().all()
+    state = EncodedState(context.state_tokens, context.situation)
+    with torch.no_grad():  # the context is that of float32, but for the state's own rounding
+        whole, features = _context(model, replace(x, state=state))
+        assert torch.allclose(features.s4, pyramid.s4, atol=1e-6)
+        assert torch.allclose(features.s16, pyramid.s16, atol=1e-6)
+        assert torch.allclose(model.prediction(whole, features), prediction, atol=1e-6)
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
 

@@ -47,6 +47,9 @@ class Mechanisms:
     Attributes:
         multi_scale: all four stages feed the latents; without it the last two.
         state: the state vector is read; without it learned tokens stand in its place.
+        intervals: tokens know the real time between frames also where the state is not known.
+        informed: state and memory are read where both sides predict, so that the encoder leaves
+            out what they tell; without it only the blocks read them.
         early_fusion: state tokens take part in the attention of the first block.
         state_stages: stages (1 to 4) whose visual tokens read the state.
         two_way: state tokens read the visual tokens after every stage.
@@ -66,6 +69,8 @@ class Mechanisms:
 
     multi_scale: bool = True
     state: bool = True
+    intervals: bool = False
+    informed: bool = False
     early_fusion: bool = False
     state_stages: tuple[int, ...] = (3, 4)
     two_way: bool = False
@@ -80,6 +85,23 @@ class Mechanisms:
     recurrent_dim: int = 0
     adapter_rank: int = 0
     warp: Literal["searched", "learned", "rotation", "copy"] = "searched"
+
+    def __post_init__(self) -> None:
+        """Refuse what would silently switch nothing.
+
+        Raises:
+            InputError: A value is not one of those that there are.
+        """
+        for name, chosen, allowed in (
+            ("decoding", (self.decoding,), ("parallel", "importance")),
+            ("warp", (self.warp,), ("searched", "learned", "rotation", "copy")),
+            ("state_stages", self.state_stages, (1, 2, 3, 4)),
+        ):
+            wrong = [value for value in chosen if value not in allowed]
+            if wrong:
+                raise InputError(f"mechanism {name}: {wrong[0]!r} is none of {allowed}")
+        if not 0 < self.cross_links <= 1:
+            raise InputError(f"mechanism cross_links: {self.cross_links} is not over 0, up to 1")
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,10 @@ from relive.bench.speed_memory import HOW, peak_bytes
 from relive.bench.speed_networks import Networks, Step, size_config
 from relive.bench.speed_plan import DECODER_RATIOS, SPECIFICATION, TRAINING_RATIOS, Plan
 from relive.bench.speed_throughput import decoder_layout, with_ratios
-from relive.config import CUBE_PX, ModelConfig
+from relive.config import ModelConfig
 from relive.model.context import Context, Pyramid
 from relive.model.layout import Everything, Layout
+from relive.train.pretrain import hidden_loss
 
 WHAT = {
     "decoder": "forward and backward of the decoder and the loss; the gradient of the latents is "
@@ -79,23 +80,6 @@ def measure_training(
     }
 
 
-def masked_loss(frames: Tensor, decoded: Tensor, masked: Tensor, layout: Layout) -> Tensor:
-    """Mean squared error over the cubes that are hidden from the encoder and decoded.
-
-    Args:
-        frames: true pair `[B, 2, 3, H, W]`.
-        decoded: `[B, 2, 3, H, W]`, or the cubes of the layout `[B, 2, 3, N*16, 16]`.
-        masked: the encoder's mask, True = hidden `[B, h, w]`.
-        layout: the cubes that are decoded.
-    """
-    target = layout.cut(frames.flatten(1, 2), CUBE_PX).unflatten(1, (2, 3))
-    hidden = layout.cut(masked[:, None].float(), 1)
-    weight = hidden.repeat_interleave(CUBE_PX, 2).repeat_interleave(CUBE_PX, 3)[:, None]
-    squares = (decoded - target).square() * weight
-    loss: Tensor = squares.sum() / (weight.sum() * 6)
-    return loss
-
-
 Encode = Callable[[Step, tuple[Context, Pyramid], Layout | None], Tensor]
 
 
@@ -126,8 +110,9 @@ def _backward(
 ) -> None:
     """Decode, compare, go back."""
     depths = torch.where(masked, 0, step.depths)
-    decoded = networks.decoder(latents, depths, *context, layout).frames
-    masked_loss(step.frames, decoded, masked, layout or Everything(*step.grid)).backward()
+    decoded = networks.decoder(latents, depths, *context, layout)
+    everything = Everything(*step.grid)
+    hidden_loss(decoded, step.frames, masked, layout or everything).mean().backward()
 
 
 def _step_cases(networks: Networks, step: Step, ratio: float, encode: Encode) -> dict[str, Case]:

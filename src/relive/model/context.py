@@ -16,7 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from relive.config import ModelConfig
+from relive.model.memory import MemoryAttention
 from relive.model.parts import PatchConv, PointConv, Same, start_at_zero
+from relive.model.windows import CrossAttention
 
 STRIDE = 4
 
@@ -124,6 +126,23 @@ class Recall(nn.Module):
         return x + self.project(recurrent.permute(0, 3, 1, 2))
 
 
+class Informed(nn.Module):
+    """What both sides predict from reads the state and the memory banks, at keyframes too."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        dim, heads = config.context_dims[2], max(1, config.context_dims[2] // 32)
+        latent_dim, on = config.quantizer.codebook_dim, config.mechanisms
+        self.state = CrossAttention(dim, config.state_dim, heads)
+        self.memory = MemoryAttention(dim, latent_dim, heads) if on.memory_slots else Same()
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        """Map features of the cube grid `[B, D, h, w]` to `[B, D, h, w]`."""
+        y = self.state(x.permute(0, 2, 3, 1), context.state_tokens)
+        y = self.memory(y, context.banks, context.regions)
+        return y.permute(0, 3, 1, 2)
+
+
 class ContextPyramid(nn.Module):
     """Features of the context at every scale."""
 
@@ -139,9 +158,10 @@ class ContextPyramid(nn.Module):
         self.from_latents = PointConv(latent_dim, d16)
         self.recall = Recall(recurrent_dim, d16) if recurrent_dim else Same()
         self.refine16 = ResidualConv(d16)
+        self.informed = Informed(config) if config.mechanisms.informed else Same()
 
     def forward(self, context: Context) -> Pyramid:
-        """Compute features that are zero at a keyframe."""
+        """Compute features; what the step before gave is zero at a keyframe."""
         delta = context.is_delta[:, None, None, None]
         pixels = torch.cat([context.reference - 0.5, context.valid], 2)
         # channels-last makes these and the decoder's convolutions 7 % faster (tiny, CPU)
@@ -152,11 +172,12 @@ class ContextPyramid(nn.Module):
         latents = F.layer_norm(context.latents, context.latents.shape[-1:]).permute(0, 3, 1, 2)
         s16 = self.down16(F.gelu(s8)) + self.from_latents(latents)
         s16 = self.recall(s16, context.recurrent)
-        return Pyramid(s4, s8 * delta, self.refine16(s16) * delta)
+        return Pyramid(s4, s8 * delta, self.informed(self.refine16(s16) * delta, context))
 
     def empty(self, context: Context) -> Pyramid:
         """Features of a keyframe, as `forward` gives them, without computing any."""
         b, _, _, height, width = context.reference.shape
         sizes = zip(self.dims, (STRIDE, 2 * STRIDE, 4 * STRIDE), strict=True)
         make = context.reference.new_zeros
-        return Pyramid(*(make(b, dim, height // s, width // s) for dim, s in sizes))
+        s4, s8, s16 = (make(b, dim, height // s, width // s) for dim, s in sizes)
+        return Pyramid(s4, s8, self.informed(s16, context))

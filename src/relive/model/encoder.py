@@ -42,7 +42,7 @@ def _gather(dim: int, target: int, side: int, inner: int | None) -> nn.Module:
 class LastScales(nn.Module):
     """The two coarsest stages feed the latents."""
 
-    def __init__(self, dims: tuple[int, int, int, int], inner: int | None = None) -> None:
+    def __init__(self, dims: tuple[int, int, int, int]) -> None:
         super().__init__()
         self.fuse32 = PointConv(dims[3], dims[2])
 
@@ -94,8 +94,7 @@ class Encoder(nn.Module):
         self.merges = nn.ModuleList(
             PointLinear(4 * a, b) for a, b in ((d4, d8), (d8, d16), (d16, d32))
         )
-        fusion = MultiScale if on.multi_scale else LastScales
-        self.fusion = fusion(dims, config.fuse_dim)
+        self.fusion = MultiScale(dims, config.fuse_dim) if on.multi_scale else LastScales(dims)
         self.norm = nn.LayerNorm(d16)
         self.late = LateFusion(d16, config.state_dim) if on.late_fusion else Same()
         self.to_latents = PointLinear(d16, latent)

@@ -22,7 +22,7 @@ from relive.model.context import Carry, Context, ContextPyramid, Pyramid
 from relive.model.decoder import Decoded, Decoder
 from relive.model.encoder import Encoder
 from relive.model.memory import MemoryBanks
-from relive.model.parts import PointConv, Same, start_at_zero
+from relive.model.parts import PointConv, Same, in_float32, start_at_zero
 from relive.model.recurrent import RecurrentCell
 from relive.model.regions import REGIONS
 from relive.model.state import EncodedState, make_state_encoder
@@ -103,8 +103,9 @@ class HSTMAE(nn.Module):
             state: from `state`.
             regions: of every cube, int64 `[B, h, w]`.
         """
-        context = self._context(carry, reference, valid, is_delta, state, regions)
-        return context, self.pyramid(context)
+        with in_float32(reference):
+            context = self._context(carry, reference, valid, is_delta, state, regions)
+            return context, self.pyramid(context)
 
     def _context(
         self,
@@ -121,8 +122,8 @@ class HSTMAE(nn.Module):
             valid * delta[..., None],
             carry.latents * delta,
             is_delta,
-            state.tokens,
-            state.situation,
+            state.tokens.float(),
+            state.situation.float(),
             regions,
             carry.recurrent * delta,
             torch.where(delta > 0, carry.banks, self.memory.start(len(is_delta))),
@@ -135,12 +136,14 @@ class HSTMAE(nn.Module):
         carry = self.start(len(regions), height, width)
         grey = torch.full_like(carry.pictures, 0.5)
         none = torch.zeros_like(grey[:, :, :1])
-        context = self._context(carry, grey, none, none[:, 0, 0, 0, 0], state, regions)
-        return context, self.pyramid.empty(context)
+        with in_float32(grey):
+            context = self._context(carry, grey, none, none[:, 0, 0, 0, 0], state, regions)
+            return context, self.pyramid.empty(context)
 
     def prediction(self, context: Context, pyramid: Pyramid) -> Tensor:
         """What both sides expect of the latents before any code, `[B, h, w, D]`."""
-        predicted = self.predict(pyramid.s16).permute(0, 2, 3, 1).float()
+        with in_float32(pyramid.s16):
+            predicted = self.predict(pyramid.s16).permute(0, 2, 3, 1)
         return predicted + self.base[context.is_delta.long()][:, None, None]
 
     def remember(

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from relive.model.parts import PointLinear, start_at_zero
+from relive.model.parts import PointLinear, in_float32, start_at_zero
 
 
 class MemoryBanks(nn.Module):
@@ -53,7 +53,7 @@ class MemoryBanks(nn.Module):
         Returns:
             Banks after the step, float32 `[B, R, M, D]`; slots that got no cube are unchanged.
         """
-        with torch.autocast(banks.device.type, enabled=False):
+        with in_float32(banks):
             slots = banks.float().flatten(1, 2)  # [B, R*M, D]
             values = latents.float().flatten(1, 2)  # [B, N, D]
             taken = nearest_slots(banks, latents, regions) * sent.flatten(1)[..., None]

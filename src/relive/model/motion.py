@@ -83,15 +83,15 @@ class Motion:
 @torch.inference_mode(False)
 def inverse_depths() -> Tensor:
     """Table of the camera hypotheses: copy (as 0), rotation only (0), then near to far; `[M]`."""
-    steps = torch.arange(NUM_MOTION - 2) / (NUM_MOTION - 3)
-    return torch.cat([torch.zeros(2), 1 / (NEAREST * (FARTHEST / NEAREST) ** steps)])
+    steps = torch.arange(NUM_MOTION - 2, device="cpu") / (NUM_MOTION - 3)
+    return torch.cat([torch.zeros(2, device="cpu"), 1 / (NEAREST * (FARTHEST / NEAREST) ** steps)])
 
 
 @lru_cache(maxsize=1)
 @torch.inference_mode(False)
 def _displacements() -> Tensor:
     """Table of the hypotheses without a camera, float32 `[M, 2]`."""
-    return torch.tensor(DISPLACEMENTS, dtype=torch.float32)
+    return torch.tensor(DISPLACEMENTS, dtype=torch.float32, device="cpu")
 
 
 def pixel_centres(motion: Motion, height: int, width: int, step: int) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -71,6 +73,13 @@ def _direct(x: Tensor) -> bool:
     """Whether oneDNN can be called directly."""
     plain = x.device.type == "cpu" and x.dtype == torch.float32
     return plain and torch.backends.mkldnn.is_available() and not torch.is_autocast_enabled("cpu")
+
+
+def in_float32(x: Tensor) -> AbstractContextManager[object]:
+    """Leave autocast on the device of `x`; the meta device has none."""
+    if x.device.type == "meta":
+        return nullcontext()
+    return torch.autocast(x.device.type, enabled=False)
 
 
 def start_at_zero(layer: nn.Module) -> None:

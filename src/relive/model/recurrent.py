@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from relive.model.parts import PointLinear
+from relive.model.parts import PointLinear, in_float32
 
 
 class RecurrentCell(nn.Module):
@@ -37,7 +37,7 @@ class RecurrentCell(nn.Module):
         Returns:
             State after this step, float32 `[B, h, w, R]`, within -1..1.
         """
-        with torch.autocast(features.device.type, enabled=False):
+        with in_float32(features):
             return self._step(recurrent.float(), features.float())
 
     def _step(self, recurrent: Tensor, features: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from relive.config import Mechanisms, ModelConfig, QuantizerConfig
 
 WHOLE = Mechanisms(
+    intervals=True,
+    informed=True,
     early_fusion=True,
     state_stages=(1, 2, 3, 4),
     two_way=True,
@@ -48,7 +50,7 @@ SIZES: dict[str, ModelConfig] = {
         embed_dims=SPECIFIED_WIDTHS,
         depths=(1, 1, 2, 1),
         num_heads=(12, 16, 20, 22),
-        mlp_ratios=(1.75, 3.0, 3.0, 4.0),
+        mlp_ratios=(1.75, 3.0, 3.0, 3.75),
         mlp_ratio=3.5,
         cross_dim=256,
         fuse_dim=128,

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from relive.config import ModelConfig, StateInput
-from relive.model.parts import PointLinear, start_at_zero
+from relive.model.parts import PointLinear, Same, start_at_zero
 
 NUM_FRAMES = 3  # the frame before and the two of the step
 FREQUENCIES = (0.5, 1.0, 2.0)
@@ -65,16 +65,38 @@ class EncodedState:
     situation: Tensor
 
 
+class Intervals(nn.Module):
+    """Real time between the frames, added to the tokens of each (specification, "Temporal")."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.frame_tokens = config.frame_tokens
+        self.project = nn.Linear(2, config.state_dim)
+
+    def forward(self, tokens: Tensor, seconds: Tensor) -> Tensor:
+        """Add `seconds` `[B, 3]` since the frame before to `tokens` `[B, S, D]`."""
+        return tokens + time_features(self.project, seconds, self.frame_tokens)
+
+
+def time_features(project: nn.Module, seconds: Tensor, frame_tokens: int) -> Tensor:
+    """Project times `[B, 3]`, linear and logarithmic, for every token: `[B, S, D]`."""
+    time = torch.stack([seconds * 10, torch.log1p(seconds * 100)], -1)
+    projected: Tensor = project(time)
+    return projected.repeat_interleave(frame_tokens, 1)
+
+
 class AbsentState(nn.Module):
     """Stands where the state is left out: learned tokens, whatever the game says."""
 
-    def __init__(self, num_tokens: int, dim: int) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.absent = nn.Parameter(torch.randn(num_tokens, dim) * 0.02)
+        num_tokens = NUM_FRAMES * config.frame_tokens
+        self.absent = nn.Parameter(torch.randn(num_tokens, config.state_dim) * 0.02)
+        self.intervals = Intervals(config) if config.mechanisms.intervals else Same()
 
     def forward(self, values: Tensor, known: Tensor, seconds: Tensor) -> EncodedState:
-        """Return the same tokens for every step."""
-        tokens = self.absent.expand(len(values), -1, -1)
+        """Return the same tokens for every step, but for the time."""
+        tokens = self.intervals(self.absent.expand(len(values), -1, -1), seconds)
         return EncodedState(tokens, torch.zeros_like(tokens[:, 0]))
 
 
@@ -119,7 +141,7 @@ def make_state_encoder(config: ModelConfig) -> nn.Module:
     """Read the state, or stand in for it."""
     if config.mechanisms.state:
         return StateEncoder(config)
-    return AbsentState(NUM_FRAMES * config.frame_tokens, config.state_dim)
+    return AbsentState(config)
 
 
 class StateEncoder(nn.Module):
@@ -134,7 +156,8 @@ class StateEncoder(nn.Module):
         self.frame_tokens = config.frame_tokens
         num_tokens = NUM_FRAMES * self.frame_tokens
         self.project = nn.Linear(max(1, len(self.inputs) * FEATURES), dim * self.frame_tokens)
-        self.time = nn.Linear(2, dim)
+        self.time = nn.Linear(2, dim)  # of frames whose state is known
+        self.intervals = Intervals(config) if config.mechanisms.intervals else Same()
         self.position = nn.Parameter(torch.randn(num_tokens, dim) * 0.02)
         self.absent = nn.Parameter(torch.randn(num_tokens, dim) * 0.02)
         layer = nn.TransformerEncoderLayer(
@@ -162,10 +185,10 @@ class StateEncoder(nn.Module):
         features = values.new_zeros(len(known), NUM_FRAMES, 1)
         if self.inputs:
             features = state_features(self.inputs, values, known)
-            time = torch.stack([seconds * 10, torch.log1p(seconds * 100)], -1)
-            timed = self.time(time).repeat_interleave(self.frame_tokens, 1)
+            timed = time_features(self.time, seconds, self.frame_tokens)
             shaped = self.project(features).unflatten(-1, (self.frame_tokens, -1)).flatten(1, 2)
             tokens = torch.where(known.any(-1)[:, None, None], shaped + timed, tokens)
+        tokens = self.intervals(tokens, seconds)
         encoded: Tensor = self.norm(self.blocks(tokens + self.position))
         return EncodedState(encoded, self.situation(features))
 

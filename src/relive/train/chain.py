@@ -25,8 +25,10 @@ from relive.model.hst_mae import HSTMAE
 from relive.model.layout import visible
 from relive.model.masks import tube_mask
 from relive.model.motion import Motion
+from relive.model.parts import in_float32
 from relive.model.regions import cube_regions
 from relive.model.warp import Pinhole
+from relive.model.warping import Warped
 from relive.quantizer.rvq import ResidualVQ
 from relive.train.batch import Batch, Sight
 from relive.train.losses import Auxiliary
@@ -56,7 +58,7 @@ class StepResult:
     losses: dict[str, Tensor]  # the others, scalars, not weighted
     carry: Carry
     remainders: Tensor  # normalised, [B, h, w, D]
-    masked: Tensor | None = None  # hidden from the encoder [B, h, w]
+    masked: Tensor  # hidden from the encoder [B, h, w]
 
 
 def pinhole(store: SessionStore) -> Pinhole | None:
@@ -159,15 +161,14 @@ def draw_depths(error: Tensor, is_delta: Tensor, top: int, rng: np.random.Genera
     return torch.stack(depths)
 
 
-def draw_mask(h: int, w: int, batch: int, share: float, rng: np.random.Generator) -> Tensor | None:
+def draw_mask(h: int, w: int, batch: int, share: float, rng: np.random.Generator) -> Tensor:
     """Hide cubes from the encoder in a share of the steps: a random ratio, the same count in all.
 
     Returns:
-        True = hidden `[B, h, w]`, or None for nothing hidden.
+        True = hidden `[B, h, w]`.
     """
-    if rng.random() >= share:
-        return None
-    return tube_mask(batch, (h, w), float(rng.uniform(0.1, 0.9)), generator(rng))
+    ratio = float(rng.uniform(0.1, 0.9)) if rng.random() < share else 0.0
+    return tube_mask(batch, (h, w), ratio, generator(rng))
 
 
 def generator(rng: np.random.Generator) -> torch.Generator:
@@ -184,12 +185,26 @@ def look(model: HSTMAE, batch: Batch, carry: Carry, picture: Tensor) -> Sight:
         carry: what the step before left.
         picture: the last frame, whole `[B, 3, H0, W0]`.
     """
-    with torch.autocast(picture.device.type, enabled=False):  # positions need float32
+    choice, warped, regions = warp_step(model, batch, carry, picture)
+    return put_together(model, batch, carry, choice, warped, regions)
+
+
+def warp_step(
+    model: HSTMAE, batch: Batch, carry: Carry, picture: Tensor
+) -> tuple[Tensor, Warped, Tensor]:
+    """Choose the motion `[B, h, w]`, warp by it, and tell the regions `[B, h, w]`."""
+    with in_float32(picture):
         choice = model.warper.choose(batch.motion, picture.detach(), batch.frames)
         warped = model.warper(batch.motion, picture, carry.pictures, choice)
     moving = model.warper.regions(batch.motion, choice, warped)
     still = cube_regions(batch.motion, None, *choice.shape[1:])  # a keyframe knows no motion
-    regions = torch.where(batch.is_delta[:, None, None] > 0, moving, still)
+    return choice, warped, torch.where(batch.is_delta[:, None, None] > 0, moving, still)
+
+
+def put_together(
+    model: HSTMAE, batch: Batch, carry: Carry, choice: Tensor, warped: Warped, regions: Tensor
+) -> Sight:
+    """Encode the state and build the context of a step."""
     state = model.state(batch.states, batch.known, batch.seconds)
     context, pyramid = model.context(
         carry, warped.reference, warped.valid, batch.is_delta, state, regions
@@ -204,12 +219,25 @@ def carry_of(model: HSTMAE, chains: list[Chain], height: int, width: int) -> Car
 
 
 def quantise(
-    quantizer: ResidualVQ, remainders: Tensor, depths: Tensor, is_delta: Tensor
+    quantizer: ResidualVQ, remainders: Tensor, depths: Tensor, is_delta: Tensor, masked: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Send remainders `[B, h, w, D]` at depths `[B, h, w]`: what arrives, and the commitment."""
+    """Send what the encoder saw.
+
+    Args:
+        quantizer: learns from it in training mode.
+        remainders: `[B, h, w, D]`.
+        depths: `[B, h, w]`.
+        is_delta: `[B]`.
+        masked: hidden cubes `[B, h, w]`; nothing is sent of them, and nothing learned.
+
+    Returns:
+        What arrives `[B, h, w, D]`, and the commitment.
+    """
+    seen = ~masked
     kinds = is_delta.long()[:, None, None].expand_as(depths)
-    flat = quantizer(remainders.flatten(0, 2), depths.flatten(), kinds.flatten())
-    return flat.vectors.view_as(remainders), flat.commitment
+    flat = quantizer(remainders[seen], depths[seen], kinds[seen])
+    arrived = torch.zeros_like(remainders).masked_scatter(seen[..., None], flat.vectors)
+    return arrived, flat.commitment
 
 
 def add_noise(remainders: Tensor, depths: Tensor, rng: np.random.Generator) -> Tensor:
@@ -251,13 +279,12 @@ def run_step(
         top = model.config.quantizer.num_quantizers
         depths = draw_depths(F.avg_pool2d(error, CUBE_PX), batch.is_delta, top, rng)
         masked = draw_mask(h, w, b, mask_share, rng)
-        layout = None if masked is None else visible(masked)
-        if masked is not None:
-            depths = depths.masked_fill(masked, 0)
+        layout = visible(masked) if bool(masked.any()) else None
+        depths = depths.masked_fill(masked, 0)
         remainders = model.encoder(batch.frames, context, pyramid, layout)
     losses = {"commitment": torch.zeros(())}
     if quantize:
-        sent, losses["commitment"] = quantise(quantizer, remainders, depths, batch.is_delta)
+        sent, losses["commitment"] = quantise(quantizer, remainders, depths, batch.is_delta, masked)
     else:
         sent = add_noise(remainders, depths, rng)
     latents = model.prediction(context, pyramid) + sent
@@ -267,7 +294,7 @@ def run_step(
             losses |= auxiliary(model, batch, sight, latents, depths, decoded)
     mse = (decoded.frames - batch.frames).square().mean((1, 2, 3, 4))
     left = model.remember(context, decoded, latents, to_8_bits(decoded.frames), depths)
-    return StepResult(mse, losses, left, remainders.detach())
+    return StepResult(mse, losses, left, remainders.detach(), masked)
 
 
 def advance(
@@ -286,7 +313,7 @@ def advance(
             moved.append(new_chain(stores, length, size, rng, state_dropout))
         else:
             left = result.carry.row(i)
-            masked = None if result.masked is None else result.masked[i : i + 1]
+            masked = result.masked[i : i + 1]
             moved.append(replace(chain, index=chain.index + 1, carry=left, masked=masked))
     return moved
 

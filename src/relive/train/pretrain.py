@@ -1,8 +1,9 @@
 """Masked pretraining: hidden cubes are dropped from the encoder, half of the cubes are decoded.
 
 Dual masking of VideoMAE V2 (arXiv 2303.16727): the encoder sees 5 to 25 % of the cubes, the decoder
-makes a running cell of them, and the loss is taken where a cube is hidden and decoded. The step
-before is the true one, since a decoder that skips cubes leaves no picture to go on from; so nothing
+makes a running cell of them, and the loss is taken where a cube is hidden and decoded. A
+hidden cube is hidden in the warped step before as well: it has to be rebuilt, not copied. That step
+is the true one, since a decoder that skips cubes leaves no picture to go on from; so nothing
 accumulates, and what is carried beside the picture is not trained here.
 
 Shapes: B batch, H W pixels, h w cube grid, N decoded cubes, D width.
@@ -29,7 +30,8 @@ from relive.model.masks import (
     tube_mask,
 )
 from relive.model.motion import source_cubes
-from relive.model.regions import REGIONS
+from relive.model.regions import REGIONS, UNKNOWN
+from relive.model.warping import Warped
 from relive.train.batch import Batch
 from relive.train.chain import (
     UNQUANTIZED_NOISE,
@@ -37,7 +39,8 @@ from relive.train.chain import (
     StepResult,
     carry_of,
     generator,
-    look,
+    put_together,
+    warp_step,
 )
 from relive.train.settings import Masking
 
@@ -76,6 +79,13 @@ def draw_masks(
     return torch.where(new, fresh, follow_camera(before, source, hidden, chance))
 
 
+def hide(warped: Warped, masked: Tensor) -> Warped:
+    """Hide cubes in the reference too, so that they cannot be copied from the step before."""
+    pixels = masked.repeat_interleave(CUBE_PX, 1).repeat_interleave(CUBE_PX, 2)[:, None, None]
+    reference = torch.where(pixels, 0.5, warped.reference)
+    return replace(warped, reference=reference, valid=warped.valid * ~pixels)
+
+
 def hidden_loss(decoded: Decoded, frames: Tensor, masked: Tensor, layout: Layout) -> Tensor:
     """Mean squared error of the cubes that were hidden from the encoder and decoded, of each row.
 
@@ -101,12 +111,14 @@ def pretrain_step(
     """Run one step of every chain with encoder and decoder masked; no quantiser."""
     b, _, _, height, width = batch.frames.shape
     h, w = height // CUBE_PX, width // CUBE_PX
-    chance = generator(rng)
+    chance, carry = generator(rng), carry_of(model, chains, height, width)
+    choice, warped, regions = warp_step(model, batch, carry, batch.before)
+    source = source_cubes(batch.motion, choice, h, w, warped.inverse_depth, warped.flow)
+    masked = draw_masks(masking, chains, regions, source, chance)
+    warped, regions = hide(warped, masked), regions.masked_fill(masked, UNKNOWN)
     with torch.autocast("cpu", torch.bfloat16):
-        sight = look(model, batch, carry_of(model, chains, height, width), batch.before)
-    context, pyramid, warped = sight.context, sight.pyramid, sight.warped
-    source = source_cubes(batch.motion, sight.choice, h, w, warped.inverse_depth, warped.flow)
-    masked = draw_masks(masking, chains, context.regions, source, chance)
+        sight = put_together(model, batch, carry, choice, warped, regions)
+    context, pyramid = sight.context, sight.pyramid
     layout: Layout = Everything(h, w)
     if masking.decoder is not None:
         layout = visible(running_cell_mask((h, w), masking.decoder, chains[0].index, b))
@@ -119,6 +131,5 @@ def pretrain_step(
     with torch.autocast("cpu", torch.bfloat16):
         decoded = model.decoder(latents, depths, context, pyramid, layout)
     mse = hidden_loss(decoded, batch.frames, masked, layout)
-    pictures, regions = batch.frames, context.regions
-    left = replace(sight.carry, pictures=pictures, latents=latents, regions=regions)
+    left = replace(carry, pictures=batch.frames, latents=latents, regions=regions)
     return StepResult(mse, {}, left, remainders.detach(), masked)

@@ -122,9 +122,11 @@ class _Remainders:
         self.size = size
         self.kept: dict[int, Tensor] = {}
 
-    def add(self, vectors: Tensor, is_delta: Tensor) -> None:
+    def add(self, result: StepResult, is_delta: Tensor) -> None:
+        """Keep what was seen by the encoder; hidden cubes are zero and teach nothing."""
         for kind in (0, 1):
-            fresh = vectors[is_delta.long() == kind].flatten(0, -2)
+            rows = is_delta.long() == kind
+            fresh = result.remainders[rows][~result.masked[rows]]
             old = self.kept.get(kind, fresh[:0])
             self.kept[kind] = torch.cat([old, fresh])[-self.size :]
 
@@ -256,7 +258,7 @@ def update(run: Run, phase: Phase, chains: list[Chain]) -> list[Chain]:
             run.order,
             settings.state_dropout,
         )
-        run.remainders.add(result.remainders, batch.is_delta)
+        run.remainders.add(result, batch.is_delta)
         deltas, mse = batch.is_delta, result.mse.detach()
         run.sums["deltas"] += float(deltas.sum())
         run.sums["keys"] += float((1 - deltas).sum())
@@ -264,7 +266,8 @@ def update(run: Run, phase: Phase, chains: list[Chain]) -> list[Chain]:
         run.sums["mse_key"] += float((mse * (1 - deltas)).sum())
     run.optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    norm = nn.utils.clip_grad_norm_(run.model.parameters(), settings.clip)
+    learned = [*run.model.parameters(), *run.auxiliary.parameters()]
+    norm = nn.utils.clip_grad_norm_(learned, settings.clip)
     if bool(torch.isfinite(norm)):
         run.optimizer.step()
     else:
