@@ -17,7 +17,7 @@ from relive.bench import ablation
 from relive.bench.ablation_chain import NO_INDEX, ChainStep, Frequencies
 from relive.bench.ablation_plan import RunPlan, digest, plan_runs, read_config
 from relive.bench.ablation_revisit import find_returns, find_windows
-from relive.bench.ablation_table import common_rate, difference, summarise, verdict
+from relive.bench.ablation_table import common_rate, difference, measure_noise, summarise, verdict
 from relive.config import QuantizerConfig
 from relive.cubes.store import SessionStore
 from relive.errors import InputError, ReliveError
@@ -228,8 +228,18 @@ def test_nothing_is_said_outside_what_was_measured() -> None:
     assert common_rate([low, high], 0.05) is None
     assert common_rate([low], 0.05) == pytest.approx(0.02, rel=0.01)
     assert difference(low, high, 0.05)["db"] is None
-    assert verdict([0.1, -0.1]) == "within the seeds"
-    assert verdict([0.1, None]) == "not enough seeds"
+
+
+def test_a_verdict_needs_more_than_the_noise() -> None:
+    noise = measure_noise([[0.1, -0.1], [0.3, 0.1], [None, 0.4]])
+    assert noise.deviation_db == pytest.approx(math.sqrt(0.02))
+    assert noise.degrees == 2
+    assert noise.margin(2) == pytest.approx(4.303 * math.sqrt(0.02 / 2), rel=1e-3)
+    assert verdict([0.1, -0.1], noise) == "within the noise"
+    assert verdict([0.1, None], noise) == "not enough seeds"
+    assert verdict([0.5, 0.7], noise) == "better"
+    assert verdict([-0.5, -0.7], noise) == "worse"
+    assert verdict([0.5, 0.7], measure_noise([[0.5]])) == "not enough seeds"
 
 
 def test_plans_differ_only_in_what_the_variant_says(folder: Path) -> None:

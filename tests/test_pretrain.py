@@ -164,7 +164,7 @@ def _step(config: ModelConfig, stores: list[SessionStore], weights: dict[str, fl
     model, quantizer = shake(HSTMAE(config)).train(), ResidualVQ(config.quantizer)
     auxiliary = Auxiliary(config.quantizer.codebook_dim, weights)
     rng, chains = np.random.default_rng(0), _chains(stores)
-    for _ in range(2):
+    for _ in range(3):
         batch = to_tensors(chains, NAMES)
         result = run_step(model, quantizer, chains, batch, rng, False, auxiliary=auxiliary)
         chains = advance(chains, result, stores, 6, (96, 64), rng)
@@ -188,6 +188,20 @@ def test_further_losses_reach_what_they_teach(stores: list[SessionStore]) -> Non
     result.losses["consistency"].backward(retain_graph=True)
     assert model.decoder.blocks[0].attention.qkv.weight.grad.any()
     assert isinstance(result.carry, Carry)
+
+
+def test_views_are_compared_with_an_earlier_one(stores: list[SessionStore]) -> None:
+    model, quantizer = shake(HSTMAE(WHOLE_SMALL)).train(), ResidualVQ(WHOLE_SMALL.quantizer)
+    rng, chains = np.random.default_rng(0), [replace(c, length=9) for c in _chains(stores)]
+    kept = None
+    for index in range(8):
+        result = run_step(model, quantizer, chains, to_tensors(chains, NAMES), rng, False)
+        if index in (1, 6):  # every fifth step, but no keyframe: it knows no depth
+            kept = result.views[0]
+        chains = advance(chains, result, stores, 6, (96, 64), rng)
+        assert chains[0].view is kept
+    assert kept is not None
+    assert not kept.latents.requires_grad
 
 
 def test_multiview_pulls_on_the_encoder(stores: list[SessionStore]) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -91,14 +92,49 @@ def spread(values: Sequence[float | None]) -> Row:
     return {"mean": statistics.fmean(known), **ends, "seeds": len(known)}
 
 
-def verdict(values: Sequence[float | None]) -> str:
-    """Whether a variant is better or worse: the mean lies further from zero than seeds differ."""
+@dataclass(frozen=True)
+class Noise:
+    """How far a variant's difference moves from seed to seed, pooled over all variants.
+
+    Two seeds of one variant say little of their spread; those of twenty variants together say it.
+
+    Attributes:
+        deviation_db: standard deviation of a difference; None where no variant has two seeds.
+        degrees: degrees of freedom.
+    """
+
+    deviation_db: float | None
+    degrees: int
+
+    def margin(self, seeds: int) -> float | None:
+        """Half of the 95 % interval of a mean over seeds, in dB (Student's t)."""
+        if self.deviation_db is None or not seeds:
+            return None
+        from scipy.stats import t  # type: ignore[import-untyped]
+
+        return float(t.ppf(0.975, self.degrees)) * self.deviation_db / math.sqrt(seeds)
+
+
+def measure_noise(differences: Sequence[Sequence[float | None]]) -> Noise:
+    """Pool the variance over the seeds of every variant but the baseline."""
+    squares, degrees = 0.0, 0
+    for values in differences:
+        known = [value for value in values if value is not None]
+        if len(known) >= 2:
+            squares += statistics.variance(known) * (len(known) - 1)
+            degrees += len(known) - 1
+    return Noise(math.sqrt(squares / degrees) if degrees else None, degrees)
+
+
+def verdict(values: Sequence[float | None], noise: Noise) -> str:
+    """Whether a variant is better or worse: zero lies outside the 95 % interval of its mean."""
     known = [value for value in values if value is not None]
-    if len(known) < 2:
+    margin = noise.margin(len(known))
+    if len(known) < 2 or margin is None:
         return "not enough seeds"
-    mean, between = statistics.fmean(known), max(known) - min(known)
-    if abs(mean) <= between:
-        return "within the seeds"
+    mean = statistics.fmean(known)
+    if abs(mean) <= margin:
+        return "within the noise"
     return "better" if mean > 0 else "worse"
 
 
@@ -120,7 +156,7 @@ def summarise(rows: Sequence[Row], wanted: float, about: Mapping[str, str]) -> R
     """
     curves = {id(row): curve(mean_points(row["sessions"])) for row in rows}
     rate = common_rate(list(curves.values()), wanted)
-    table, variants = by_seed(rows), dict[str, Row]()
+    table, found = by_seed(rows), dict[str, dict[int, Row]]()
     for name in about:
         seeds = {}
         for seed, runs in table.items():
@@ -128,9 +164,19 @@ def summarise(rows: Sequence[Row], wanted: float, about: Mapping[str, str]) -> R
                 base = curves.get(id(runs.get(BASELINE)), [])
                 seeds[seed] = difference(curves[id(runs[name])], base, rate)
         if seeds:
-            mine = [row for row in rows if row["plan"]["variant"] == name]
-            variants[name] = _variant(about[name], seeds, mine)
+            found[name] = seeds
+    noise = measure_noise(
+        [[row["db"] for row in seeds.values()] for name, seeds in found.items() if name != BASELINE]
+    )
+    variants = {
+        name: _variant(
+            about[name], seeds, [row for row in rows if row["plan"]["variant"] == name], noise
+        )
+        for name, seeds in found.items()
+    }
     return {
+        "noise_db": noise.deviation_db,
+        "noise_degrees": noise.degrees,
         "rate_bpp": rate,
         "wanted_bpp": wanted,
         "rates_bpp": sorted({r for points in curves.values() for r, _ in points}),
@@ -141,7 +187,7 @@ def summarise(rows: Sequence[Row], wanted: float, about: Mapping[str, str]) -> R
     }
 
 
-def _variant(about: str, seeds: dict[int, Row], rows: Sequence[Row]) -> Row:
+def _variant(about: str, seeds: dict[int, Row], rows: Sequence[Row], noise: Noise) -> Row:
     db = [row["db"] for row in seeds.values()]
     return {
         "about": about,
@@ -150,7 +196,8 @@ def _variant(about: str, seeds: dict[int, Row], rows: Sequence[Row]) -> Row:
         "db": spread(db),
         "mean_db": spread([row["mean_db"] for row in seeds.values()]),
         "mse_percent": spread([row["mse_percent"] for row in seeds.values()]),
-        "verdict": verdict(db),
+        "margin_db": noise.margin(sum(value is not None for value in db)),
+        "verdict": verdict(db, noise),
         "parameters": rows[0]["parameters"],
         "seconds_per_update": statistics.fmean(
             row["training"]["cpu_seconds_per_update"] for row in rows

@@ -52,7 +52,20 @@ def _head(result: Row) -> str:
         "sessions. "
         f"Compared at {at}. dB and MSE are of the variant against `{BASELINE}` of the same seed: "
         "negative dB means that the change makes the model worse. `worse` and `better` are said "
-        f"where the mean is larger than the difference between the seeds.{mixed}"
+        f"where zero lies outside the 95 % interval of the mean. {_noise(summary)}{mixed}"
+    )
+
+
+def _margin(row: Row) -> str:
+    return "" if row["margin_db"] is None else f" ± {row['margin_db']:.2f}"
+
+
+def _noise(summary: Row) -> str:
+    if summary["noise_db"] is None:
+        return "No variant has two seeds yet."
+    return (
+        f"From seed to seed a difference moves by {summary['noise_db']:.2f} dB (standard "
+        f"deviation, pooled over all variants, {summary['noise_degrees']} degrees of freedom)."
     )
 
 
@@ -67,9 +80,9 @@ def _variants(variants: Row) -> str:
         verdict = row["verdict"]
         if name == BASELINE:
             seeds = ", ".join(_db(seed["psnr_db"]) for seed in row["seeds"].values())
-            verdict = "the baseline"
+            verdict, row = "the baseline", {**row, "margin_db": None}
         lines.append(
-            f"| `{name}` | {row['about']} | {seeds} | {_signed(row['db']['mean'])} | "
+            f"| `{name}` | {row['about']} | {seeds} | {_signed(row['db']['mean'])}{_margin(row)} | "
             f"{_percent(row['mse_percent']['mean'])} | {verdict} | "
             f"{_signed(row['mean_db']['mean'])} | "
             f"{row['seconds_per_update']:.3f} | {row['seconds_per_encode_step']:.3f} | "

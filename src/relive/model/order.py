@@ -17,8 +17,9 @@ from relive.model.token_windows import HIDDEN, Windows
 class OrderedWindows:
     """Windows of which less important regions are hidden (specification, "Hierarchical decoding").
 
-    As in every block nothing flows from a region to a more important one, one pass equals decoding
-    the regions one after the other with the earlier ones as context.
+    As in every block nothing flows from a region to a more important one, one pass gives the
+    features of decoding the regions one after the other with the earlier ones as context. The
+    convolutions of the head then see a few pixels across the borders of regions.
 
     Attributes:
         windows: who would meet without the order.

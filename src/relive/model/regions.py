@@ -5,11 +5,11 @@ decoding". The specification wants regions segmented beforehand; here both sides
 what they have anyway: the camera's view (what lies outside is an overlay) and the motion
 hypothesis of the cube (fixed to the screen, near, middle, far). They cost no bits.
 
-*Region by region.* A ranked token sees its own region and more important ones, in every layer;
-nothing flows from a later region to an earlier one. So one masked pass gives the very values that
-decoding region after region would give, with the earlier ones as context, and without its latency.
-`RegionHierarchy(ranked=True)` keeps to the same order. The parallel variant leaves the mask out
-and is held to the ordered result by `consistency`.
+*Region by region.* In a ranked pass a token sees its own region and more important ones, in every
+layer; nothing flows from a later region to an earlier one. So one masked pass gives the features
+that decoding region after region would give, with the earlier ones as context, and without its
+latency (`relive.model.order`). `RegionHierarchy` keeps to the same order. The parallel variant
+leaves the mask out and is held to the ordered features by `consistency`.
 
 Shapes: B batch, h w cube grid, N cubes, D width, R regions, G groups of tokens that attend to each
 other (windows), s queries and k keys of a group.

@@ -15,6 +15,23 @@ from relive.model.warping import Warped
 
 
 @dataclass(frozen=True)
+class View:
+    """What a step saw from where, kept for comparison with later steps; a batch of one.
+
+    Attributes:
+        latents: dequantised `[1, h, w, D]`.
+        regions: int64 `[1, h, w]`.
+        pose: x, y, z, yaw, pitch, roll of the pair's first frame `[1, 6]`, float64.
+        inverse_depth: `[1, h, w]`.
+    """
+
+    latents: Tensor
+    regions: Tensor
+    pose: Tensor
+    inverse_depth: Tensor
+
+
+@dataclass(frozen=True)
 class Batch:
     """One step of every chain as tensors."""
 
@@ -25,6 +42,8 @@ class Batch:
     known: Tensor  # [B, S]
     seconds: Tensor  # [B, 3]
     is_delta: Tensor  # [B]
+    poses: Tensor  # of the pair's first frame [B, 6], float64
+    views: tuple[View | None, ...] = ()  # an earlier view of each chain
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ Shapes: B batch, H W pixels of the crop, H0 W0 of the whole frame, h w cube grid
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -30,9 +30,10 @@ from relive.model.regions import cube_regions
 from relive.model.warp import Pinhole
 from relive.model.warping import Warped
 from relive.quantizer.rvq import ResidualVQ
-from relive.train.batch import Batch, Sight
+from relive.train.batch import Batch, Sight, View
 from relive.train.losses import Auxiliary
 
+VIEW_STEPS = 5  # an earlier view is kept for so long: views 2 to 10 frames apart are compared
 UNQUANTIZED_NOISE = (
     0.1  # stands in for the quantiser before it exists, so that latents keep a scale
 )
@@ -48,6 +49,7 @@ class Chain:
     state_known: float
     carry: Carry | None = None  # a batch of one
     masked: Tensor | None = None  # what was hidden in the last step [1, h, w]
+    view: View | None = None  # an earlier view, for the multi-view loss
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class StepResult:
     carry: Carry
     remainders: Tensor  # normalised, [B, h, w, D]
     masked: Tensor  # hidden from the encoder [B, h, w]
+    views: tuple[View, ...] = ()  # what each row saw, if a later step may compare
 
 
 def pinhole(store: SessionStore) -> Pinhole | None:
@@ -109,6 +112,8 @@ def to_tensors(chains: list[Chain], names: tuple[str, ...]) -> Batch:
         pile([s.known for s in steps]) * alive[:, None],
         pile([s.seconds for s in steps]),
         torch.tensor([float(c.index > 0) for c in chains]),
+        pile([s.poses[1] for s in steps], torch.float64),
+        tuple(c.view for c in chains),
     )
 
 
@@ -294,7 +299,14 @@ def run_step(
             losses |= auxiliary(model, batch, sight, latents, depths, decoded)
     mse = (decoded.frames - batch.frames).square().mean((1, 2, 3, 4))
     left = model.remember(context, decoded, latents, to_8_bits(decoded.frames), depths)
-    return StepResult(mse, losses, left, remainders.detach(), masked)
+    views = see(latents, context.regions, batch.poses, sight.warped.inverse_depth)
+    return StepResult(mse, losses, left, remainders.detach(), masked, views)
+
+
+def see(latents: Tensor, regions: Tensor, poses: Tensor, inverse_depth: Tensor) -> tuple[View, ...]:
+    """Keep what a step saw, row by row, without its gradient."""
+    parts = (latents.detach(), regions, poses, inverse_depth.detach())
+    return tuple(View(*(p[i : i + 1] for p in parts)) for i in range(len(latents)))
 
 
 def advance(
@@ -313,8 +325,14 @@ def advance(
             moved.append(new_chain(stores, length, size, rng, state_dropout))
         else:
             left = result.carry.row(i)
-            masked = result.masked[i : i + 1]
-            moved.append(replace(chain, index=chain.index + 1, carry=left, masked=masked))
+            masked, view = result.masked[i : i + 1], chain.view
+            if result.views and chain.index % VIEW_STEPS == 1:  # a keyframe knows no depth
+                view = result.views[i]
+            moved.append(
+                Chain(
+                    chain.crop, chain.index + 1, chain.length, chain.state_known, left, masked, view
+                )
+            )
     return moved
 
 

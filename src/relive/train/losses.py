@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from relive.model.decoder import Decoded
 from relive.model.hst_mae import HSTMAE
-from relive.model.motion import source_cubes
-from relive.model.multiview import MultiView
+from relive.model.multiview import MultiView, shared_places
 from relive.model.regions import consistency
-from relive.train.batch import Batch, Sight
+from relive.train.batch import Batch, Sight, View
 
 
 class Auxiliary(nn.Module):
@@ -61,12 +60,33 @@ class Auxiliary(nn.Module):
         return {name: every[name]() for name in self.chosen}
 
     def _multiview(self, batch: Batch, sight: Sight, latents: Tensor) -> Tensor:
-        """Cubes that show the same place in this step and the one before have like latents."""
-        warped, (h, w) = sight.warped, sight.choice.shape[1:]
-        source = source_cubes(batch.motion, sight.choice, h, w, warped.inverse_depth, warped.flow)
-        source = torch.where(batch.is_delta[:, None, None] > 0, source, -1)
-        now, before = sight.context.regions, sight.carry.regions
-        return self.multiview(latents, sight.carry.latents, source, now, before, self.chance)
+        """Cubes that show a place which an earlier view of the session showed have like latents."""
+        rows = [i for i, view in enumerate(batch.views) if view and comparable(batch, i)]
+        if not rows or batch.motion.camera is None:
+            return latents.sum() * 0
+        earlier = [view for view in (batch.views[i] for i in rows) if view]
+        before = View(*(torch.cat(parts) for parts in zip(*map(_parts, earlier), strict=True)))
+        source = shared_places(
+            batch.motion.camera,
+            before.pose,
+            batch.poses[rows],
+            before.inverse_depth,
+            sight.warped.inverse_depth[rows],
+            batch.motion.origin_px[rows],
+        )
+        regions = sight.context.regions[rows]
+        return self.multiview(
+            latents[rows], before.latents, source, regions, before.regions, self.chance
+        )
+
+
+def comparable(batch: Batch, row: int) -> bool:
+    """Whether a step knows its camera, and the depth of what it sees."""
+    return bool(batch.is_delta[row] > 0) and bool(batch.motion.known[row] > 0)
+
+
+def _parts(view: View) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return view.latents, view.regions, view.pose, view.inverse_depth
 
 
 def _consistency(
