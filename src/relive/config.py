@@ -1,8 +1,7 @@
 """Every configuration of Relive, frozen and built once.
 
 One layer lies between a file and a class: the JSON beside the weights, or the TOML of a training
-run,
-is read into these dataclasses, and the dataclasses are handed to the constructors.
+run, is read into these dataclasses, and the dataclasses are handed to the constructors.
 """
 
 from __future__ import annotations

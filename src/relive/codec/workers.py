@@ -1,8 +1,7 @@
 """Threads of the codec: one GOP a core, one torch thread inside.
 
 GOPs are independent, so this scales better than threads inside an operation, and the arithmetic of
-a GOP
-is the same on machines of any number of cores: encoder and decoder see the same pixels.
+a GOP is the same on machines of any number of cores: encoder and decoder see the same pixels.
 """
 
 from __future__ import annotations

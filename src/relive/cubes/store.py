@@ -1,8 +1,7 @@
 """Sessions as memory-mapped arrays, so that training reads crops without decoding.
 
 A store is a folder: frames.npy uint8 `[T, H, W, 3]`, states.npy float32 `[T, S]`, times_ns.npy
-int64 `[T]`,
-schema.json. `unpack` makes one from a recording, once.
+int64 `[T]`, schema.json. `unpack` makes one from a recording, once.
 """
 
 from __future__ import annotations

@@ -1,12 +1,10 @@
 """State encoder: what the game says of a step, as a few tokens (specification, state vectors).
 
 A token for each frame of the pair and one for the frame before. Values enter normalised, with
-sinusoidal
-features; angles as sine and cosine; the change since the frame before beside the value; real time
-between.
-A model matches fields by name, so a session with another schema, or none, is legal: what is
-missing is
-marked missing. The absolute position of the camera is left out: it says nothing on another map.
+sinusoidal features; angles as sine and cosine; the change since the frame before beside the value;
+real time between. A model matches fields by name, so a session with another schema, or none, is
+legal: what is missing is marked missing. The absolute position of the camera is left out: it says
+nothing on another map.
 
 Shapes: B batch, S fields that the model knows.
 """

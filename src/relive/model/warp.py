@@ -1,14 +1,11 @@
 """Pose warp: what the previous picture looks like from the new camera, at very few bits.
 
 With the poses of two frames known, where a pixel lay in the earlier picture depends on one number,
-its inverse
-depth. One *motion hypothesis* is one inverse depth: 0 for the sky (pure rotation, exact), a few
-dozen
-levels from near to far, and "copy" for what is fixed to the screen, such as a HUD. The encoder
-chooses one
-hypothesis for every cube and sends its index; the rest follows from the poses, which are in the
-file anyway.
-Games without a camera use a table of displacements instead (design, section 5.2).
+its inverse depth. One *motion hypothesis* is one inverse depth: 0 for the sky (pure rotation,
+exact), a few dozen levels from near to far, and "copy" for what is fixed to the screen, such as a
+HUD. The encoder chooses one hypothesis for every cube and sends its index; the rest follows from
+the poses, which are in the file anyway. Games without a camera use a table of displacements instead
+(design, section 5.2).
 
 Shapes: B batch, M hypotheses, H W pixels, h w cube grid.
 """

@@ -1,11 +1,9 @@
 """Residual vector quantiser: six codebooks of 512, the first codeword of each frozen at zero.
 
-Stage k codes what stages 0..k-1 left. Any prefix of the codes decodes, so the number of stages
-sent for
-a cube is its *depth*; depth 0 is a masked cube. Keyframes and deltas have their own codebooks,
-because a
-latent from nothing and a remainder after prediction are not alike (design 5.3; SoundStream, arXiv
-2107.03312).
+Stage k codes what stages 0..k-1 left. Any prefix of the codes decodes, so the number of stages sent
+for a cube is its *depth*; depth 0 is a masked cube. Keyframes and deltas have their own codebooks,
+because a latent from nothing and a remainder after prediction are not alike (design 5.3;
+SoundStream, arXiv 2107.03312).
 
 Shapes: N vectors, D width, K quantizers, V codebook size, kind 0 keyframe 1 delta.
 """

@@ -1,9 +1,8 @@
 """Chains in training: what the codec does step after step, on crops, with random depths.
 
 A batch holds chains at different places of their GOP. Each update runs a few steps with gradient
-and hands
-the rest on without (truncated backpropagation through time), so contexts are as old as in the
-codec.
+and hands the rest on without (truncated backpropagation through time), so contexts are as old as in
+the codec.
 
 Shapes: B batch, H W pixels of the crop, H0 W0 of the whole frame, h w cube grid, D latent width.
 """
@@ -34,9 +33,7 @@ from relive.train.batch import Batch, Sight, View
 from relive.train.losses import Auxiliary
 
 VIEW_STEPS = 5  # an earlier view is kept for so long: views 2 to 10 frames apart are compared
-UNQUANTIZED_NOISE = (
-    0.1  # stands in for the quantiser before it exists, so that latents keep a scale
-)
+UNQUANTIZED_NOISE = 0.1  # in the quantiser's place before it exists: latents keep a scale
 
 
 @dataclass
