@@ -1,6 +1,10 @@
 """Settings that every test runs under."""
 
 import os
+import sys
+from collections.abc import Iterator
+
+import pytest
 
 # Before torch, matplotlib or pygame can be imported: quiet threads, no screen, no sound.
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
@@ -9,3 +13,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["MPLBACKEND"] = "Agg"
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
+
+
+@pytest.fixture(autouse=True)
+def _usual_floats() -> Iterator[None]:
+    """Training and encoding flush denormals for their whole process; the next test does not."""
+    yield
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_flush_denormal(False)
