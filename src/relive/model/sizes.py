@@ -7,6 +7,8 @@ costs 16 times what it costs at the cubes, so the early stages get one block wit
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from relive.config import Mechanisms, ModelConfig, QuantizerConfig
 
 WHOLE = Mechanisms(
@@ -28,6 +30,27 @@ WHOLE = Mechanisms(
 
 SPECIFIED_WIDTHS = (768, 1024, 1280, 1408)
 
+BASE = ModelConfig(
+    name="base",
+    embed_dims=SPECIFIED_WIDTHS,
+    depths=(1, 1, 2, 1),
+    num_heads=(12, 16, 20, 22),
+    mlp_ratios=(1.75, 3.0, 3.0, 3.75),
+    mlp_ratio=3.5,
+    cross_dim=256,
+    fuse_dim=128,
+    context_dims=(64, 128, 256),
+    decoder_dim=1024,
+    decoder_heads=16,
+    state_dim=768,
+    state_depth=4,
+    state_heads=8,
+    state_mlp_ratio=1.0,
+    frame_tokens=2,
+    quantizer=QuantizerConfig(codebook_dim=256),
+    mechanisms=WHOLE,
+)
+
 SIZES: dict[str, ModelConfig] = {
     "tiny": ModelConfig(name="tiny"),
     "small": ModelConfig(
@@ -45,43 +68,15 @@ SIZES: dict[str, ModelConfig] = {
         quantizer=QuantizerConfig(codebook_dim=48),
         mechanisms=WHOLE,
     ),
-    "base": ModelConfig(
-        name="base",
-        embed_dims=SPECIFIED_WIDTHS,
-        depths=(1, 1, 2, 1),
-        num_heads=(12, 16, 20, 22),
-        mlp_ratios=(1.75, 3.0, 3.0, 3.75),
-        mlp_ratio=3.5,
-        cross_dim=256,
-        fuse_dim=128,
-        context_dims=(64, 128, 256),
-        decoder_dim=1024,
-        decoder_heads=16,
-        state_dim=768,
-        state_depth=4,
-        state_heads=8,
-        state_mlp_ratio=1.0,
-        frame_tokens=2,
-        quantizer=QuantizerConfig(codebook_dim=256),
-        mechanisms=WHOLE,
-    ),
-    "large": ModelConfig(
+    "base": BASE,
+    "large": replace(
+        BASE,
         name="large",
-        embed_dims=SPECIFIED_WIDTHS,
         depths=(2, 2, 8, 4),
-        num_heads=(12, 16, 20, 22),
+        mlp_ratios=(4.0, 4.0, 4.0, 4.0),
         mlp_ratio=3.0,
-        cross_dim=256,
-        fuse_dim=128,
         context_dims=(96, 192, 384),
         decoder_dim=1408,
         decoder_heads=22,
-        state_dim=768,
-        state_depth=4,
-        state_heads=8,
-        state_mlp_ratio=1.0,
-        frame_tokens=2,
-        quantizer=QuantizerConfig(codebook_dim=256),
-        mechanisms=WHOLE,
     ),
 }
