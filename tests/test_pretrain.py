@@ -103,12 +103,10 @@ def test_a_hidden_cube_cannot_be_copied_from_the_step_before(stores: list[Sessio
             batch = to_tensors(now, NAMES)
             result = pretrain_step(model, now, batch, rng, masking)
             now = advance(now, result, stores, 6, (96, 64), rng)
-        hidden = now[0].masked
-        assert hidden is not None
         batch = to_tensors(now, NAMES)
         carry = carry_of(model, now, 64, 96)
         _, warped, _ = warp_step(model, batch, carry, batch.before + change)
-        hidden = torch.cat([c.masked for c in now])  # type: ignore[misc]
+        hidden = torch.cat([c.masked for c in now])
         seen.append(hide(warped, hidden).reference)
     pixels = hidden.repeat_interleave(16, 1).repeat_interleave(16, 2)[:, None, None]
     same = (seen[0] == seen[1]).all(2, keepdim=True)
@@ -148,7 +146,7 @@ def test_pretraining_learns(stores: list[SessionStore], kind: str) -> None:
     torch.manual_seed(0)
     model, rng = HSTMAE(WHOLE_SMALL), np.random.default_rng(0)
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
-    masking, chains, losses = Masking(kind=kind, ratio=0.75), _chains(stores), []  # type: ignore[arg-type]
+    masking, chains, losses = Masking(kind=kind, ratio=0.75), _chains(stores), []
     for _ in range(24):
         result = pretrain_step(model, chains, to_tensors(chains, NAMES), rng, masking)
         optimizer.zero_grad()

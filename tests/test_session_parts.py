@@ -199,7 +199,7 @@ def test_adapters_round_trip() -> None:
         (lambda s: s[next(reversed(s))].fill_(math.nan), "not finite"),
     ],
 )
-def test_adapters_that_do_not_fit_are_refused(damage, word: str) -> None:  # type: ignore[no-untyped-def]
+def test_adapters_that_do_not_fit_are_refused(damage, word: str) -> None:
     model = a_model()
     add_adapters(model, 2)
     kept = adapter_state(model)

@@ -70,7 +70,7 @@ class _Dense(Everything):
 @pytest.mark.parametrize("ratio", [0.25, 0.5, 0.9])
 @pytest.mark.parametrize("grid", [(7, 9), (4, 6)])
 def test_sparse_encoder_equals_dense_encoder(config: object, ratio: float, grid: tuple) -> None:
-    model = shake(HSTMAE(config))  # type: ignore[arg-type]
+    model = shake(HSTMAE(config))
     h, w = grid
     x = _inputs(model, 2, 16 * h, 16 * w)
     context, pyramid = _context(model, x)
@@ -251,7 +251,7 @@ def test_switches_without_weights_change_what_comes_out(name: str, value: object
 )
 def test_mechanisms_that_are_none_are_refused(field: str, value: object) -> None:
     with pytest.raises(InputError, match=field):
-        Mechanisms(**{field: value})  # type: ignore[arg-type]
+        Mechanisms(**{field: value})
 
 
 def test_strip_needs_row_major_order() -> None:

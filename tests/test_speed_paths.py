@@ -48,7 +48,7 @@ def _step(model: HSTMAE) -> tuple[object, tuple[torch.Tensor, ...]]:
 @pytest.mark.parametrize("config", [SMALL, WHOLE_SMALL], ids=["plain", "whole"])
 @pytest.mark.parametrize("part", ["dense encoder", "sparse encoder", "decoder step"])
 def test_no_graph_breaks(config: object, part: str) -> None:
-    model = shake(HSTMAE(config))  # type: ignore[arg-type]
+    model = shake(HSTMAE(config))
     function, arguments = _step(model)
     torch._dynamo.reset()
     with torch.no_grad():
@@ -66,8 +66,8 @@ def test_compiled_step_equals_the_plain_one() -> None:
     step, arguments = _step(shake(HSTMAE(WHOLE_SMALL)))
     torch._dynamo.reset()
     with torch.no_grad():
-        plain = step(*arguments)  # type: ignore[operator]
-        compiled = torch.compile(step, backend="aot_eager", fullgraph=True)(*arguments)  # type: ignore[call-overload]
+        plain = step(*arguments)
+        compiled = torch.compile(step, backend="aot_eager", fullgraph=True)(*arguments)
     for a, b in zip(plain, compiled, strict=True):
         assert torch.allclose(a, b, atol=1e-5)
 
