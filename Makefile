@@ -8,7 +8,7 @@
 
 PYTHON ?= python3
 TORCH_ARGS ?=
-EXTRAS := games,bench,dev
+EXTRAS := games,bench,train,dev
 BIN := .venv/bin
 TEST_SPLITS := runs/corpus/test_known runs/corpus/test_unknown
 STAMP := .venv/.relive-setup
@@ -50,8 +50,7 @@ check: setup
 	$(BIN)/python -m pytest tests/test_imports.py --durations=0
 
 bench: setup
-	$(BIN)/python tools/record_corpus.py runs/corpus --split test_known
-	$(BIN)/python tools/record_corpus.py runs/corpus --split test_unknown
+	$(BIN)/relive record --batch configs/corpus.toml -o runs/corpus --split test_known --split test_unknown
 	$(BIN)/relive bench rd $(TEST_SPLITS) --out results/rd.json
 	$(BIN)/relive bench chain $(TEST_SPLITS) --out results/chain.json
 	$(BIN)/relive bench state $(TEST_SPLITS) --out results/state.json

@@ -7,9 +7,17 @@ from typing import Annotated
 
 import typer
 
-from relive.cli.console import Console, Force, Json, Progress, Quiet, Verbose, regular_output
+from relive.cli.console import (
+    Console,
+    Force,
+    Json,
+    Quiet,
+    Verbose,
+    human_bytes,
+    regular_output,
+)
 from relive.cli.files import describe, description_text
-from relive.errors import InputError
+from relive.errors import InputError, ReliveError
 
 Out = Annotated[
     Path, typer.Option("--out", "-o", help="The session to write (.mcap).", callback=regular_output)
@@ -24,34 +32,116 @@ class Player(StrEnum):
 
 
 def record(
-    game: Annotated[str, typer.Argument(help="doom:SCENARIO, doom:WAD/MAP or gym:ENV_ID.")],
-    out: Out,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Length of the session.")] = 20.0,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same session.")] = 0,
-    player: Annotated[Player, typer.Option(help="Who plays.")] = Player.SCRIPTED,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            help="The session to write (.mcap); with --batch the folder.",
+            callback=regular_output,
+        ),
+    ],
+    game: Annotated[
+        str | None,
+        typer.Argument(help="doom:SCENARIO, doom:WAD/MAP, crafter:survival or gym:ENV_ID."),
+    ] = None,
+    batch: Annotated[
+        Path | None, typer.Option(help="TOML of many sessions, in place of GAME; goes on.")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="Length of the session.", show_default="20")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Same seed, same session.", show_default="0")
+    ] = None,
+    player: Annotated[
+        Player | None, typer.Option(help="Who plays.", show_default="scripted")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes of --batch.", show_default="cores")
+    ] = None,
+    split: Annotated[
+        list[str] | None, typer.Option(help="Only this split of --batch; may be repeated.")
+    ] = None,
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Record a session of a real game; Ctrl-C ends it early and keeps it."""
+    """Record a session of a real game, or a corpus of many; Ctrl-C ends it and keeps it."""
     console = Console(as_json, quiet, verbose)
-    kind, _, name = game.partition(":")
-    if kind not in ("doom", "gym") or not name:
-        raise InputError(
-            f"unknown game {game!r}; write doom:deathmatch, doom:freedoom2/map01 or gym:ENV_ID"
-        )
-    if player is Player.KEYBOARD:
-        _refuse_keyboard()
+    if (game is None) == (batch is None):
+        raise InputError("record needs either GAME or --batch SPEC.toml; see: relive record --help")
+    if batch is not None:
+        _refuse_given({"--seconds": seconds, "--seed": seed, "--player": player}, "without --batch")
+        _record_batch(console, batch, out, split or [], jobs, force)
+    elif game is not None:
+        _refuse_given({"--jobs": jobs, "--split": split or None}, "with --batch")
+        if player is Player.KEYBOARD:
+            _refuse_keyboard()
+        _record_one(console, game, out, 20.0 if seconds is None else seconds, seed or 0, force)
+
+
+def _refuse_given(options: dict[str, object], where: str) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise InputError(f"{name} goes {where} only; see: relive record --help")
+
+
+def _record_one(
+    console: Console, game: str, out: Path, seconds: float, seed: int, force: bool
+) -> None:
+    """Record one session; an interrupted one is kept."""
+    from relive.session.sources.games import record_game
+    from relive.session.sources.play import Play
+
+    play = Play(seed, seconds)
     try:
         with console.progress(f"record {game}") as progress:
-            _play(kind, name, out, seconds, seed, force, progress)
+            record_game(game, out, play, force=force, progress=progress)
     except KeyboardInterrupt:
         if out.exists():
             raise KeyboardInterrupt(f"{out} holds what was played") from None
         raise
     values = describe(out)
     console.result(values, description_text(out, values))
+
+
+def _record_batch(
+    console: Console, batch: Path, out: Path, splits: list[str], jobs: int | None, force: bool
+) -> None:
+    """Record the sessions of a batch; exit code 1 where one failed."""
+    from relive.session.batch import record_batch
+    from relive.session.batch_spec import read_batch
+
+    takes = read_batch(batch)
+    if out.is_file():
+        raise InputError(f"{out} is a file; --batch writes a folder")
+    with console.progress("record") as progress:
+
+        def report(done: int, total: int, line: str) -> None:
+            if progress is not None:
+                progress(done, total)
+            else:
+                console.note(f"{done}/{total} {line}")
+
+        result = record_batch(takes, out, splits=splits, jobs=jobs, force=force, report=report)
+    failures = [f"failed: {row['file']}: {row['reason']}" for row in result["failures"]]
+    console.result(
+        result,
+        "\n".join(
+            [
+                *failures,
+                f"{out}: {result['recorded']} recorded, {result['skipped']} there already, "
+                f"{result['failed']} failed; {human_bytes(result['bytes'])}",
+            ]
+        ),
+    )
+    if failures:
+        raise ReliveError(
+            f"{len(failures)} of {result['ok'] + result['failed']} sessions failed, "
+            f"see {out / 'manifest.json'}; the same command tries them again"
+        )
 
 
 def import_(
@@ -77,25 +167,6 @@ def import_(
         )
     values = describe(out)
     console.result(values, description_text(out, values))
-
-
-def _play(
-    kind: str,
-    name: str,
-    out: Path,
-    seconds: float,
-    seed: int,
-    force: bool,
-    progress: Progress | None,
-) -> None:
-    if kind == "doom":
-        from relive.session.sources.doom import record_doom
-
-        record_doom(name, out, seconds=seconds, seed=seed, force=force, progress=progress)
-    else:
-        from relive.session.sources.gym import record_gym
-
-        record_gym(name, out, seconds=seconds, seed=seed, force=force, progress=progress)
 
 
 def _refuse_keyboard() -> None:
