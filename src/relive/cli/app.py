@@ -5,6 +5,7 @@ import typer
 from relive import __version__
 from relive.cli import checks, coding, files, measuring, recording, showing, training
 from relive.cli.ablation import ablation
+from relive.cli.report import report
 from relive.cli.speed import speed
 
 app = typer.Typer(
@@ -21,6 +22,7 @@ app.command()(recording.record)
 app.command("import")(recording.import_)
 app.command()(files.info)
 app.command()(training.train)
+app.command()(report)
 app.command()(coding.encode)
 app.command()(coding.decode)
 app.command()(measuring.compare)

@@ -5,22 +5,27 @@ import logging
 import math
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import typer
 
 from relive.errors import InputError
 
-Progress = Callable[[int, int], None]
-
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more; show tracebacks.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the output.")]
+
+
+class Progress(Protocol):
+    """Moves a bar: how much is done of how much, and what else to say beside it."""
+
+    def __call__(self, done: int, total: int, text: str = "") -> None:
+        """Show that `done` of `total` is done."""
 
 
 def regular_output(out: Path | None) -> Path | None:
@@ -62,7 +67,8 @@ class Console:
         """Show a bar on stderr while the block runs.
 
         Yields:
-            A function of (done, total), or None where no bar is wanted.
+            A function of (done, total, text), or None where no bar is wanted. The text, such as
+            loss and rate, stands beside the bar and is cut where the terminal ends.
         """
         if self.quiet or not sys.stderr.isatty():
             yield None
@@ -70,12 +76,24 @@ class Console:
         from rich.console import Console as RichConsole
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
+        from rich.table import Column
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        cut = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[text]}", markup=False, table_column=cut),
+        )
         console = RichConsole(stderr=True)
-        with Bar(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
-            task = bar.add_task(label, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
+        with Bar(*columns, console=console, transient=True, expand=True) as bar:
+            task = bar.add_task(label, total=None, text="")
+
+            def move(done: int, total: int, text: str = "") -> None:
+                bar.update(task, completed=done, total=total, text=text)
+
+            yield move
 
 
 def table(rows: Mapping[str, object]) -> str:

@@ -14,12 +14,14 @@ from relive.errors import InputError, MissingExtraError, ReliveError
 
 INTERRUPTED = 130
 _EXTRA_OF = {
+    "accelerate": "train",
     "bjontegaard": "bench",
     "crafter": "games",
     "flip_evaluator": "bench",
     "gymnasium": "games",
     "imageio_ffmpeg": "bench",
     "matplotlib": "bench",
+    "tensorboard": "train",
     "torchmetrics": "bench",
     "vizdoom": "games",
 }
