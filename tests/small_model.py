@@ -62,12 +62,18 @@ def shake(model: HSTMAE) -> HSTMAE:
     return model.eval()
 
 
-def write_small_model(path: Path, seed: int = 0, config: ModelConfig = SMALL) -> Path:
-    """Write a small model whose codebooks were started on chance."""
+def small_weights(config: ModelConfig = SMALL, seed: int = 0) -> tuple[HSTMAE, ResidualVQ]:
+    """A small model and codebooks that were started on chance."""
     torch.manual_seed(seed)
     model, quantizer = shake(HSTMAE(config)), ResidualVQ(config.quantizer)
     chance = torch.Generator().manual_seed(seed)
     for kind in (0, 1):
         quantizer.start(torch.randn(500, 8, generator=chance), kind, chance)
+    return model, quantizer
+
+
+def write_small_model(path: Path, seed: int = 0, config: ModelConfig = SMALL) -> Path:
+    """Write a small model whose codebooks were started on chance."""
+    model, quantizer = small_weights(config, seed)
     save_bundle(path, model, quantizer, sensitivity=torch.eye(8).expand(2, 8, 8) * (0.3 + seed))
     return path

@@ -22,6 +22,7 @@ from relive.config import QuantizerConfig
 from relive.cubes.store import SessionStore
 from relive.errors import InputError, ReliveError
 from relive.model.sizes import SIZES
+from relive.train import checkpoint
 from relive.train.run import train
 from relive.train.settings import read_settings
 from small_model import SMALL
@@ -49,6 +50,8 @@ data = "{folder}"
 valid = "{folder}"
 out = "{out}"
 model = "small-test"
+tensorboard = false
+workers = 0
 state_names = ["health", "@turn"]
 [mechanisms]
 state_stages = [3]
@@ -57,6 +60,8 @@ BENCH = (
     """
 [train]
 model = "small-test"
+tensorboard = false
+workers = 0
 state_names = ["health", "@turn"]
 {extra}
 """
@@ -88,7 +93,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 def _folder(tmp_path: Path) -> Path:
     for name in ("train", "valid"):
         (tmp_path / name).mkdir()
-        record(tmp_path / name / f"{name}.mcap", frames=16, size=(48, 64))
+        record(tmp_path / name / f"{name}.mcap", frames=40, size=(48, 64))
     return tmp_path
 
 
@@ -102,7 +107,7 @@ def test_a_run_by_updates_is_the_same_twice(folder: Path) -> None:
     for name in ("one", "two"):
         text = RUN.format(folder=folder / "train", out=folder / name)
         run = train(read_settings(write(folder / "run.toml", text + PHASES.format(""))))
-        tensors.append(load_file(run / "checkpoint.safetensors"))
+        tensors.append(load_file(checkpoint.numbered(run)[-1]))
         kept = json.loads((run / "checkpoint.json").read_text())
         assert kept["progress"]["update"] == 3
         assert kept["config"]["mechanisms"]["state_stages"] == [3]

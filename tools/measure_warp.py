@@ -28,12 +28,13 @@ from torch import Tensor
 
 from relive.bench.provenance import machine, versions, write_json
 from relive.config import CUBE_PX
-from relive.cubes.clips import Crop, draw_crop
+from relive.cubes.clips import Crop
+from relive.cubes.sampling import Augmentation, Sampler
 from relive.cubes.states import camera_poses, has_camera
 from relive.cubes.store import SessionStore, open_folder
 from relive.model.motion import FARTHEST, NEAREST, Motion, view
 from relive.model.warping import LearnedWarp, Warped, Warper, make_warper
-from relive.train.chain import pinhole
+from relive.train.batch import pinhole
 
 KINDS = ("copy", "rotation", "learned", "searched")
 WARM_UP_STEPS = 50
@@ -121,11 +122,12 @@ def train(stores: list[SessionStore], options: argparse.Namespace) -> tuple[Lear
     optimizer = torch.optim.AdamW(warper.parameters(), options.rate, weight_decay=0.01)
     how = Reading(True, not options.no_parallax, options.jpeg)
     losses: tuple[list[float], list[float]] = ([], [])  # without and with the camera
+    sampler = Sampler(stores, balanced=False)
     limit, began, steps = options.minutes * 60, time.perf_counter(), 0
     while (spent := time.perf_counter() - began) < limit:
         with_camera = steps % 4 > 0
         size = (options.crop, options.crop)
-        crops = [draw_crop(stores, 2, size, rng) for _ in range(options.batch)]
+        crops = [sampler.draw(2, size, rng, Augmentation()) for _ in range(options.batch)]
         loss = loss_of(warper, read_pairs(crops, replace(how, camera=with_camera)))
         slope = 0.5 + 0.5 * math.cos(math.pi * spent / limit)
         for group in optimizer.param_groups:

@@ -163,7 +163,7 @@ def _write(
         "machine": machine(),
         "versions": versions(),
         "planned": len(plans),
-        "updates": round(plans[0].settings.length),
+        "updates": sum(phase.updates or 0 for phase in plans[0].settings.phase),
         "evaluation": config.evaluate.model_dump(mode="json"),
         "sessions": [s["session"] for s in ordered[0]["sessions"]] if ordered else [],
         "summary": summarise(ordered, rate, about),

@@ -21,8 +21,8 @@ from relive.model.context import Carry, Context, Pyramid
 from relive.model.hst_mae import HSTMAE
 from relive.model.motion import NUM_MOTION
 from relive.quantizer.rvq import NUM_KINDS, ResidualVQ
-from relive.train.batch import Batch
-from relive.train.chain import Chain, look, to_tensors
+from relive.train.batch import Batch, read_batch
+from relive.train.chain import look
 
 NO_INDEX = NUM_MOTION  # stands for the motion before the first delta
 
@@ -67,7 +67,7 @@ def run_chain(
     carry = model.start(len(crops), crops[0].height, crops[0].width)
     done = []
     for index in range(steps):
-        batch = to_tensors([Chain(crop, index, steps, 1.0) for crop in crops], names)
+        batch = read_batch(crops, index, names)
         step, carry = _step(model, quantizer, batch, carry, depths)
         done.append(step)
     return done

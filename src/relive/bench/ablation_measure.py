@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,29 +35,16 @@ TIMED_STEPS = 6
 Row = dict[str, Any]
 
 
-def load_run(folder: Path) -> tuple[HSTMAE, ResidualVQ]:
-    """Load the averaged weights and the codebooks of a run, in evaluation mode."""
-    from safetensors.torch import load_file
-
-    config = checkpoint.read_config(folder)
-    model, quantizer = HSTMAE(config), ResidualVQ(config.quantizer)
-    tensors = load_file(folder / "checkpoint.safetensors")
-    for name, module in (("average.", model), ("quantizer.", quantizer)):
-        own = {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
-        module.load_state_dict(own)
-    return model.eval(), quantizer.eval()
-
-
 def evaluate(plan: RunPlan) -> Row:
     """Measure a trained run on the held-out sessions."""
     settings, began = plan.settings, time.monotonic()
     torch.set_num_threads(settings.threads)
     torch.set_flush_denormal(True)
-    model, quantizer = load_run(settings.out)
+    model, quantizer = checkpoint.load_averaged(settings.out)
     train_stores = open_folder(settings.data, settings.cache)
     every = max(1, len(train_stores) // plan.evaluation.count_sessions)
     counted = train_stores[::every][: plan.evaluation.count_sessions]
-    held_out = open_folder(settings.valid, settings.cache)
+    held_out = open_folder(settings.valid or settings.data, settings.cache)
     run = _Measured(plan, model, quantizer, counted, held_out)
     row: Row = {
         "parameters": sum(p.numel() for p in model.parameters()),

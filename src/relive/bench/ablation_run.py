@@ -25,6 +25,7 @@ from relive.bench.ablation_measure import evaluate
 from relive.bench.ablation_plan import RunPlan
 from relive.bench.provenance import write_json
 from relive.errors import ReliveError
+from relive.train import checkpoint
 from relive.train.run import train
 
 TRAINED = "trained.json"
@@ -128,7 +129,7 @@ def _train(plan: RunPlan, note: Note) -> Row:
 
     began = time.monotonic()
     out = train(plan.settings, report=report)
-    progress = json.loads((out / "checkpoint.json").read_text())["progress"]
+    progress = checkpoint.read_progress(out)
     row = {
         "settings": wanted,
         "source": training_source(),

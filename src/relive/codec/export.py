@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -11,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from relive.bitstream import GopCodes, Tables
@@ -21,9 +18,7 @@ from relive.codec.encoder import GopTrack, encode_gop, step_rows, try_step
 from relive.codec.rate import fit_sensitivity, measure_step
 from relive.codec.step import Geometry, StepCoder
 from relive.codec.workers import NUM_WORKERS, workers
-from relive.config import ModelConfig
 from relive.cubes.store import SessionStore
-from relive.errors import InputError
 from relive.model.context import Carry
 from relive.model.hst_mae import HSTMAE
 from relive.model.motion import NUM_MOTION
@@ -33,25 +28,6 @@ Progress = Callable[[int, int], None]
 Frames = NDArray[np.uint8]
 GOP_FRAMES = 32
 FIT_QUALITIES = (2, 4, 5, 6, 8)
-
-
-def load_run(run: Path) -> tuple[HSTMAE, ResidualVQ]:
-    """Load the averaged weights of a run.
-
-    Raises:
-        InputError: The run has no checkpoint.
-    """
-    try:
-        config = ModelConfig.from_dict(json.loads((run / "checkpoint.json").read_text())["config"])
-        tensors = load_file(run / "checkpoint.safetensors")
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise InputError(f"{run} has no whole checkpoint: {error}") from error
-    model, quantizer = HSTMAE(config), ResidualVQ(config.quantizer)
-    for name, module in (("average.", model), ("quantizer.", quantizer)):
-        module.load_state_dict(
-            {k[len(name) :]: v for k, v in tensors.items() if k.startswith(name)}
-        )
-    return model.eval(), quantizer.eval()
 
 
 def _windows(
@@ -105,23 +81,23 @@ def sample_gops(bundle: Bundle, stores: list[SessionStore], per_store: int) -> I
 
 
 def export_model(
-    run: Path,
+    weights: tuple[HSTMAE, ResidualVQ],
     stores: list[SessionStore],
     out: Path,
     *,
     per_store: int = 1,
     progress: Progress | None = None,
 ) -> Bundle:
-    """Write a run as one model file and return it loaded.
+    """Write trained networks as one model file and return it loaded.
 
     Args:
-        run: folder of the training run.
+        weights: averaged networks and codebooks of a run, in evaluation mode.
         stores: training sessions to count codes on.
         out: `.safetensors` to write.
         per_store: GOPs of each session.
         progress: told GOPs done and in all.
     """
-    model, quantizer = load_run(run)
+    model, quantizer = weights
     out.parent.mkdir(parents=True, exist_ok=True)
     torch.set_flush_denormal(True)
     draft = out.with_name(out.stem + ".draft.safetensors")

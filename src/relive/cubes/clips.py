@@ -10,14 +10,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from relive.config import CUBE_PX
+from relive.cubes.augment import apply_colour, mirror_states
 from relive.cubes.states import camera_poses, has_camera, model_states
 from relive.cubes.store import SessionStore
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A window into one session: its first frame and its top left corner in pixels."""
+    """A window into one session.
+
+    Attributes:
+        store: the session.
+        start: its first frame.
+        x, y: top left corner in pixels, of the mirrored frame where it is mirrored.
+        width, height: in pixels.
+        stride: frames of the session from one frame of the clip to the next.
+        mirrored: left and right change sides, in the picture and in the state.
+        colour: affine map of RGB `[3, 4]` for the whole clip, see `augment.ColourJitter`.
+    """
 
     store: SessionStore
     start: int
@@ -25,6 +35,9 @@ class Crop:
     y: int
     width: int
     height: int
+    stride: int = 1
+    mirrored: bool = False
+    colour: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -52,36 +65,42 @@ class Step:
     seconds: NDArray[np.float32]
 
 
-def draw_crop(
-    stores: list[SessionStore], num_steps: int, size: tuple[int, int], rng: np.random.Generator
-) -> Crop:
-    """Draw a session, a start and a crop of (width, height) on the cube grid, where it fits."""
-    store = stores[rng.integers(len(stores))]
-    count, full_height, full_width = store.frames.shape[:3]
-    width = min(size[0], full_width // CUBE_PX * CUBE_PX)
-    height = min(size[1], full_height // CUBE_PX * CUBE_PX)
-    start = int(rng.integers(0, max(1, count - 2 * num_steps)))
-    x = int(rng.integers(0, (full_width - width) // CUBE_PX + 1)) * CUBE_PX
-    y = int(rng.integers(0, (full_height - height) // CUBE_PX + 1)) * CUBE_PX
-    return Crop(store, start, x, y, width, height)
-
-
 def read_step(crop: Crop, index: int, names: tuple[str, ...]) -> Step:
     """Read step `index` of a crop; the model reads the state fields `names`."""
-    store, first = crop.store, crop.start + 2 * index
+    store, first = crop.store, 2 * index
     before = first - 1 if index else first  # a keyframe knows nothing of the frame before
-    past = max(crop.start, before - 1)
-    past, *rows = np.array([past, before, first, first + 1]).clip(0, len(store.frames) - 1)
-    states = store.states[rows]
+    offsets = np.array([max(0, before - 1), before, first, first + 1])
+    past, *rows = (crop.start + crop.stride * offsets).clip(0, len(store.frames) - 1)
+    states, past_state = store.states[rows], store.states[[past]]
+    if crop.mirrored:
+        states, past_state = (mirror_states(store.schema, s) for s in (states, past_state))
     values, known = model_states(store.schema, states, names)
-    window = store.frames[rows[1:], crop.y : crop.y + crop.height, crop.x : crop.x + crop.width]
+    frames, whole = read_pixels(crop, rows)
     return Step(
-        np.ascontiguousarray(window),
-        np.ascontiguousarray(store.frames[rows[0]]),
+        frames,
+        whole,
         camera_poses(store.schema, states),
-        camera_poses(store.schema, store.states[[past]])[0],
+        camera_poses(store.schema, past_state)[0],
         has_camera(store.schema),
         values,
         known,
         ((store.times_ns[rows] - store.times_ns[rows[0]]) / 1e9).astype(np.float32),
     )
+
+
+def read_pixels(crop: Crop, rows: list[int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Read a crop of frames `rows[1:]` and the whole of frame `rows[0]`, augmented alike.
+
+    Returns:
+        `[2, H, W, 3]` and `[H0, W0, 3]`.
+    """
+    store, left = crop.store, crop.x
+    if crop.mirrored:
+        left = store.frames.shape[2] - crop.x - crop.width
+    window = np.s_[crop.y : crop.y + crop.height, left : left + crop.width]
+    frames, whole = store.frames[rows[1:]][:, *window], store.frames[rows[0]]
+    if crop.mirrored:
+        frames, whole = frames[:, :, ::-1], whole[:, ::-1]
+    if crop.colour is not None:
+        frames, whole = (apply_colour(pixels, crop.colour) for pixels in (frames, whole))
+    return np.ascontiguousarray(frames), np.ascontiguousarray(whole)

@@ -64,7 +64,7 @@ def tube_mask(
     """
     hidden = hidden_count(_num_cubes(grid), ratio)
     score = torch.rand(batch, *grid, generator=generator, device=generator.device)
-    return _hide_highest(score, hidden)
+    return hide_highest(score, hidden)
 
 
 def region_mask(
@@ -145,7 +145,7 @@ def follow_camera(
     was_hidden = masked_before.flatten(1).gather(1, source.clamp(min=0).flatten(1))
     was_hidden = was_hidden.view_as(new) & ~new
     score = _chance(source, generator) + was_hidden.float() - keep * new.float()  # [B, h, w]
-    return _hide_highest(score, hidden)
+    return hide_highest(score, hidden)
 
 
 def running_cell_mask(
@@ -233,7 +233,7 @@ def _chance(like: Tensor, generator: torch.Generator) -> Tensor:
     return torch.rand(like.shape, generator=generator, device=generator.device).to(like.device)
 
 
-def _hide_highest(score: Tensor, hidden: int) -> Tensor:
+def hide_highest(score: Tensor, hidden: int) -> Tensor:
     """Hide the `hidden` cubes of the highest score, `[B, h, w]`, in every row."""
     flat = score.flatten(1)
     highest = flat.topk(hidden, dim=1, sorted=False).indices  # [B, hidden]

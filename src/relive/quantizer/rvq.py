@@ -10,6 +10,7 @@ Shapes: N vectors, D width, K quantizers, V codebook size, kind 0 keyframe 1 del
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -45,6 +46,8 @@ class ResidualVQ(nn.Module):
     def __init__(self, config: QuantizerConfig) -> None:
         super().__init__()
         self.config = config
+        self.reduce: Callable[[Tensor], None] = lambda seen: None
+        """Sums what was seen over all processes, in place, where there are several."""
         shape = (NUM_KINDS, config.num_quantizers, config.codebook_size)
         self.register_buffer("codebooks", torch.zeros(*shape, config.codebook_dim))
         self.register_buffer("counts", torch.ones(shape))
@@ -80,12 +83,11 @@ class ResidualVQ(nn.Module):
         quantized = torch.zeros_like(vectors)
         for kind in range(NUM_KINDS):
             rows = (kinds == kind).nonzero()[:, 0]
-            if len(rows):
-                detached = vectors[rows].detach()
-                codes[rows] = self.encode(detached, kind)
-                quantized[rows] = self.decode(codes[rows], depths[rows], kind)
-                if self.training:
-                    self._learn(detached, codes[rows], kind)
+            detached = vectors[rows].detach()
+            codes[rows] = self.encode(detached, kind)
+            quantized[rows] = self.decode(codes[rows], depths[rows], kind)
+            if self.training:
+                self._learn(detached, codes[rows], kind)
         sent = (depths > 0)[:, None].float()
         commitment = ((vectors - quantized).square() * sent).mean()
         passed = quantized + (vectors - vectors.detach()) * sent
@@ -94,14 +96,19 @@ class ResidualVQ(nn.Module):
     @torch.no_grad()
     def _learn(self, vectors: Tensor, codes: Tensor, kind: int) -> None:
         """Move every codeword but the first towards the mean of what it stood for."""
-        decay, residual = self.config.decay, vectors
-        for stage in range(self.config.num_quantizers):
+        books, residual = self.codebooks[kind], vectors
+        seen = books.new_zeros(*books.shape[:2], books.shape[2] + 1)  # sums, and how many
+        for stage, codebook in enumerate(books):
             code = codes[:, stage]
-            counts, sums = self.counts[kind, stage], self.sums[kind, stage]
-            counts.mul_(decay).index_add_(0, code, counts.new_full((len(code),), 1 - decay))
-            sums.mul_(decay).index_add_(0, code, residual * (1 - decay))
-            residual = residual - self.codebooks[kind, stage][code]
-            self.codebooks[kind, stage, 1:] = sums[1:] / counts[1:, None].clamp_min(1e-5)
+            seen[stage, :, :-1].index_add_(0, code, residual)
+            seen[stage, :, -1].index_add_(0, code, seen.new_ones(len(code)))
+            residual = residual - codebook[code]
+        self.reduce(seen)
+        keep = torch.where(seen[0, :, -1].sum() > 0, self.config.decay, 1.0)
+        self.counts[kind].mul_(keep).add_(seen[..., -1] * (1 - keep))
+        self.sums[kind].mul_(keep).add_(seen[..., :-1] * (1 - keep))
+        learned = self.sums[kind] / self.counts[kind][..., None].clamp_min(1e-5)
+        self.codebooks[kind, :, 1:] = torch.where(keep < 1, learned, books)[:, 1:]
 
     @torch.no_grad()
     def restart(self, vectors: Tensor, kind: int, generator: torch.Generator) -> int:

@@ -1,4 +1,4 @@
-"""Chains in training: what the codec does step after step, on crops, with random depths.
+"""One step of every chain of a batch: what the codec does, on crops, with random depths.
 
 A batch holds chains at different places of their GOP. Each update runs a few steps with gradient
 and hands the rest on without (truncated backpropagation through time), so contexts are as old as in
@@ -9,122 +9,113 @@ Shapes: B batch, H W pixels of the crop, H0 W0 of the whole frame, h w cube grid
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from relive.config import CUBE_PX
-from relive.cubes.clips import Crop, Step, draw_crop, read_step
-from relive.cubes.store import SessionStore
 from relive.model.context import Carry
+from relive.model.decoder import Decoded
 from relive.model.hst_mae import HSTMAE
-from relive.model.layout import visible
-from relive.model.masks import tube_mask
-from relive.model.motion import Motion
+from relive.model.layout import Layout, visible
+from relive.model.masks import hidden_count, hide_highest
 from relive.model.parts import in_float32
 from relive.model.regions import cube_regions
-from relive.model.warp import Pinhole
 from relive.model.warping import Warped
 from relive.quantizer.rvq import ResidualVQ
-from relive.train.batch import Batch, Sight, View
-from relive.train.losses import Auxiliary
+from relive.train.batch import Batch, Left, Sight, View
+from relive.train.chance import Chance
 
 VIEW_STEPS = 5  # an earlier view is kept for so long: views 2 to 10 frames apart are compared
 UNQUANTIZED_NOISE = 0.1  # in the quantiser's place before it exists: latents keep a scale
 
 
-@dataclass
-class Chain:
-    """One chain of the batch: where it is, and what the last step left."""
+@dataclass(frozen=True)
+class Arithmetic:
+    """In which numbers the networks compute.
 
-    crop: Crop
-    index: int
-    length: int
-    state_known: float
-    carry: Carry | None = None  # a batch of one
-    masked: Tensor | None = None  # what was hidden in the last step [1, h, w]
-    view: View | None = None  # an earlier view, for the multi-view loss
+    Attributes:
+        dtype: of autocast; None for float32 throughout.
+        recompute: activations of encoder and decoder are computed again for their gradient instead
+            of kept (arXiv 1604.06174).
+    """
+
+    dtype: torch.dtype | None = None
+    recompute: bool = False
+
+    def autocast(self, device: torch.device) -> AbstractContextManager[object]:
+        """Compute in `dtype` on the device."""
+        enabled = self.dtype is not None
+        return torch.autocast(device.type, self.dtype or torch.bfloat16, enabled=enabled)
+
+    def encode(self, model: HSTMAE, batch: Batch, sight: Sight, layout: Layout | None) -> Tensor:
+        """Run the encoder."""
+        arguments = (batch.frames, sight.context, sight.pyramid, layout)
+        if not self.recompute:
+            return model.encoder(*arguments)
+        encoded: Tensor = checkpoint(model.encoder, *arguments, use_reentrant=False)
+        return encoded
+
+    def decode(
+        self,
+        model: HSTMAE,
+        latents: Tensor,
+        depths: Tensor,
+        sight: Sight,
+        layout: Layout | None = None,
+    ) -> Decoded:
+        """Run the decoder."""
+        arguments = (latents, depths, sight.context, sight.pyramid, layout)
+        if not self.recompute:
+            return model.decoder(*arguments)
+        decoded: Decoded = checkpoint(model.decoder, *arguments, use_reentrant=False)
+        return decoded
 
 
 @dataclass(frozen=True)
-class StepResult:
-    """What one step gave: losses and what the next one starts from."""
+class Decoding:
+    """One step of every chain, done: what losses are computed from."""
 
-    mse: Tensor  # [B]
-    losses: dict[str, Tensor]  # the others, scalars, not weighted
-    carry: Carry
-    remainders: Tensor  # normalised, [B, h, w, D]
+    batch: Batch
+    sight: Sight
+    decoded: Decoded
+    latents: Tensor  # dequantised [B, h, w, D]
+    remainders: Tensor  # normalised, before the quantiser [B, h, w, D]
+    depths: Tensor  # [B, h, w]
     masked: Tensor  # hidden from the encoder [B, h, w]
-    views: tuple[View, ...] = ()  # what each row saw, if a later step may compare
+    commitment: Tensor  # scalar
+    held: View  # an earlier view, from before this step
+    left: Left
 
 
-def pinhole(store: SessionStore) -> Pinhole | None:
-    """The camera of a session in pixels, or None."""
-    camera = store.schema.camera
-    if camera is None:
-        return None
-    height, width = store.frames.shape[1:3]
-    view = camera.view or (0, 0, width, height)
-    return Pinhole.from_fov(camera.fov_deg, camera.pixel_aspect, view)
-
-
-def new_chain(
-    stores: list[SessionStore],
-    length: int,
-    size: tuple[int, int],
-    rng: np.random.Generator,
-    state_dropout: float = 0.15,
-) -> Chain:
-    """Start a chain; a share goes without state, so that the model works without (design 4)."""
-    known = float(rng.random() >= state_dropout)
-    return Chain(draw_crop(stores, length, size, rng), 0, length, known)
-
-
-def to_tensors(chains: list[Chain], names: tuple[str, ...]) -> Batch:
-    """Read the next step of every chain."""
-    steps: list[Step] = [read_step(c.crop, c.index, names) for c in chains]
-
-    def pile(arrays: list[np.ndarray], dtype: torch.dtype = torch.float32) -> Tensor:
-        return torch.from_numpy(np.stack(arrays)).to(dtype)
-
-    frames = pile([s.frames for s in steps]).permute(0, 1, 4, 2, 3) / 255
-    before = pile([s.before for s in steps]).permute(0, 3, 1, 2) / 255
-    alive = torch.tensor([c.state_known for c in chains])
-    with_camera = torch.tensor([float(s.has_camera) for s in steps])
-    motion = Motion.from_poses(
-        pinhole(chains[0].crop.store),
-        pile([s.poses for s in steps], torch.float64),
-        torch.tensor([[float(c.crop.x), float(c.crop.y)] for c in chains]),
-        with_camera * alive,
-        pile([s.past for s in steps], torch.float64),
+def start(model: HSTMAE, batch: int, height: int, width: int) -> Left:
+    """What a batch of chains that have not begun has left: nothing."""
+    carry = model.start(batch, height, width)
+    nothing = carry.latents.new_zeros(carry.latents.shape[:3])
+    view = View(
+        torch.zeros_like(carry.latents),
+        torch.zeros_like(carry.regions),
+        carry.latents.new_zeros(batch, 6, dtype=torch.float64),
+        nothing,
+        nothing.new_zeros(batch, dtype=torch.bool),
     )
-    return Batch(
-        frames.contiguous(),
-        before.contiguous(),
-        motion,
-        pile([s.states for s in steps]),
-        pile([s.known for s in steps]) * alive[:, None],
-        pile([s.seconds for s in steps]),
-        torch.tensor([float(c.index > 0) for c in chains]),
-        pile([s.poses[1] for s in steps], torch.float64),
-        tuple(c.view for c in chains),
-    )
+    return Left(carry, nothing.bool(), view)
 
 
-def _canvas(chains: list[Chain], batch: Batch) -> Tensor:
+def canvas(batch: Batch, carry: Carry) -> Tensor:
     """Whole previous frames, the reconstructed crops pasted in; `[B, 3, H0, W0]`."""
+    height, width = batch.frames.shape[-2:]
     rows = []
-    for chain, before in zip(chains, batch.before, strict=True):
-        if chain.carry is None:
-            rows.append(before)
-            continue
-        crop, canvas = chain.crop, before.clone()
-        picture = chain.carry.pictures[0, 1]
-        canvas[:, crop.y : crop.y + crop.height, crop.x : crop.x + crop.width] = picture
-        rows.append(canvas)
+    for picture, before, (x, y) in zip(
+        carry.pictures[:, 1], batch.before, batch.corners_px, strict=True
+    ):
+        pasted = before.clone()
+        pasted[:, y : y + height, x : x + width] = picture
+        rows.append(pasted)
     return torch.stack(rows)
 
 
@@ -134,48 +125,60 @@ def to_8_bits(frames: Tensor) -> Tensor:
     return shown + ((shown * 255).round() / 255 - shown).detach()
 
 
-def draw_depths(error: Tensor, is_delta: Tensor, top: int, rng: np.random.Generator) -> Tensor:
+def disturb(carry: Carry, amount: float, chance: Chance) -> Carry:
+    """Put noise on the context, so that a chain does not trust it blindly (GameNGen, 2408.14837).
+
+    Args:
+        carry: from the step before.
+        amount: largest standard deviation on pictures of 0..1; each row draws its own below it.
+            Latents, whose scale is about one, get five times that.
+        chance: source of noise.
+    """
+    level = amount * chance.uniform(1, 1, 1)
+    noise = level[..., None] * chance.normal(*carry.pictures.shape[1:])
+    latents = carry.latents + 5 * level * chance.normal(*carry.latents.shape[1:])
+    return replace(carry, pictures=to_8_bits(carry.pictures + noise), latents=latents)
+
+
+def draw_depths(error: Tensor, is_delta: Tensor, top: int, chance: Chance) -> Tensor:
     """Draw depths of training: uniform, random, or more where the context fails, as the codec does.
 
     Args:
         error: mean squared error of the context per cube `[B, h, w]`.
         is_delta: `[B]`.
         top: number of quantisers.
-        rng: source of chance.
+        chance: source of chance.
 
     Returns:
-        int64 `[B, h, w]`, 0..top.
+        int64 `[B, h, w]`, 0..top; at least 1 on keyframes.
     """
-    depths = []
-    for cubes, delta in zip(error, is_delta.tolist(), strict=True):
-        draw = rng.random()
-        if draw < (0.3 if delta else 0.7):
-            level = top if rng.random() < 0.4 else int(rng.integers(0 if delta else 1, top + 1))
-            depths.append(torch.full(cubes.shape, level))
-            continue
-        noise = torch.from_numpy(rng.standard_normal(cubes.shape)).float()
-        weight = 1.0 if rng.random() < 0.7 else 0.0
-        score = weight * torch.log(cubes + 1e-5) + (0.5 if weight else 1.0) * noise
-        rank = score.flatten().argsort().argsort().view(cubes.shape) / max(1, cubes.numel() - 1)
-        skipped, full = sorted(rng.random(2)) if delta else (0.0, float(rng.random()))
-        ramp = (rank - skipped) / max(full - skipped, 1e-3) * top
-        depths.append(ramp.ceil().clamp(0 if delta else 1, top).long())
-    return torch.stack(depths)
+    delta = is_delta[:, None, None] > 0
+    even, deepest, level, by_error, a, b = chance.uniform(6)[:, :, None, None].unbind(1)
+    least = torch.where(delta, 0.0, 1.0)
+    drawn = (least + level * (top + 1 - least)).floor()
+    uniform = torch.where(deepest < 0.4, float(top), drawn).expand(error.shape)
+    guided = by_error < 0.7
+    score = torch.where(guided, torch.log(error + 1e-5), 0.0)
+    score = score + torch.where(guided, 0.5, 1.0) * chance.normal(*error.shape[1:])
+    rank = score.flatten(1).argsort(1).argsort(1).view(error.shape)
+    rank = rank / max(1, error[0].numel() - 1)
+    skipped = torch.where(delta, torch.minimum(a, b), 0.0)
+    full = torch.where(delta, torch.maximum(a, b), a)
+    ramp = ((rank - skipped) / (full - skipped).clamp_min(1e-3) * top).ceil()
+    chosen = torch.where(even < torch.where(delta, 0.3, 0.7), uniform, ramp)
+    return chosen.clamp(max=top).maximum(least).long()
 
 
-def draw_mask(h: int, w: int, batch: int, share: float, rng: np.random.Generator) -> Tensor:
+def draw_mask(h: int, w: int, share: float, chance: Chance) -> Tensor | None:
     """Hide cubes from the encoder in a share of the steps: a random ratio, the same count in all.
 
     Returns:
-        True = hidden `[B, h, w]`.
+        True = hidden `[B, h, w]`, or None in the other steps.
     """
-    ratio = float(rng.uniform(0.1, 0.9)) if rng.random() < share else 0.0
-    return tube_mask(batch, (h, w), ratio, generator(rng))
-
-
-def generator(rng: np.random.Generator) -> torch.Generator:
-    """Draw a source of chance for torch."""
-    return torch.Generator().manual_seed(int(rng.integers(1 << 31)))
+    drawn, ratio = chance.shared.random(), round(float(chance.shared.uniform(0.1, 0.9)), 3)
+    if drawn >= share or not (hidden := hidden_count(h * w, ratio)):
+        return None
+    return hide_highest(chance.uniform(h, w), hidden)
 
 
 def look(model: HSTMAE, batch: Batch, carry: Carry, picture: Tensor) -> Sight:
@@ -214,14 +217,12 @@ def put_together(
     return Sight(choice, warped, carry, context, pyramid)
 
 
-def carry_of(model: HSTMAE, chains: list[Chain], height: int, width: int) -> Carry:
-    """What the chains' last steps left; a fresh start where there was none."""
-    fresh = model.start(1, height, width)
-    return Carry.cat([fresh if c.carry is None else c.carry for c in chains])
-
-
 def quantise(
-    quantizer: ResidualVQ, remainders: Tensor, depths: Tensor, is_delta: Tensor, masked: Tensor
+    quantizer: ResidualVQ,
+    remainders: Tensor,
+    depths: Tensor,
+    is_delta: Tensor,
+    masked: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Send what the encoder saw.
 
@@ -235,106 +236,91 @@ def quantise(
     Returns:
         What arrives `[B, h, w, D]`, and the commitment.
     """
-    seen = ~masked
     kinds = is_delta.long()[:, None, None].expand_as(depths)
+    if masked is None:
+        flat = quantizer(remainders.flatten(0, 2), depths.flatten(), kinds.flatten())
+        return flat.vectors.view_as(remainders), flat.commitment
+    seen = ~masked
     flat = quantizer(remainders[seen], depths[seen], kinds[seen])
     arrived = torch.zeros_like(remainders).masked_scatter(seen[..., None], flat.vectors)
     return arrived, flat.commitment
 
 
-def add_noise(remainders: Tensor, depths: Tensor, rng: np.random.Generator) -> Tensor:
+def add_noise(remainders: Tensor, depths: Tensor, chance: Chance) -> Tensor:
     """Let noise stand in for the quantiser; nothing arrives of what is not sent."""
-    noise = torch.from_numpy(rng.standard_normal(remainders.shape, dtype=np.float32))
-    return (remainders + UNQUANTIZED_NOISE * noise) * (depths > 0)[..., None]
+    noise = UNQUANTIZED_NOISE * chance.normal(*remainders.shape[1:])
+    return (remainders + noise) * (depths > 0)[..., None]
 
 
 def run_step(
     model: HSTMAE,
     quantizer: ResidualVQ,
-    chains: list[Chain],
     batch: Batch,
-    rng: np.random.Generator,
-    quantize: bool = True,
+    left: Left,
+    chance: Chance,
     *,
+    quantize: bool = True,
     mask_share: float = 0.2,
-    auxiliary: Auxiliary | None = None,
-) -> StepResult:
+    context_noise: float = 0.0,
+    arithmetic: Arithmetic | None = None,
+) -> Decoding:
     """Run one step of every chain: warp, encode, quantise, decode.
 
     Args:
         model: the networks.
         quantizer: in training mode its codebooks learn.
-        chains: where each row of the batch stands.
-        batch: the step, from `to_tensors`.
-        rng: source of chance for depths and masks.
+        batch: the step.
+        left: what the last step of every chain left.
+        chance: of depths, masks and noise.
         quantize: without it noise stands in for the quantiser.
         mask_share: share of the steps with cubes hidden from the encoder.
-        auxiliary: further losses; without it none.
+        context_noise: see `disturb`.
+        arithmetic: numbers of the networks; float32 by default.
     """
-    b, _, _, height, width = batch.frames.shape
-    h, w = height // CUBE_PX, width // CUBE_PX
-    carry = carry_of(model, chains, height, width)
-    with torch.autocast("cpu", torch.bfloat16):
-        sight = look(model, batch, carry, _canvas(chains, batch))
-        context, pyramid = sight.context, sight.pyramid
-        error = (context.reference.detach() - batch.frames).square().mean((1, 2))
+    arithmetic = arithmetic or Arithmetic()
+    h, w = (side // CUBE_PX for side in batch.frames.shape[-2:])
+    carry = disturb(left.carry, context_noise, chance) if context_noise else left.carry
+    with arithmetic.autocast(batch.frames.device):
+        sight = look(model, batch, carry, canvas(batch, carry))
+        error = (sight.context.reference.detach() - batch.frames).square().mean((1, 2))
         top = model.config.quantizer.num_quantizers
-        depths = draw_depths(F.avg_pool2d(error, CUBE_PX), batch.is_delta, top, rng)
-        masked = draw_mask(h, w, b, mask_share, rng)
-        layout = visible(masked) if bool(masked.any()) else None
-        depths = depths.masked_fill(masked, 0)
-        remainders = model.encoder(batch.frames, context, pyramid, layout)
-    losses = {"commitment": torch.zeros(())}
+        depths = draw_depths(F.avg_pool2d(error, CUBE_PX), batch.is_delta, top, chance)
+        masked = draw_mask(h, w, mask_share, chance)
+        hidden = torch.zeros_like(depths, dtype=torch.bool) if masked is None else masked
+        depths = depths.masked_fill(hidden, 0)
+        layout = None if masked is None else visible(masked)
+        remainders = arithmetic.encode(model, batch, sight, layout)
     if quantize:
-        sent, losses["commitment"] = quantise(quantizer, remainders, depths, batch.is_delta, masked)
+        sent, commitment = quantise(quantizer, remainders, depths, batch.is_delta, masked)
     else:
-        sent = add_noise(remainders, depths, rng)
-    latents = model.prediction(context, pyramid) + sent
-    with torch.autocast("cpu", torch.bfloat16):
-        decoded = model.decoder(latents, depths, context, pyramid)
-        if auxiliary is not None:
-            losses |= auxiliary(model, batch, sight, latents, depths, decoded)
-    mse = (decoded.frames - batch.frames).square().mean((1, 2, 3, 4))
-    left = model.remember(context, decoded, latents, to_8_bits(decoded.frames), depths)
-    views = see(latents, context.regions, batch.poses, sight.warped.inverse_depth)
-    return StepResult(mse, losses, left, remainders.detach(), masked, views)
+        sent, commitment = add_noise(remainders, depths, chance), remainders.new_zeros(())
+    latents = model.prediction(sight.context, sight.pyramid) + sent
+    with arithmetic.autocast(batch.frames.device):
+        decoded = arithmetic.decode(model, latents, depths, sight)
+    shown = to_8_bits(decoded.frames)
+    carry = model.remember(sight.context, decoded, latents, shown, depths)
+    held, view = left.view, see(left.view, batch, sight, latents)
+    left = Left(carry, hidden, view)
+    return Decoding(
+        batch, sight, decoded, latents, remainders, depths, hidden, commitment, held, left
+    )
 
 
-def see(latents: Tensor, regions: Tensor, poses: Tensor, inverse_depth: Tensor) -> tuple[View, ...]:
-    """Keep what a step saw, row by row, without its gradient."""
-    parts = (latents.detach(), regions, poses, inverse_depth.detach())
-    return tuple(View(*(p[i : i + 1] for p in parts)) for i in range(len(latents)))
+def see(held: View, batch: Batch, sight: Sight, latents: Tensor) -> View:
+    """Keep what some steps saw, without its gradient, and forget it where a GOP begins."""
+    now = View(
+        latents.detach(),
+        sight.context.regions,
+        batch.poses,
+        sight.warped.inverse_depth.detach(),
+        torch.ones_like(held.held),
+    )
+    due = batch.index % VIEW_STEPS == 1  # no keyframe: it knows no depth
 
+    def choose(name: str) -> Tensor:
+        new, old = getattr(now, name), getattr(held, name)
+        return torch.where(due.view(-1, *[1] * (new.ndim - 1)), new, old)
 
-def advance(
-    chains: list[Chain],
-    result: StepResult,
-    stores: list[SessionStore],
-    length: int,
-    size: tuple[int, int],
-    rng: np.random.Generator,
-    state_dropout: float = 0.15,
-) -> list[Chain]:
-    """Move every chain one step on; start anew where the GOP ended."""
-    moved = []
-    for i, chain in enumerate(chains):
-        if chain.index + 1 >= chain.length:
-            moved.append(new_chain(stores, length, size, rng, state_dropout))
-        else:
-            left = result.carry.row(i)
-            masked, view = result.masked[i : i + 1], chain.view
-            if result.views and chain.index % VIEW_STEPS == 1:  # a keyframe knows no depth
-                view = result.views[i]
-            moved.append(
-                Chain(
-                    chain.crop, chain.index + 1, chain.length, chain.state_known, left, masked, view
-                )
-            )
-    return moved
-
-
-def detach(chains: list[Chain]) -> None:
-    """Cut the gradient between updates."""
-    for chain in chains:
-        if chain.carry is not None:
-            chain.carry = chain.carry.map(Tensor.detach)
+    parts = ("latents", "regions", "pose", "inverse_depth", "held")
+    view = View(*(choose(name) for name in parts))
+    return replace(view, held=view.held & (batch.index > 0))

@@ -1,4 +1,11 @@
-"""Losses beside reconstruction and commitment, each computed only where its weight is not zero.
+"""The losses of a step, each computed only where its weight is not zero.
+
+```
+ L = reconstruction + 0.3 spatial + 0.2 temporal + 0.1 state     (specification, "Loss function")
+   + commitment + rate + multiview + photometric + consistency   (design, section 6)
+```
+
+Pixel losses are squared errors of values 0..1 times `PIXEL_SCALE`, so that all are near one.
 
 Shapes: B batch, h w cube grid, D width.
 """
@@ -10,89 +17,106 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from relive.model.decoder import Decoded
+from relive.config import ModelConfig
 from relive.model.hst_mae import HSTMAE
 from relive.model.multiview import MultiView, shared_places
 from relive.model.regions import consistency
-from relive.train.batch import Batch, Sight, View
+from relive.quantizer.rvq import ResidualVQ
+from relive.train.batch import Batch
+from relive.train.chain import Decoding
+from relive.train.chance import Chance
+from relive.train.consistency import StateAlignment, rate, spatial_consistency, temporal_coherence
+from relive.train.settings import LOSSES
+
+PIXEL_SCALE = 100.0
 
 
-class Auxiliary(nn.Module):
-    """Multi-view contrast, photometric loss of the learned warp, consistency of parallel decoding.
+class Losses(nn.Module):
+    """Everything a step is judged by, and the small networks that only judging needs.
 
     Args:
-        latent_dim: width of the latents.
-        weights: loss name to weight; what is zero is not computed.
-        seed: of the choice of pairs.
+        config: of the model.
+        weights: name of a loss to its weight; what is zero is not computed.
     """
 
-    def __init__(self, latent_dim: int, weights: Mapping[str, float], seed: int = 0) -> None:
+    def __init__(self, config: ModelConfig, weights: Mapping[str, float]) -> None:
         super().__init__()
-        self.multiview = MultiView(latent_dim)
-        self.chance = torch.Generator().manual_seed(seed)
-        names = ("multiview", "photometric", "consistency")
-        self.chosen = tuple(name for name in names if weights.get(name, 0) > 0)
+        self.multiview = MultiView(config.quantizer.codebook_dim)
+        self.state = StateAlignment(config.state_inputs)
+        self.chosen = frozenset(name for name in LOSSES if weights.get(name, 0) > 0)
 
     def forward(
-        self,
-        model: HSTMAE,
-        batch: Batch,
-        sight: Sight,
-        latents: Tensor,
-        depths: Tensor,
-        decoded: Decoded,
+        self, model: HSTMAE, quantizer: ResidualVQ, done: Decoding, chance: Chance
     ) -> dict[str, Tensor]:
-        """Compute the losses, scalars, not weighted.
+        """Compute the chosen losses, scalars, not weighted.
 
         Args:
             model: the networks.
-            batch: the step.
-            sight: what both sides knew of it.
-            latents: dequantised `[B, h, w, D]`.
-            depths: of every cube `[B, h, w]`.
-            decoded: what came out.
+            quantizer: the codebooks.
+            done: the step.
+            chance: of the choice of pairs.
         """
+        batch, frames = done.batch, done.decoded.frames
+        before = done.sight.carry.pictures[:, 1]
         every: dict[str, Callable[[], Tensor]] = {
-            "multiview": lambda: self._multiview(batch, sight, latents),
-            "photometric": lambda: model.warper.loss(sight.warped, batch.frames),
-            "consistency": lambda: _consistency(model, sight, latents, depths, decoded),
+            "reconstruction": lambda: PIXEL_SCALE * (frames - batch.frames).square().mean(),
+            "spatial": lambda: (
+                PIXEL_SCALE * spatial_consistency(frames, batch.frames, done.sight.context.regions)
+            ),
+            "temporal": lambda: (
+                PIXEL_SCALE
+                * temporal_coherence(
+                    frames, batch.frames, before, batch.before_crop, batch.is_delta
+                )
+            ),
+            "state": lambda: self.state(frames, before.detach(), batch.states, batch.known),
+            "commitment": lambda: done.commitment,
+            "rate": lambda: bits_of(quantizer, done)[0],
+            "multiview": lambda: self._multiview(done, chance),
+            "photometric": lambda: model.warper.loss(done.sight.warped, batch.frames),
+            "consistency": lambda: _consistency(model, done),
         }
-        return {name: every[name]() for name in self.chosen}
+        return {name: compute() for name, compute in every.items() if name in self.chosen}
 
-    def _multiview(self, batch: Batch, sight: Sight, latents: Tensor) -> Tensor:
+    def _multiview(self, done: Decoding, chance: Chance) -> Tensor:
         """Cubes that show a place which an earlier view of the session showed have like latents."""
-        rows = [i for i, view in enumerate(batch.views) if view and comparable(batch, i)]
-        if not rows or batch.motion.camera is None:
+        batch, sight, latents, held = done.batch, done.sight, done.latents, done.held
+        rows = (held.held & comparable(batch)).nonzero()[:, 0]
+        if not len(rows) or batch.motion.camera is None:
             return latents.sum() * 0
-        earlier = [view for view in (batch.views[i] for i in rows) if view]
-        before = View(*(torch.cat(parts) for parts in zip(*map(_parts, earlier), strict=True)))
         source = shared_places(
             batch.motion.camera,
-            before.pose,
+            held.pose[rows],
             batch.poses[rows],
-            before.inverse_depth,
+            held.inverse_depth[rows],
             sight.warped.inverse_depth[rows],
             batch.motion.origin_px[rows],
         )
-        regions = sight.context.regions[rows]
         return self.multiview(
-            latents[rows], before.latents, source, regions, before.regions, self.chance
+            latents[rows],
+            held.latents[rows],
+            source,
+            sight.context.regions[rows],
+            held.regions[rows],
+            chance.rows[int(rows[0])],
         )
 
 
-def comparable(batch: Batch, row: int) -> bool:
-    """Whether a step knows its camera, and the depth of what it sees."""
-    return bool(batch.is_delta[row] > 0) and bool(batch.motion.known[row] > 0)
+def bits_of(quantizer: ResidualVQ, done: Decoding) -> tuple[Tensor, Tensor]:
+    """Bits of a cube that the encoder saw: expected, with gradient, and actual."""
+    seen = ~done.masked
+    kinds = done.batch.is_delta.long()[:, None, None].expand_as(done.depths)
+    return rate(quantizer, done.remainders[seen], done.depths[seen], kinds[seen])
 
 
-def _parts(view: View) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return view.latents, view.regions, view.pose, view.inverse_depth
+def comparable(batch: Batch) -> Tensor:
+    """Which steps know their camera, and the depth of what they see `[B]`."""
+    return (batch.is_delta > 0) & (batch.motion.known > 0)
 
 
-def _consistency(
-    model: HSTMAE, sight: Sight, latents: Tensor, depths: Tensor, decoded: Decoded
-) -> Tensor:
+def _consistency(model: HSTMAE, done: Decoding) -> Tensor:
     """All regions at once give what region after region gives."""
+    context, pyramid = done.sight.context, done.sight.pyramid
     with torch.no_grad():
-        ordered = model.decoder.ordered_features(latents, depths, sight.context, sight.pyramid)
-    return consistency(decoded.features, ordered, sight.context.regions)
+        ordered = model.decoder.ordered_features(done.latents, done.depths, context, pyramid)
+    return consistency(done.decoded.features, ordered, context.regions)
