@@ -22,6 +22,7 @@ _FINE_TUNE: dict[str, Any] = {
     "warmup_updates": 50,
     "ema": 0.995,
     "restart_until": 0.5,
+    "learn_fields": True,
     "weights": {"spatial": 0.0, "temporal": 0.0, "state": 0.0},
 }
 _FINE_TUNE_PHASES: tuple[tuple[float, dict[str, Any]], ...] = (

@@ -155,6 +155,9 @@ class TrainSettings(_Frozen):
     cache: Path = Path("runs/cache")
     model: str = Field(default="tiny", description="a name of relive.model.sizes.SIZES")
     start: str | None = Field(default=None, description="weights to begin with: a model, or tiny")
+    learn_fields: bool = Field(
+        default=False, description="with `start`: state fields of the sessions join the model's"
+    )
     mechanisms: dict[str, Any] = Field(default_factory=dict, description="switches")
     seed: int = 0
     threads: int = Field(default=1, ge=1)

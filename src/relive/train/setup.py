@@ -8,23 +8,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from relive.config import ModelConfig, StateInput
+from relive.config import ModelConfig
 from relive.cubes.corpus import Corpus, open_corpus
-from relive.cubes.states import model_states
 from relive.cubes.store import SessionStore
 from relive.errors import InputError
 from relive.model.hst_mae import HSTMAE
 from relive.model.sizes import SIZES
 from relive.quantizer.rvq import ResidualVQ
 from relive.train import checkpoint
+from relive.train.adapt import with_fields
 from relive.train.batch import Left
 from relive.train.chain import Arithmetic
 from relive.train.codebooks import Pool
 from relive.train.curriculum import MaskingModule
+from relive.train.inputs import state_inputs
 from relive.train.losses import Losses
 from relive.train.objective import Objective
 from relive.train.optimise import Stepper, make_optimizer, pick_dtype, recomputes
@@ -171,26 +171,6 @@ def open_data(settings: TrainSettings, unpacking: Unpacking | None) -> tuple[Cor
     return replace(corpus, stores=kept), Corpus([corpus.stores[i] for i in sorted(held)], [])
 
 
-def state_inputs(stores: Sequence[SessionStore], names: Sequence[str]) -> tuple[StateInput, ...]:
-    """Measure mean and scale of every field that the model will read."""
-    rows = []
-    roles = {f.name: f.role for store in stores for f in store.schema.fields}
-    angles = {f.name for store in stores for f in store.schema.fields if f.kind == "angle"}
-    for store in stores:
-        for first in range(1, len(store.states) - 2, 16):
-            values, known = model_states(store.schema, store.states[first - 1 : first + 2], names)
-            rows.append(np.where(known > 0, values[1:], np.nan))
-    table = np.concatenate(rows) if rows else np.zeros((1, len(names)))
-    inputs = []
-    for column, name in zip(table.T, names, strict=True):
-        seen = column[np.isfinite(column)]
-        mean, scale = (float(seen.mean()), float(seen.std())) if len(seen) else (0.0, 1.0)
-        kind = "angle" if name in angles else "linear"
-        mean, scale = round(mean, 4), round(max(scale, 1e-2), 4)
-        inputs.append(StateInput(name, kind, mean, scale, roles.get(name, "other")))
-    return tuple(inputs)
-
-
 def model_config(settings: TrainSettings, stores: Sequence[SessionStore]) -> ModelConfig:
     """The size that the settings name, its mechanisms switched, its inputs measured.
 
@@ -236,6 +216,8 @@ def open_run(
         manifest = {"train": corpus.to_manifest(), "valid": held_out.to_manifest()}
         (out / "manifest.json").write_text(json.dumps(manifest, indent=1))
         (out / "settings.json").write_text(settings.model_dump_json(indent=1))
+    if begin and settings.learn_fields:
+        begin = with_fields(begin, corpus.stores)
     torch.manual_seed(settings.seed)
     if kept is not None:
         built = kept.config
