@@ -120,11 +120,8 @@ def _train(plan: RunPlan, note: Note) -> Row:
             return kept
     shutil.rmtree(plan.settings.out, ignore_errors=True)
     path.unlink(missing_ok=True)
-    parent = os.getppid()
 
     def report(share: float, line: str) -> None:
-        if os.getppid() != parent:
-            raise ReliveError("the process that started this run is gone")
         note(f"{share:.0%} {line}")
 
     began = time.monotonic()
@@ -144,9 +141,11 @@ def _train(plan: RunPlan, note: Note) -> Row:
 
 def main() -> int:
     """Do the plan in the folder that the command line names."""
-    folder = Path(sys.argv[1])
+    folder, parent = Path(sys.argv[1]), os.getppid()
 
     def note(line: str) -> None:
+        if os.getppid() != parent:
+            raise ReliveError("the process that started this run is gone")
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
