@@ -35,10 +35,10 @@ def _store(folder: Path) -> SessionStore:
 
 def test_new_fields_join_and_change_nothing_yet(tmp_path: Path) -> None:
     store, weights = _store(tmp_path), small_weights(SMALL)
-    assert new_fields(weights[0], [store]) == ("speed", "x", "steer")
+    assert new_fields(weights[0], [store]) == ("speed", "steer")
     wider = with_fields(weights, [store])
     inputs = {s.name: s for s in wider[0].config.state_inputs}
-    assert list(inputs) == ["health", "@turn", "speed", "x", "steer"]
+    assert list(inputs) == ["health", "@turn", "speed", "steer"]
     assert inputs["steer"].kind == "angle"
     assert inputs["speed"].scale > 1
     left = start(weights[0], 1, 32, 48)

@@ -62,7 +62,7 @@ def train(
     settings = _settings(config, resume, begin, data, valid, minutes, out)
     start = None
     if settings.start and not resume:
-        bundle = load_bundle(None if settings.start == _BUNDLED else settings.start)
+        bundle = load_bundle(_model(settings.start))
         start = (bundle.model, bundle.quantizer)
     with console.progress("train") as progress:
 
@@ -75,6 +75,7 @@ def train(
         def fit(run: Path) -> None:
             _export(settings, checkpoint.load_averaged(run), run, console)
 
+        console.note(f"reading {settings.data}")
         run = train_model(settings, resume, report, begin=start, fit=fit)
     if int(os.environ.get("RANK", "0")):
         return  # under torchrun the first process writes
@@ -86,13 +87,26 @@ def train(
     )
 
 
+def _model(name: str) -> Path | None:
+    """File of the weights to start from; None for the bundled ones.
+
+    Raises:
+        InputError: There is no such file.
+    """
+    if name == _BUNDLED:
+        return None
+    if not Path(name).exists():
+        raise InputError(f"there is no model {name}; start from {_BUNDLED}, or from a model file")
+    return Path(name)
+
+
 def _export(settings: TrainSettings, weights: Any, run: Path, console: Console) -> Bundle:
     """Write the averaged weights with fresh probability nets as the run's model."""
     from relive.codec.export import export_model
-    from relive.cubes.corpus import open_corpus
+    from relive.train.setup import open_data
 
     with console.progress("export") as progress:
-        stores = open_corpus(settings.data, settings.cache).stores
+        stores = open_data(settings)[0].stores
         return export_model(weights, stores, run / "model.safetensors", progress=progress)
 
 
@@ -123,7 +137,7 @@ def _settings(
         "start": begin,
         "data": data,
         "valid": valid,
-        "out": out or Path("runs") / data.resolve().name,
+        "out": out or Path("runs/adapted"),
         "phase": phases,
     }
     return check_settings(values, "relive train")

@@ -62,6 +62,7 @@ def save_bundle(
             tensors[f"tables.{name}"] = torch.from_numpy(np.ascontiguousarray(array))
     part = path.with_name(path.name + ".part")
     save_file(tensors, part, metadata={"config": json.dumps(model.config.to_dict())})
+    part.chmod(0o644)  # safetensors makes files that nobody else may read
     part.rename(path)
 
 

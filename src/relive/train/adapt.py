@@ -17,7 +17,8 @@ from relive.quantizer.rvq import ResidualVQ
 from relive.train.inputs import state_inputs
 
 MOST_FIELDS = 24  # that join
-PLACES = ("camera.", "velocity.x", "velocity.y")  # they say nothing on another map
+PLACES = {f"{who}.{axis}" for who in ("camera", "actor") for axis in ("x", "y", "z", "yaw")}
+"""Roles of fields that say nothing on another map."""
 
 
 def new_fields(model: HSTMAE, stores: Sequence[SessionStore]) -> tuple[str, ...]:
@@ -26,7 +27,7 @@ def new_fields(model: HSTMAE, stores: Sequence[SessionStore]) -> tuple[str, ...]
     counts: dict[str, int] = {}
     for store in stores:
         for field in store.schema.fields:
-            if field.name not in known and not field.role.startswith(PLACES):
+            if field.name not in known and field.role not in PLACES:
                 counts[field.name] = counts.get(field.name, 0) + 1
     return tuple(sorted(counts, key=lambda name: -counts[name])[:MOST_FIELDS])
 

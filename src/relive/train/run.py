@@ -101,6 +101,8 @@ def train(
     """
     run = open_run(config, resume, begin, unpacking)
     with stopping() as stop, Watch(run, report, resumed=resume is not None) as watch:
+        if begin and resume is None:
+            watch.measure()  # what it can do before it learns
         while run.progress.phase < len(run.settings.phase):
             if run.phase.probability:
                 fit_probability(run, fit)

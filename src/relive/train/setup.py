@@ -156,7 +156,7 @@ def weighting_of(settings: TrainSettings, phase: Phase) -> DynamicWeights:
     return DynamicWeights(weights, fixed=not settings.dynamic_weights)
 
 
-def open_data(settings: TrainSettings, unpacking: Unpacking | None) -> tuple[Corpus, Corpus]:
+def open_data(settings: TrainSettings, unpacking: Unpacking | None = None) -> tuple[Corpus, Corpus]:
     """Open the sessions to learn from and the held-out ones; split by session, never by frame."""
     corpus = open_corpus(settings.data, settings.cache, unpacking)
     if settings.valid is not None:
