@@ -5,14 +5,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from relive.codec import load_bundle
 from relive.cubes.clips import Crop
 from relive.cubes.store import SessionStore, unpack
 from relive.session import Recorder, StateField, StateSchema
+from relive.train import checkpoint
 from relive.train.adapt import new_fields, with_fields
 from relive.train.batch import read_batch
 from relive.train.chain import run_step, start
 from relive.train.chance import Chance
-from small_model import SMALL, small_weights
+from relive.train.run import train
+from relive.train.settings import check_settings
+from small_model import SMALL, small_weights, write_small_model
 
 SCHEMA = StateSchema(
     (
@@ -60,3 +64,30 @@ def test_the_new_fields_are_learned_from(tmp_path: Path) -> None:
     (done.decoded.frames - batch.frames).square().mean().backward()
     gradient = model.state.project.weight.grad[:, -9:]
     assert gradient.abs().sum() > 0
+
+
+def test_codebooks_of_a_model_file_go_on_where_they_were(tmp_path: Path) -> None:
+    """A file holds no sums; without them the first update would put all codewords at zero."""
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        _store(tmp_path / name)
+    bundle = load_bundle(write_small_model(tmp_path / "m.safetensors"))
+    before = bundle.quantizer.codebooks.clone()
+    phase = {"name": "p", "updates": 2, "batch": 2, "crop": (32, 32), "chain": 3}
+    settings = check_settings(
+        {
+            "data": tmp_path / "a",
+            "valid": tmp_path / "b",
+            "out": tmp_path / "run",
+            "cache": tmp_path / "cache",
+            "workers": 0,
+            "tensorboard": False,
+            "learning_rate": 1e-5,
+            "restart_until": 0.0,
+            "phase": (phase,),
+        },
+        "test",
+    )
+    train(settings, begin=(bundle.model, bundle.quantizer))
+    after = checkpoint.read(tmp_path / "run").part("quantizer")["codebooks"]
+    assert torch.linalg.norm(after - before) < 0.1 * torch.linalg.norm(before)

@@ -120,12 +120,12 @@ class HSTMAE(nn.Module):
         return Context(
             torch.where(delta[..., None] > 0, reference, 0.5),
             valid * delta[..., None],
-            carry.latents * delta,
+            torch.where(delta > 0, carry.latents, 0),
             is_delta,
             state.tokens.float(),
             state.situation.float(),
             regions,
-            carry.recurrent * delta,
+            torch.where(delta > 0, carry.recurrent, 0),
             torch.where(delta > 0, carry.banks, self.memory.start(len(is_delta))),
         )
 

@@ -13,6 +13,7 @@ Shapes: B rows of this process.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -159,9 +160,15 @@ def load(updates: Updates, first: int, workers: int, pin: bool) -> Iterator[Work
         generator=torch.Generator(),  # the global one is left alone
         pin_memory=pin,
         multiprocessing_context="fork" if workers else None,
+        worker_init_fn=_apart if workers else None,
     )
     torch.set_flush_denormal(True)
     yield from loader
+
+
+def _apart(_worker: int) -> None:
+    """Leave the group of the run: a signal to it is for the run, which then ends its readers."""
+    os.setpgrp()
 
 
 def pixels_of(stores: Sequence[SessionStore]) -> int:

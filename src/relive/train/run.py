@@ -146,10 +146,10 @@ def walk_phase(run: Run, watch: Watch, stop: Stop) -> None:
         progress.phase_update += 1
         cpu = time.process_time() - cpu_began
         asked = _pass_time(run, time.monotonic() - began, cpu, stop)
-        watch.after(outcomes, waited, finite)
-        if asked:
+        if asked:  # a scheduler does not wait long: nothing is measured before
             run.save()
             raise KeyboardInterrupt(f"checkpoint written; go on with --resume {run.out}")
+        watch.after(outcomes, waited, finite)
 
 
 def _pass_time(run: Run, seconds: float, cpu_seconds: float, stop: Stop) -> bool:
@@ -172,7 +172,7 @@ def update(run: Run, reads: Updates, works: list[Work]) -> tuple[list[Outcome], 
     Returns:
         What the forward passes gave, and whether the gradient was finite.
     """
-    weights, outcomes = run.weighting.weights(), []
+    weights, outcomes, before = run.weighting.weights(), [], dict(run.lefts)
     for number, work in enumerate(works):
         request = make_request(run, reads, work, weights)
         with run.processes.accumulating(run.objective, last=number == len(works) - 1):
@@ -183,6 +183,8 @@ def update(run: Run, reads: Updates, works: list[Work]) -> tuple[list[Outcome], 
         outcomes.append(outcome)
     finite = run.stepper.step(run.schedule.learning_rate(run.progress))
     run.progress.skipped += not finite
+    if not finite:
+        run.lefts = before  # what it left may be no numbers either
     done = run.progress.update
     keep = min(run.settings.ema, (1 + done) / (10 + done))
     follow(run.average.parameters(), run.model.parameters(), keep)

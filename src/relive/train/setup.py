@@ -126,7 +126,8 @@ class Run:
         self.progress = kept.progress
         self.weighting = weighting_of(self.settings, self.phase)
         self.weighting.load_state_dict(kept.extra["weighting"])
-        self.stepper.scaler.load_state_dict(kept.extra["scaler"])
+        if kept.extra["scaler"] and self.stepper.scaler.is_enabled():
+            self.stepper.scaler.load_state_dict(kept.extra["scaler"])
         self.pool.kept = {int(kind): vectors for kind, vectors in kept.part("pool").items()}
         parts: dict[int, dict[str, Tensor]] = {}
         for name, value in kept.part("left").items():
@@ -216,8 +217,10 @@ def open_run(
         manifest = {"train": corpus.to_manifest(), "valid": held_out.to_manifest()}
         (out / "manifest.json").write_text(json.dumps(manifest, indent=1))
         (out / "settings.json").write_text(settings.model_dump_json(indent=1))
-    if begin and settings.learn_fields:
-        begin = with_fields(begin, corpus.stores)
+    if begin:
+        begin = with_fields(begin, corpus.stores) if settings.learn_fields else begin
+        # a model file holds no sums, and codewords are sums over counts as soon as they learn
+        begin[1].sums.copy_(begin[1].codebooks * begin[1].counts[..., None])
     torch.manual_seed(settings.seed)
     if kept is not None:
         built = kept.config
