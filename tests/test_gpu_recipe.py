@@ -5,13 +5,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
+import torch
 
 from relive.errors import InputError
 from relive.session.batch_spec import read_batch
-from relive.train.settings import read_settings
+from relive.train.settings import Phase, read_settings
 
 ROOT = Path(__file__).parents[1]
 PIECE = 1000
@@ -154,3 +155,33 @@ def test_minutes_follow_the_budget(tool: ModuleType, tmp_path: Path) -> None:
     assert json.dumps(phases) == json.dumps(
         [{"name": "a", "minutes": 3, "batch": 64}, {"name": "p", "probability": True}]
     )
+
+
+def test_a_batch_that_does_not_fit_is_halved(
+    tool: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pairs an update stay the same; the GPU's refusal is played."""
+    settings = read_settings(ROOT / "configs/small.toml")
+
+    class Fake:
+        progress = SimpleNamespace(phase=0)
+        stepper = SimpleNamespace(optimizer=SimpleNamespace(zero_grad=lambda set_to_none: None))
+
+        @property
+        def phase(self) -> Phase:
+            return self.settings.phase[self.progress.phase]
+
+    def count(run: Fake, number: int) -> dict[str, int]:
+        if run.phase.batch > 50:
+            raise torch.OutOfMemoryError("played")
+        return {"accumulate": run.phase.accumulate}
+
+    run = Fake()
+    run.settings = settings
+    monkeypatch.setattr(tool, "_count", count)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    row = tool._probe_phase(run, 1)
+    assert row == {"name": "autoencoder", "batch": 48, "accumulate": 4}
+    assert run.settings.phase[1].batch == 48
+    assert run.settings.phase[2] == settings.phase[2]
+    assert tool._probe_phase(run, 6) == {"name": "probability"}

@@ -51,7 +51,8 @@ LEAST_SESSIONS = {"train": 2, "valid": 1}
 END_S = 60.0  # for a child that was asked to end
 LEAST_LEFT_S = 5.0  # for what comes after the export
 LEAST_RESERVE_S = 30.0  # from the end of training to that of the command
-REHEARSAL_MINUTES = 10.0  # a smaller budget may be overrun so far
+REHEARSAL_MINUTES = 10.0  # a smaller budget is a rehearsal, on a machine that may be slow
+REHEARSAL_LIMIT = 30.0  # minutes
 CPU_BATCHES = 96  # batches are for a large GPU; a CPU rehearses with so much less
 MEMORY_SHARE = 0.85  # of the GPU that a batch may need
 COUNTED = 2  # updates whose operations are counted, of each phase
@@ -627,7 +628,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     options.work = options.work.resolve()
     if options.stop_after is None:
-        options.stop_after = max(options.budget_minutes, REHEARSAL_MINUTES)
+        rehearsal = options.budget_minutes < REHEARSAL_MINUTES
+        options.stop_after = REHEARSAL_LIMIT if rehearsal else options.budget_minutes
     options.out = options.out or Path(os.environ.get("OUT", options.work / "out"))
     return options
 
