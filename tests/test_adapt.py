@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
+from relive.cli.run import run
 from relive.codec import load_bundle
 from relive.cubes.clips import Crop
 from relive.cubes.store import SessionStore, unpack
@@ -91,3 +93,21 @@ def test_codebooks_of_a_model_file_go_on_where_they_were(tmp_path: Path) -> None
     train(settings, begin=(bundle.model, bundle.quantizer))
     after = checkpoint.read(tmp_path / "run").part("quantizer")["codebooks"]
     assert torch.linalg.norm(after - before) < 0.1 * torch.linalg.norm(before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["x.toml", "--minutes", "3"], "CONFIG names its own"),
+        (["--resume", "run", "--data", "d"], "goes on as the run began"),
+        (["--from", "tiny"], "--data FOLDER"),
+        (["--from", "tinny", "--data", "d"], "there is no model tinny"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["train", *arguments]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert words in said[0]

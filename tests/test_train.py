@@ -302,21 +302,42 @@ def test_accumulated_batches_are_one_update(settings: Settings, tmp_path: Path) 
     assert all(torch.allclose(a[k], b[k], atol=1e-5) for k in a if k.startswith("model."))
 
 
+def weights_of(run: Path) -> torch.Tensor:
+    """All weights of the newest checkpoint in one row."""
+    tensors = newest(run)
+    return torch.cat([tensors[k].flatten() for k in sorted(tensors) if k.startswith("model.")])
+
+
+def last_line(run: Path) -> dict:
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [line for line in lines if "loss" in line][-1]
+
+
+TWO = """
+import sys
+from pathlib import Path
+from relive.train.run import train
+from relive.train.settings import check_settings, read_json
+from small_model import SMALL, small_weights
+train(check_settings(read_json(Path(sys.argv[1])), "test"), begin=small_weights(SMALL))
+"""
+
+
 def test_two_processes_train_what_one_trains(settings: Settings, tmp_path: Path) -> None:
-    """Gloo, DDP; the doubled batch in one process gives the same weights within float tolerance."""
-    phase = {**PHASE, "name": "a", "updates": 5}
-    fixed = {"dynamic_weights": False, "weights": {}, "restart_until": 0.0}
-    doubled = settings(phase=({**phase, "batch": 4},), out=tmp_path / "one", **fixed)
-    one = train(doubled, begin=small_weights(SMALL))
-    split = settings(phase=(phase,), out=tmp_path / "two", **fixed)
+    """Gloo, DDP: as one process with the doubled batch, and not as one with half of it.
+
+    Weights are compared by how far they went: Adam makes steps of a small gradient's sign.
+    """
+    phase = {**PHASE, "name": "a", "updates": 20, "quantize": False}
+    fixed = {"dynamic_weights": False, "weights": {}, "warmup_updates": 0}
+    runs = {}
+    for name, batch in (("doubled", 4), ("half", 2)):
+        alone = settings(phase=({**phase, "batch": batch},), out=tmp_path / name, **fixed)
+        runs[name] = train(alone, begin=small_weights(SMALL))
+    # checkpoints on the way gather what the chains left
+    split = settings(phase=(phase,), out=tmp_path / "two", **(fixed | {"checkpoint_minutes": 0.01}))
     (tmp_path / "two.json").write_text(split.model_dump_json())
-    script = (
-        "import sys\nfrom pathlib import Path\nfrom relive.train.run import train\n"
-        "from relive.train.settings import check_settings, read_json\n"
-        "from small_model import SMALL, small_weights\n"
-        "train(check_settings(read_json(Path(sys.argv[1])), 'test'), begin=small_weights(SMALL))\n"
-    )
-    (tmp_path / "go.py").write_text(script)
+    (tmp_path / "go.py").write_text(TWO)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -327,17 +348,14 @@ def test_two_processes_train_what_one_trains(settings: Settings, tmp_path: Path)
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    a, b = newest(one), newest(tmp_path / "two")
-    assert a.keys() == b.keys()
-    for name in a:
-        if name.startswith(("model.", "average.", "quantizer.")):
-            assert torch.allclose(a[name], b[name], atol=2e-4), name
-    losses = [
-        [json.loads(x) for x in (run / "log.jsonl").read_text().splitlines() if '"rd"' in x][-1]
-        for run in (one, tmp_path / "two")
-    ]
-    for x, y in zip(*(line["rd"] for line in losses), strict=True):
-        assert abs(x["psnr_db"] - y["psnr_db"]) < 0.02
+    state = small_weights(SMALL)[0].state_dict()
+    before = torch.cat([state[k].flatten() for k in sorted(state)])
+    doubled, half, two = (weights_of(p) for p in (*runs.values(), tmp_path / "two"))
+    way = torch.linalg.norm(doubled - before)
+    assert torch.linalg.norm(two - doubled) < 0.05 * way
+    assert torch.linalg.norm(half - doubled) > 0.3 * way
+    losses = [last_line(run)["loss"] for run in (runs["doubled"], tmp_path / "two")]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 
 
 CONFIG = """

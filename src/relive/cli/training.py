@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _STEPS = 1000  # of the bar
 _BUNDLED = "tiny"
+_MINUTES = 20.0
 _FINE_TUNE: dict[str, Any] = {
     "learning_rate": 4e-4,
     "warmup_updates": 50,
@@ -43,7 +44,9 @@ def train(
     valid: Annotated[
         Path | None, typer.Option(help="Folder of held-out sessions; else a fifth of --data.")
     ] = None,
-    minutes: Annotated[float, typer.Option(min=0.01, help="Of training, with --from.")] = 20.0,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="Of training, with --from; 20 by default.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run.")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -116,22 +119,28 @@ def _settings(
     begin: str | None,
     data: Path | None,
     valid: Path | None,
-    minutes: float,
+    minutes: float | None,
     out: Path | None,
 ) -> TrainSettings:
     """Settings of the file, those of a run to go on with, or those of a short adaptation."""
     from relive.train.settings import check_settings, read_json, read_settings
 
     if config is not None:
-        if data or valid or out:
-            raise InputError("--data, --valid and --out are for --from; CONFIG names its own")
+        if data or valid or out or minutes:
+            raise InputError(
+                "--data, --valid, --minutes and --out are for --from; CONFIG names its own"
+            )
         settings = read_settings(config)
         return settings.model_copy(update={"start": begin}) if begin else settings
     if resume is not None:
+        if begin or data or valid or out or minutes:
+            raise InputError("--resume goes on as the run began; give it alone, or with a CONFIG")
         return check_settings(read_json(resume / "settings.json"), f"{resume / 'settings.json'}")
     if not begin or not data:
         raise InputError("give a CONFIG.toml, or --from MODEL with --data FOLDER, or --resume RUN")
-    phases = [{**phase, "minutes": minutes * share} for share, phase in _FINE_TUNE_PHASES]
+    phases = [
+        {**phase, "minutes": (minutes or _MINUTES) * share} for share, phase in _FINE_TUNE_PHASES
+    ]
     values = {
         **_FINE_TUNE,
         "start": begin,

@@ -115,6 +115,8 @@ class ManyProcesses(Processes):
 
     def gather(self, rows: Tensor) -> Tensor:
         """Rows of all processes, in their order."""
+        if not rows.numel():  # accelerate cannot tell how many rows nothing has
+            return rows.new_empty(len(rows) * self.share.processes, *rows.shape[1:])
         gathered: Tensor = self.accelerator.gather(rows.contiguous())
         return gathered
 
