@@ -3,6 +3,7 @@
 import errno
 import json
 import multiprocessing
+import os
 import resource
 import shutil
 from pathlib import Path
@@ -218,3 +219,28 @@ def test_what_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list((tmp_path / "cache").iterdir()) == []
     assert len(unpack(path, tmp_path / "cache").frames) == FRAMES
+
+
+def _open_with_few_files(folder: Path, cache: Path, soft: int, hard: int) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    try:
+        count = len(open_corpus(folder, cache).stores)
+    except OSError as error:
+        os._exit(100 + (error.errno == errno.EMFILE))
+    os._exit(count)
+
+
+@pytest.mark.parametrize(("hard", "outcome"), [(200, 30), (25, 101)])
+def test_the_limit_of_open_files_leaves_no_session_out(
+    tmp_path: Path, hard: int, outcome: int
+) -> None:
+    first = unpack(record(tmp_path / "s.mcap", frames=34), tmp_path / "cache")
+    for number in range(30):
+        shutil.copytree(tmp_path / "cache" / first.name, tmp_path / f"corpus/{number:02d}")
+    arguments = (tmp_path / "corpus", tmp_path / "cache", 25, hard)
+    child = multiprocessing.get_context("fork").Process(
+        target=_open_with_few_files, args=arguments
+    )
+    child.start()
+    child.join()
+    assert child.exitcode == outcome

@@ -180,12 +180,12 @@ def _step(
     config: ModelConfig, store: SessionStore, weights: dict[str, float], steps: int = 3
 ) -> tuple[HSTMAE, Losses, dict[str, torch.Tensor], Decoding]:
     model, quantizer = shake(HSTMAE(config)).train(), ResidualVQ(config.quantizer)
-    judge = Losses(model.config, weights)
+    judge = Losses(model.config)
     left = start(model, ROWS, 64, 96)
     for index in range(steps):
         batch, chance = _batch(store, index), _chance(index)
         done = run_step(model, quantizer, batch, left, chance, quantize=False)
-        losses = judge(model, quantizer, done, chance)
+        losses = judge(model, quantizer, done, chance, weights)
         left = done.left
     return model, judge, losses, done
 

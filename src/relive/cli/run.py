@@ -121,6 +121,8 @@ def _os_line(error: OSError) -> str:
     where = f": {error.filename}" if error.filename else ""
     if error.errno == errno.ENOSPC:
         return f"no space left on the disk{where}; free some and run the same command again"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"too many open files{where}; raise the limit (ulimit -n) or give fewer sessions"
     return f"{error.strerror or error}{where}"
 
 

@@ -18,13 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from relive.cubes.store import SessionStore, find_stores, store_folder, unpack
+from relive.cubes.store import SCARCE, SessionStore, find_stores, store_folder, unpack
 from relive.errors import FormatError, InputError
 from relive.session import Session, StateSchema
 
 MIN_FRAMES = 34
 """A chain of 16 steps of two frames, and the pair before it."""
 
+_OTHER_FILES = 256  # that a run has open beside its sessions
 _NAMED = 3  # reasons in the message when nothing is left
 _REPAIR = "relive repair saves what is whole of it"
 
@@ -83,11 +84,13 @@ def open_corpus(
 
     Raises:
         InputError: There is no folder, or no session in it that is fit.
-        OSError: The cache cannot be written, such as on a full disk (ENOSPC).
+        OSError: The cache cannot be written, such as on a full disk (ENOSPC), or the machine has
+            not as many file descriptors as there are sessions.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give one with sessions (.mcap) in it")
     paths = [*find_stores(folder), *sorted(folder.rglob("*.mcap"))]
+    _allow_files(len(paths))
     fit: dict[str, SessionStore] = {}
     skipped: list[Skipped] = []
     for path in paths:
@@ -115,6 +118,21 @@ def family(game: str) -> str:
     return kind if colon and kind != "gym" else game
 
 
+def _allow_files(count: int) -> None:
+    """Raise this process's limit of open files, as far as it may: every session holds one."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # no Unix: there is no such limit
+        return
+    wanted = count + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+
+
 def _open(
     path: Path, cache: Path, progress: Callable[[int, int], None] | None
 ) -> SessionStore | str:
@@ -132,10 +150,11 @@ def _open(
                 return reason  # not worth the disk
             store = unpack(path, cache, progress)
         return _judge(store) or store
-    except FormatError as error:
-        return f"{_line(error)}; {_REPAIR}"
-    except InputError as error:
-        return _line(error)
+    except (FormatError, InputError) as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno in SCARCE:
+            raise cause from None  # it says nothing about this session
+        return f"{_line(error)}; {_REPAIR}" if isinstance(error, FormatError) else _line(error)
     except OSError as error:
         if error.errno != errno.EIO and str(error.filename) != str(path):
             raise  # it is the cache that cannot be written

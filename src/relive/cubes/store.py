@@ -7,6 +7,7 @@ recording, once.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -24,6 +25,8 @@ from relive.session import Session, StateSchema
 
 BLOCK_FRAMES = 32
 META = "meta.json"
+SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""What a machine runs out of that opens many sessions."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class SessionStore:
 
         Raises:
             InputError: The folder is not a store.
+            OSError: The machine has no file descriptor, or no memory, left (`SCARCE`).
         """
         try:
             schema = StateSchema.from_dict(json.loads((folder / "schema.json").read_text()))
@@ -67,7 +71,11 @@ class SessionStore:
             states = np.load(folder / "states.npy")
             times = np.load(folder / "times_ns.npy")
             meta = _read_meta(folder)
-        except (OSError, EOFError, ValueError) as error:
+        except OSError as error:
+            if error.errno in SCARCE:
+                raise  # it says nothing about the store
+            raise InputError(f"{folder} is not an unpacked session: {error}") from error
+        except (EOFError, ValueError) as error:
             raise InputError(f"{folder} is not an unpacked session: {error}") from error
         whole = frames.ndim == 4 and frames.shape[3] == 3 and frames.dtype == np.uint8
         count = frames.shape[:1]

@@ -26,7 +26,6 @@ from relive.train.batch import Batch
 from relive.train.chain import Decoding
 from relive.train.chance import Chance
 from relive.train.consistency import StateAlignment, rate, spatial_consistency, temporal_coherence
-from relive.train.settings import LOSSES
 
 PIXEL_SCALE = 100.0
 
@@ -36,25 +35,29 @@ class Losses(nn.Module):
 
     Args:
         config: of the model.
-        weights: name of a loss to its weight; what is zero is not computed.
     """
 
-    def __init__(self, config: ModelConfig, weights: Mapping[str, float]) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.multiview = MultiView(config.quantizer.codebook_dim)
         self.state = StateAlignment(config.state_inputs)
-        self.chosen = frozenset(name for name in LOSSES if weights.get(name, 0) > 0)
 
     def forward(
-        self, model: HSTMAE, quantizer: ResidualVQ, done: Decoding, chance: Chance
+        self,
+        model: HSTMAE,
+        quantizer: ResidualVQ,
+        done: Decoding,
+        chance: Chance,
+        weights: Mapping[str, float],
     ) -> dict[str, Tensor]:
-        """Compute the chosen losses, scalars, not weighted.
+        """Compute losses, scalars, not weighted.
 
         Args:
             model: the networks.
             quantizer: the codebooks.
             done: the step.
             chance: of the choice of pairs.
+            weights: name of a loss to its weight; what is zero is not computed.
         """
         batch, frames = done.batch, done.decoded.frames
         before = done.sight.carry.pictures[:, 1]
@@ -76,7 +79,7 @@ class Losses(nn.Module):
             "photometric": lambda: model.warper.loss(done.sight.warped, batch.frames),
             "consistency": lambda: _consistency(model, done),
         }
-        return {name: compute() for name, compute in every.items() if name in self.chosen}
+        return {name: compute() for name, compute in every.items() if weights.get(name, 0) > 0}
 
     def _multiview(self, done: Decoding, chance: Chance) -> Tensor:
         """Cubes that show a place which an earlier view of the session showed have like latents."""

@@ -159,7 +159,7 @@ class Objective(nn.Module):
             context_noise=request.phase.context_noise,
             arithmetic=self.arithmetic,
         )
-        losses = self.losses(self.model, self.quantizer, done, chance)
+        losses = self.losses(self.model, self.quantizer, done, chance, request.weights)
         with torch.no_grad():
             mse = (done.decoded.frames - batch.frames).square().mean((1, 2, 3, 4))
             bits = bits_of(self.quantizer, done)[1] if request.quantize else mse.new_zeros(())

@@ -16,11 +16,19 @@ BETAS = (0.9, 0.95)
 def make_optimizer(
     module: nn.Module, learning_rate: float, weight_decay: float
 ) -> torch.optim.AdamW:
-    """AdamW without weight decay on norms and biases."""
-    learned = [p for p in module.parameters() if p.requires_grad]
+    """AdamW without weight decay on norms and biases, nor on learned vectors and tables.
+
+    What decays are the matrices and kernels that features are multiplied with.
+    """
+    tables = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
+    matrices, others = [], []
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            matrix = name.endswith("weight") and parameter.ndim > 1 and id(parameter) not in tables
+            (matrices if matrix else others).append(parameter)
     groups = [
-        {"params": [p for p in learned if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in learned if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=learning_rate, betas=BETAS, fused=True)
 

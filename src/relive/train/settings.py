@@ -232,12 +232,6 @@ class TrainSettings(_Frozen):
         return {**WEIGHTS, **self.weights, **phase.weights}
 
     @property
-    def every_loss(self) -> dict[str, float]:
-        """The largest weight that each loss has in any phase."""
-        rows = [self.loss_weights(phase) for phase in self.phase]
-        return {name: max(row[name] for row in rows) for name in LOSSES}
-
-    @property
     def by_clock(self) -> bool:
         """Whether the clock paces the run, and not its updates."""
         return any(phase.minutes is not None for phase in self.phase)

@@ -247,7 +247,7 @@ def _assemble(
     """Build what learns, on the device of this process."""
     device = processes.device
     dtype = pick_dtype(settings.precision, device)
-    losses, masker = Losses(model.config, settings.every_loss), MaskingModule()
+    losses, masker = Losses(model.config), MaskingModule()
     arithmetic = Arithmetic(dtype, recomputes(settings))
     objective = Objective(model, quantizer, losses, arithmetic)
     quantizer.reduce = processes.sum
