@@ -30,12 +30,13 @@ def record(
     size: tuple[int, int] = (40, 56),
     schema: StateSchema = SCHEMA,
     missing: tuple[int, ...] = (),
+    game: str = "test",
 ) -> Path:
     """Record a moving pattern."""
     height, width = size
     rng = np.random.default_rng(0)
     picture = rng.integers(0, 255, (height, width + frames, 3), np.uint8)
-    with Recorder(path, schema, game="test") as recorder:
+    with Recorder(path, schema, game=game) as recorder:
         for i in range(frames):
             frame = np.ascontiguousarray(picture[:, i : i + width])
             state = np.array([i, 2 * i, 41, i * 1.5, 100 - i], np.float32)[: schema.width]

@@ -238,9 +238,7 @@ def test_the_limit_of_open_files_leaves_no_session_out(
     for number in range(30):
         shutil.copytree(tmp_path / "cache" / first.name, tmp_path / f"corpus/{number:02d}")
     arguments = (tmp_path / "corpus", tmp_path / "cache", 25, hard)
-    child = multiprocessing.get_context("fork").Process(
-        target=_open_with_few_files, args=arguments
-    )
+    child = multiprocessing.get_context("fork").Process(target=_open_with_few_files, args=arguments)
     child.start()
     child.join()
     assert child.exitcode == outcome

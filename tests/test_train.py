@@ -20,11 +20,13 @@ from relive.cubes.clips import Crop, read_step
 from relive.cubes.sampling import MOTIONS, Augmentation, Sampler, kinds_of, motions_of
 from relive.cubes.store import SessionStore, open_folder, unpack
 from relive.errors import InputError
+from relive.model.hst_mae import HSTMAE
 from relive.session import Session
 from relive.train import checkpoint
 from relive.train.chain import draw_depths
 from relive.train.chance import Chance
 from relive.train.loader import Share, Updates, place
+from relive.train.optimise import make_optimizer
 from relive.train.run import train
 from relive.train.settings import TrainSettings, check_settings, read_settings
 from small_model import SMALL, WHOLE_SMALL, small_weights
@@ -185,8 +187,14 @@ class _StopAt:
 def test_killed_and_resumed_is_never_killed(
     settings: Settings, tmp_path: Path, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bit for bit: weights, averages, codebooks, optimisers, chains, masks; in every phase."""
-    whole = train(settings(out=tmp_path / "whole"), begin=small_weights(WHOLE_SMALL))
+    """Bit for bit: weights, averages, codebooks, optimisers, chains, masks; in every phase.
+
+    Sessions of two sizes, and two batches an update, so that several streams are on their way.
+    """
+    record(tmp_path / "data/wide.mcap", frames=40, size=(64, 96), game="another")
+    phases = [phase.model_dump() for phase in settings().phase]
+    phases[1]["accumulate"] = 2
+    whole = train(settings(out=tmp_path / "whole", phase=phases), begin=small_weights(WHOLE_SMALL))
     stop = _StopAt(at)
     watched = "relive.train.watch.Watch.after"
     from relive.train.watch import Watch
@@ -198,13 +206,28 @@ def test_killed_and_resumed_is_never_killed(
         stop()
 
     monkeypatch.setattr(watched, after)
-    broken = settings(out=tmp_path / "broken")
+    broken = settings(out=tmp_path / "broken", phase=phases)
     with pytest.raises(KeyboardInterrupt, match="resume"):
         train(broken, begin=small_weights(WHOLE_SMALL))
     done = checkpoint.read_progress(tmp_path / "broken")["update"]
     assert at <= done <= at + 1  # the signal is seen at the end of an update
     train(broken, resume=tmp_path / "broken")
     assert different(newest(whole), newest(tmp_path / "broken")) == []
+    assert {name.split(".")[1] for name in newest(whole) if name.startswith("left.")} <= {"0", "1"}
+
+
+def test_a_run_goes_on_with_its_sessions_only(settings: Settings, tmp_path: Path) -> None:
+    phase = ({**PHASE, "name": "a", "updates": 1},)
+    run = train(settings(phase=phase), begin=small_weights(SMALL))
+    longer = settings(phase=(*phase, {**phase[0], "name": "b"}))
+    (tmp_path / "data").rename(tmp_path / "moved")  # the same sessions elsewhere are no matter
+    moved = longer.model_copy(update={"data": tmp_path / "moved"})
+    record(tmp_path / "moved/a2.mcap", frames=40, size=(64, 80))
+    with pytest.raises(InputError, match=r"learns from 40 frames of 1 sessions.*with a2"):
+        train(moved, resume=run)
+    (tmp_path / "moved/a2.mcap").unlink()
+    train(moved, resume=run)
+    assert checkpoint.read(run).progress.update == 2
 
 
 def test_workers_read_the_same(settings: Settings, tmp_path: Path) -> None:
@@ -329,7 +352,7 @@ def test_two_processes_train_what_one_trains(settings: Settings, tmp_path: Path)
     Weights are compared by how far they went: Adam makes steps of a small gradient's sign.
     """
     phase = {**PHASE, "name": "a", "updates": 20, "quantize": False}
-    fixed = {"dynamic_weights": False, "weights": {}, "warmup_updates": 0}
+    fixed = {"dynamic_weights": False, "weights": {}, "warmup_updates": 0, "precision": "float32"}
     runs = {}
     for name, batch in (("doubled", 4), ("half", 2)):
         alone = settings(phase=({**phase, "batch": batch},), out=tmp_path / name, **fixed)
@@ -435,6 +458,23 @@ def test_wrong_settings_name_what_is_wrong(tmp_path: Path, text: str, names: str
 def test_settings_are_checked(settings: Settings, change: dict, words: str) -> None:
     with pytest.raises(InputError, match=words):
         settings(**change)
+
+
+def test_a_curriculum_has_the_epochs_of_the_specification(settings: Settings) -> None:
+    phase = {"name": "masked", "quantize": False, "masking": {"curriculum": True}}
+    assert settings(phase=(phase,)).phase[0].epochs == 1200
+    assert settings(phase=({**phase, "updates": 9},)).phase[0].epochs is None
+
+
+def test_only_matrices_decay() -> None:
+    model = HSTMAE(WHOLE_SMALL)
+    matrices, others = make_optimizer(model, 1e-3, 0.05).param_groups
+    assert (matrices["weight_decay"], others["weight_decay"]) == (0.05, 0.0)
+    free = {id(parameter) for parameter in others["params"]}
+    bias = model.decoder.blocks[0].attention.bias  # by relative position: a table
+    assert {id(model.base), id(bias), id(model.decoder.depth_embed.weight)} <= free
+    linear = (model.encoder.linear.weight, model.state.blocks.layers[0].linear1.weight)
+    assert not free & {id(weight) for weight in linear}
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:

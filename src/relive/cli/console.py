@@ -87,7 +87,10 @@ class Console:
             TextColumn("{task.fields[text]}", markup=False, table_column=cut),
         )
         console = RichConsole(stderr=True)
-        with Bar(*columns, console=console, transient=True, expand=True) as bar:
+        # steps of a training run may be minutes apart
+        with Bar(
+            *columns, console=console, transient=True, expand=True, speed_estimate_period=3600
+        ) as bar:
             task = bar.add_task(label, total=None, text="")
 
             def move(done: int, total: int, text: str = "") -> None:

@@ -61,7 +61,8 @@ def train(
     from relive.train import checkpoint
     from relive.train.run import train as train_model
 
-    console = Console(as_json, quiet, verbose)
+    rank = int(os.environ.get("RANK", "0"))  # under torchrun the first process talks and writes
+    console = Console(as_json, quiet or rank > 0, verbose)
     settings = _settings(config, resume, begin, data, valid, minutes, out)
     start = None
     if settings.start and not resume:
@@ -80,8 +81,8 @@ def train(
 
         console.note(f"reading {settings.data}")
         run = train_model(settings, resume, report, begin=start, fit=fit)
-    if int(os.environ.get("RANK", "0")):
-        return  # under torchrun the first process writes
+    if rank:
+        return
     bundle = _export(settings, checkpoint.load_averaged(run), run, console)
     model = run / "model.safetensors"
     console.result(

@@ -135,8 +135,8 @@ def disturb(carry: Carry, amount: float, chance: Chance) -> Carry:
         chance: source of noise.
     """
     level = amount * chance.uniform(1, 1, 1)
-    noise = level[..., None] * chance.normal(*carry.pictures.shape[1:])
-    latents = carry.latents + 5 * level * chance.normal(*carry.latents.shape[1:])
+    noise = level[..., None] * chance.noise(*carry.pictures.shape[1:])
+    latents = carry.latents + 5 * level * chance.noise(*carry.latents.shape[1:])
     return replace(carry, pictures=to_8_bits(carry.pictures + noise), latents=latents)
 
 
@@ -248,7 +248,7 @@ def quantise(
 
 def add_noise(remainders: Tensor, depths: Tensor, chance: Chance) -> Tensor:
     """Let noise stand in for the quantiser; nothing arrives of what is not sent."""
-    noise = UNQUANTIZED_NOISE * chance.normal(*remainders.shape[1:])
+    noise = UNQUANTIZED_NOISE * chance.noise(*remainders.shape[1:])
     return (remainders + noise) * (depths > 0)[..., None]
 
 

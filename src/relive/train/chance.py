@@ -26,7 +26,8 @@ class Chance:
     Args:
         common: numbers that all rows share: seed of the run, phase, number of the step.
         slots: number of the chain behind each row, over all processes.
-        device: where the draws are wanted; they are made on the CPU, so that it does not matter.
+        device: where the draws are wanted; they are made on the CPU, so that it does not matter,
+            but for those of `noise`.
     """
 
     def __init__(
@@ -34,7 +35,11 @@ class Chance:
     ) -> None:
         self.device, self.turn = torch.device(device), common[-1]
         self.shared = np.random.default_rng([*common, 0])
-        self.rows = [torch.Generator().manual_seed(seed_of(*common, 1, slot)) for slot in slots]
+        seeds = [seed_of(*common, 1, slot) for slot in slots]
+        self.rows = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self._large = self.rows
+        if self.device.type != "cpu":
+            self._large = [torch.Generator(self.device).manual_seed(seed) for seed in seeds]
 
     def uniform(self, *shape: int) -> Tensor:
         """Uniform in [0, 1), `[B, *shape]`."""
@@ -43,6 +48,15 @@ class Chance:
     def normal(self, *shape: int) -> Tensor:
         """Standard normal, `[B, *shape]`."""
         return self._stack([torch.randn(shape, generator=row) for row in self.rows])
+
+    def noise(self, *shape: int) -> Tensor:
+        """Standard normal, `[B, *shape]`, for whole pictures: drawn by the device itself.
+
+        One CPU thread would keep a GPU waiting. So a GPU draws other numbers than a CPU, though
+        the same ones every time.
+        """
+        rows = [torch.randn(shape, generator=row, device=row.device) for row in self._large]
+        return torch.stack(rows)
 
     def _stack(self, rows: list[Tensor]) -> Tensor:
         return torch.stack(rows).to(self.device, non_blocking=True)

@@ -128,7 +128,8 @@ def save(
             f"no space left for a checkpoint in {folder}; the last whole one is kept: free some "
             f"space and go on with --resume {run}"
         ) from error
-    for old in numbered(run)[:-keep]:
+    others = [other for other in numbered(run) if other != path]  # one may be of a later update
+    for old in others[: max(0, len(others) + 1 - keep)]:
         old.unlink()
     return path
 

@@ -40,6 +40,7 @@ class Pool:
         for kind in range(NUM_KINDS):
             rows = is_delta.long() == kind
             fresh = remainders[rows][~masked[rows]].float()
+            fresh = fresh[fresh.isfinite().all(1)]  # of an update that is skipped
             old = self.kept.get(kind, fresh[:0])
             self.kept[kind] = torch.cat([old, fresh])[-KEPT:]
 

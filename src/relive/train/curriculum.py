@@ -134,7 +134,7 @@ def masking_loss(
 
     Args:
         logits: from `MaskingModule` `[B, h, w]`.
-        masked: the mask drawn from them, bool `[B, h, w]`.
+        masked: the hidden cubes, bool `[B, h, w]`.
         errors: mean squared error of every cube `[B, h, w]`; NaN where it was not decoded. Gets no
             gradient.
         difficulty: 1 hides what is hard, -1 what is easy, 0 nothing in particular.

@@ -58,7 +58,8 @@ class Monitor:
             left out since the line before), `updates_per_s loader_wait_share mask_ratio`
         validation: `update minutes valid` {"depth 3": PSNR in dB of every step of a GOP, …}
         rate-distortion: `update minutes split rd` [{depth, bits_per_pixel, psnr_db}, …]
-        events: `update event detail`; resumed, non-finite, checkpoint or phase
+        events: `update event detail`; resumed, non-finite, checkpoint, phase
+            or finished
 
     Args:
         out: Folder of the run; made if missing.

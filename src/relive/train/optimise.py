@@ -21,7 +21,8 @@ def make_optimizer(
     What decays are the matrices and kernels that features are multiplied with.
     """
     tables = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
-    matrices, others = [], []
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             matrix = name.endswith("weight") and parameter.ndim > 1 and id(parameter) not in tables

@@ -178,7 +178,7 @@ def pretrain_step(
     with arithmetic.autocast(batch.frames.device):
         sight = put_together(model, batch, left.carry, choice, warped, regions)
         remainders = arithmetic.encode(model, batch, sight, visible(masked))
-    noise = UNQUANTIZED_NOISE * chance.normal(*remainders.shape[1:]) * ~masked[..., None]
+    noise = UNQUANTIZED_NOISE * chance.noise(*remainders.shape[1:]) * ~masked[..., None]
     latents = model.prediction(sight.context, sight.pyramid) + remainders + noise
     depths = torch.where(masked, 0, model.config.quantizer.num_quantizers)
     with arithmetic.autocast(batch.frames.device):

@@ -82,6 +82,7 @@ def _subtitle(data: RunData) -> str:
     when = datetime.datetime.fromtimestamp(written, datetime.UTC)
     phase = data.log.phases[-1].name if data.log.phases else ""
     stands = f" · in phase {phase}" if phase else ""
+    stands = " · finished" if data.log.finished else stands
     return f"Last line of the log {when:%Y-%m-%d %H:%M} UTC{stands}"
 
 

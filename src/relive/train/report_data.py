@@ -65,6 +65,12 @@ class RunLog:
         return round(sum(number(line, "skipped") or 0.0 for line in self.training))
 
     @property
+    def finished(self) -> bool:
+        """Whether the run came to its end, and did not go on after it."""
+        ends = [line["minutes"] for line in self.events if line["event"] == "finished"]
+        return bool(ends) and all(line["minutes"] <= ends[-1] for line in self.training)
+
+    @property
     def phases(self) -> list[PhaseSpan]:
         """The phases in their order."""
         spans: list[PhaseSpan] = []

@@ -112,8 +112,9 @@ def train(
             run.progress.phase_update, run.progress.phase_seconds = 0, 0.0
             run.lefts = {}
             run.weighting = weighting_of(run.settings, run.phase)
+        run.save()  # measuring takes a while, and what was learned is safe
         watch.measure()
-        run.save()
+        watch.event("finished", f"{run.progress.update} updates")
     return run.out
 
 
@@ -179,8 +180,8 @@ def update(run: Run, reads: Updates, works: list[Work]) -> tuple[list[Outcome], 
             outcome: Outcome = run.objective(request)
             run.stepper.backward(outcome.loss / len(works))
         run.lefts[work.stream] = outcome.left
-        teach_masker(run, request, outcome)
         outcomes.append(outcome)
+    teach_masker(run, request, outcomes[-1])
     finite = run.stepper.step(run.schedule.learning_rate(run.progress))
     run.progress.skipped += not finite
     if not finite:
@@ -250,7 +251,11 @@ def _frames(request: Request, step: int) -> Tensor:
 
 
 def teach_masker(run: Run, request: Request, outcome: Outcome) -> None:
-    """Let the masking module learn from the errors of the last step, every eighth update."""
+    """Let the masking module learn from the errors of the last step, every eighth update.
+
+    A tube keeps the mask of an earlier step. That is no matter: what is learned is which of the
+    cubes that were hidden in these frames have errors above the others'.
+    """
     masking, share = request.phase.masking, run.schedule.phase_share(run.progress)
     if masking is None or not masking.curriculum or outcome.errors is None:
         return

@@ -38,6 +38,8 @@ The specification has 0.3, 0.2 and 0.1 for spatial, temporal and state; measured
 they did not pay (docs/training.md), so a run has to ask for them.
 """
 LOSSES = tuple(WEIGHTS)
+CURRICULUM_EPOCHS = 1200.0
+"""Of masked pretraining by curriculum that names no length: 400 a third (specification)."""
 
 
 class _Frozen(BaseModel):
@@ -113,6 +115,18 @@ class Phase(_Frozen):
     def _known_losses(cls, values: dict[str, float]) -> dict[str, float]:
         return check_weights(values)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _length_of_a_curriculum(cls, values: Any) -> Any:
+        """Give a curriculum without a length the specification's epochs."""
+        if not isinstance(values, dict) or {"minutes", "updates", "epochs"} & set(values):
+            return values
+        masking = values.get("masking")
+        learned = masking.get("curriculum") if isinstance(masking, dict) else masking
+        if isinstance(learned, Masking):
+            learned = learned.curriculum
+        return {**values, "epochs": CURRICULUM_EPOCHS} if learned is True else values
+
     @model_validator(mode="after")
     def _one_length(self) -> Phase:
         if self.probability:
@@ -163,7 +177,7 @@ class TrainSettings(_Frozen):
         default=False, description="with `start`: state fields of the sessions join the model's"
     )
     mechanisms: dict[str, Any] = Field(default_factory=dict, description="switches")
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     threads: int = Field(default=1, ge=1)
     workers: int = Field(default=1, ge=0, description="processes that read; 0: in between")
     device: Literal["auto", "cpu", "cuda"] = "auto"

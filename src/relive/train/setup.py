@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -211,10 +213,12 @@ def open_run(
     if not processes.first:
         processes.wait()  # the first one unpacks
     corpus, held_out = open_data(settings, unpacking)
+    manifest = {"train": corpus.to_manifest(), "valid": held_out.to_manifest()}
+    if resume:
+        _check_same_sessions(out, manifest)
     if processes.first:
         processes.wait()
         out.mkdir(parents=True, exist_ok=True)
-        manifest = {"train": corpus.to_manifest(), "valid": held_out.to_manifest()}
         (out / "manifest.json").write_text(json.dumps(manifest, indent=1))
         (out / "settings.json").write_text(settings.model_dump_json(indent=1))
     if begin:
@@ -233,6 +237,37 @@ def open_run(
     elif begin:
         run.progress.started = (True, True)
     return run
+
+
+def _check_same_sessions(out: Path, manifest: dict[str, Any]) -> None:
+    """Refuse to go on with other sessions: what an update reads follows from their list.
+
+    Raises:
+        InputError: Sessions came or went since the run began.
+    """
+    path = out / "manifest.json"
+    try:
+        before = json.loads(path.read_text())["train"]
+        then, now = ([_plain_name(n) for n in m["sessions"]] for m in (before, manifest["train"]))
+    except FileNotFoundError:
+        return
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"cannot go on from {out}: {path.name} cannot be read: {error}") from error
+    if then == now and before.get("frames") == manifest["train"]["frames"]:
+        return
+    gone, new = sorted(set(then) - set(now)), sorted(set(now) - set(then))
+    named = [f"{word} {row[0]}" for word, row in (("without", gone), ("with", new)) if row]
+    difference = ", ".join(named) or f"{manifest['train']['frames']} frames"
+    raise InputError(
+        f"cannot go on from {out}: it learns from {before.get('frames')} frames of {len(then)} "
+        f"sessions, and there are {len(now)} now ({difference}); put them back, or start a run "
+        f"from its model"
+    )
+
+
+def _plain_name(store: str) -> str:
+    """Name of a session without the mark of its file in the cache, which changes when it moves."""
+    return re.sub(r"-[0-9a-f]{12}$", "", store)
 
 
 def _assemble(

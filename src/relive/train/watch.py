@@ -21,6 +21,7 @@ from relive.train.setup import Run
 from relive.train.validate import validate
 
 LOG_EVERY = 20  # updates
+LOG_SECONDS = 15.0  # but a slow run says something sooner
 Report = Callable[[float, str], None]  # share done, one line of text
 
 
@@ -80,7 +81,7 @@ class Watch:
         self._add(outcomes, waited)
         if not finite:
             self.event("non-finite", f"the gradient of update {run.progress.update} is left out")
-        if run.progress.update % LOG_EVERY == 0:
+        if run.progress.update % LOG_EVERY == 0 or seconds - self.lined > LOG_SECONDS:
             self._line()
         if seconds - self.measured > settings.valid_minutes * 60:
             self.measured = seconds
