@@ -129,6 +129,30 @@ def test_chain_orders_frames_by_step_after_the_keyframe(
     assert (chain.decay_db, chain.temporal_gain_db) == (1.0, 1.5)
 
 
+def test_a_long_chain_is_held_against_more_keyframes(
+    session: Path, model: Path, tmp_path: Path
+) -> None:
+    row = bench_chain(
+        [session], tmp_path, depths=(1,), model=model, frames=8, keyframe_interval=8, against=4
+    )["runs"][0]
+    with Session.open(session) as original:
+        psnr = []
+        for interval in (8, 4):
+            path = tmp_path / f"{interval}.relive"
+            encode(session, path, model=model, keyframe_interval=interval, depth=1)
+            with Replay.open(path, model=model) as decoded:
+                meter = QualityMeter()
+                meter.update(original.frames(4, 6), decoded.frames(4, 6))
+                psnr.append(meter.result().psnr_db)
+    decay = row["decay"]
+    assert len(decay["step_loss_db"]) == 4
+    assert decay["early_loss_db"] == 0  # one chain in both
+    assert decay["step_loss_db"][2] == pytest.approx(psnr[1] - psnr[0])
+    assert decay["late_loss_db"] == pytest.approx(np.mean(decay["step_loss_db"][2:]))
+    with pytest.raises(InputError, match="--against 8"):
+        bench_chain([session], tmp_path, model=model, keyframe_interval=8, against=8)
+
+
 def test_bench_chain_and_state_write_what_they_measure(
     session: Path, model: Path, tmp_path: Path
 ) -> None:

@@ -3,10 +3,13 @@
 A step is one cube in time, two frames. Step 1 is the keyframe; with a keyframe every 32 frames the
 last step is the 16th. The temporal gain is the mean PSNR of steps 2 to the last minus that of the
 keyframe step, where every cube is sent at the same depth: what the context is worth.
+
+PSNR over a long chain says little about decay, because the picture changes too. So a chain may be
+measured against the same frames encoded with keyframes more often, step by step (`Decay`).
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +19,7 @@ import numpy as np
 from relive.bench.clip import cut_session
 from relive.bench.compare import Progress, match_frames, paired_frames
 from relive.bench.metrics import frame_mse, psnr_from_mse
+from relive.errors import InputError
 from relive.bench.provenance import provenance, result_path, write_json
 
 if TYPE_CHECKING:
@@ -60,6 +64,31 @@ class Chain:
         )
 
 
+@dataclass(frozen=True)
+class Decay:
+    """What a chain loses against the same frames with a keyframe more often, at the same depth.
+
+    Attributes:
+        keyframe_interval: of the other replay, frames.
+        step_loss_db: its PSNR minus ours, for every step of ours; positive: ours is worse.
+        early_loss_db: Mean over the steps up to the end of its first GOP, where both are one chain.
+        late_loss_db: Mean over the steps after it.
+    """
+
+    keyframe_interval: int
+    step_loss_db: tuple[float, ...]
+    early_loss_db: float
+    late_loss_db: float
+
+    @classmethod
+    def between(cls, ours: Sequence[float], other: Sequence[float], interval: int) -> "Decay":
+        """Compare the PSNR of the same steps of both; there are more than `interval` frames."""
+        loss = tuple(o - x for x, o in zip(ours, other, strict=True))
+        steps = interval // FRAMES_PER_STEP
+        early, late = float(np.mean(loss[:steps])), float(np.mean(loss[steps:]))
+        return cls(interval, loss, early, late)
+
+
 def chain_psnr(session: "Session", replay: "Replay") -> list[float]:
     """Return the PSNR of each step after a keyframe, from the mean squared error over all GOPs.
 
@@ -73,11 +102,24 @@ def chain_psnr(session: "Session", replay: "Replay") -> list[float]:
     Raises:
         InputError: The two do not belong together.
     """
+    return _step_psnr(_frame_errors(session, replay), _steps(replay))
+
+
+def _frame_errors(session: "Session", replay: "Replay") -> dict[int, float]:
+    """Mean squared error of every frame that both have, by its number."""
+    return {
+        index: float(frame_mse(original[None], decoded[None])[0])
+        for index, original, decoded in paired_frames(
+            session, replay, match_frames(session, replay)
+        )
+    }
+
+
+def _step_psnr(errors: Mapping[int, float], steps: Mapping[int, int]) -> list[float]:
+    """PSNR of every step, from the errors of its frames in all GOPs."""
     sums: dict[int, list[float]] = {}
-    steps = _steps(replay)
-    for index, original, decoded in paired_frames(session, replay, match_frames(session, replay)):
+    for index, error in errors.items():
         if index in steps:
-            error = float(frame_mse(original[None], decoded[None])[0])
             sums.setdefault(steps[index], []).append(error)
     return [psnr_from_mse(float(np.mean(sums[step]))) for step in sorted(sums)]
 
@@ -97,6 +139,7 @@ def bench_chain(
     model: Path | str | None = None,
     frames: int | None = 300,
     keyframe_interval: int = 32,
+    against: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure the chain of every session with every cube forced to a depth, and write JSON.
@@ -109,11 +152,19 @@ def bench_chain(
         model: Weights; the bundled model when None.
         frames: Frames of each session, from the start; all when None.
         keyframe_interval: Frames from keyframe to keyframe.
+        against: Also encode with a keyframe every so many frames and compare the first GOP with it.
         progress: Called with (encodings done, encodings in all).
 
     Returns:
         What was written.
+
+    Raises:
+        InputError: `against` is not below `keyframe_interval`, or a session is no longer than it.
     """
+    if against is not None and against >= keyframe_interval:
+        raise InputError(
+            f"--against {against} is to be smaller than the keyframe interval, {keyframe_interval}"
+        )
     rows = []
     total = len(sessions) * len(depths)
     with tempfile.TemporaryDirectory(prefix="relive-chain-") as folder:
@@ -121,7 +172,7 @@ def bench_chain(
             cut = cut_session(path, Path(folder), frames=frames)
             for depth in depths:
                 settings = {"quality": quality, "depth": depth}
-                row = _measure(cut, Path(folder), settings, model, keyframe_interval)
+                row = _measure(cut, Path(folder), settings, model, (keyframe_interval, against))
                 rows.append({"session": path.stem, "split": path.parent.name, **settings, **row})
                 if progress:
                     progress(len(rows), total)
@@ -142,27 +193,32 @@ def _measure(
     folder: Path,
     settings: dict[str, Any],
     model: Path | str | None,
-    keyframe_interval: int,
+    intervals: tuple[int, int | None],
 ) -> dict[str, Any]:
+    """Figures of one session at one depth; `intervals` are ours and the one to compare with."""
     from relive.codec import Replay, encode
     from relive.session import Session
 
-    replay_path = folder / "chain.relive"
-    report = encode(
-        cut,
-        replay_path,
-        model=model,
-        keyframe_interval=keyframe_interval,
-        force=True,
-        **settings,
-    )
-    with Session.open(cut) as session, Replay.open(replay_path, model=model) as replay:
-        chain = Chain.from_steps(chain_psnr(session, replay))
-    return {
+    interval, against = intervals
+    path = folder / "chain.relive"
+    report = encode(cut, path, model=model, keyframe_interval=interval, force=True, **settings)
+    with Session.open(cut) as session, Replay.open(path, model=model) as replay:
+        errors, steps = _frame_errors(session, replay), _steps(replay)
+    row = {
         "bits_per_pixel": report.bits_per_pixel,
         "psnr_db": report.psnr_db,
-        **asdict(chain),
+        **asdict(Chain.from_steps(_step_psnr(errors, steps))),
     }
+    if against is None:
+        return row
+    encode(cut, path, model=model, keyframe_interval=against, force=True, **settings)
+    with Session.open(cut) as session, Replay.open(path, model=model) as replay:
+        other = _frame_errors(session, replay)
+    first = {index: step for index, step in steps.items() if index < interval}
+    if max(first) < against:
+        raise InputError(f"{cut.stem}: no frame after the first {against} to compare")
+    both = (_step_psnr(e, first) for e in (errors, other))
+    return {**row, "decay": asdict(Decay.between(*both, against))}
 
 
 def _by_split(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -86,6 +86,13 @@ def chain(
     model: Model = None,
     frames: Frames = 300,
     keyframe_interval: Interval = 32,
+    depths: Annotated[
+        str, typer.Option(help="Of every cube; `auto`: as the encoder chooses.")
+    ] = "2,4,6,auto",
+    against: Annotated[
+        int | None,
+        typer.Option(help="Keyframe interval to compare a long chain with, step by step."),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -98,12 +105,15 @@ def chain(
         values = bench_chain(
             _find_sessions(sessions),
             out,
+            depths=_depths(depths),
             model=model,
             frames=frames,
             keyframe_interval=keyframe_interval,
+            against=against,
             progress=progress,
         )
-    console.result(values, "\n".join([*map(_chain_line, values["splits"]), f"wrote {out}"]))
+    lines = [*map(_chain_line, values["splits"]), *map(_decay_line, values["runs"])]
+    console.result(values, "\n".join([*filter(None, lines), f"wrote {out}"]))
 
 
 def state(
@@ -146,6 +156,13 @@ def _whole_numbers(text: str) -> list[int]:
         raise InputError(f"--qualities {text}: write whole numbers with commas: 1,2,3") from None
 
 
+def _depths(text: str) -> list[int | None]:
+    try:
+        return [None if part == "auto" else int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"--depths {text}: write whole numbers or auto: 2,4,auto") from None
+
+
 def _rd_line(item: tuple[str, dict[str, Any]]) -> str:
     """Say in one line how a split fares against every peer."""
     split, row = item
@@ -165,6 +182,18 @@ def _chain_line(row: dict[str, Any]) -> str:
     return (
         f"{row['split']}, depth {depth}: {row['bits_per_pixel']:.4f} bits per pixel, "
         f"temporal gain {_figure(row['temporal_gain_db'])} dB"
+    )
+
+
+def _decay_line(row: dict[str, Any]) -> str:
+    """Say what the chain of a session loses, where that was measured."""
+    if "decay" not in row:
+        return ""
+    depth = "chosen by the encoder" if row["depth"] is None else str(row["depth"])
+    return (
+        f"{row['session']}, depth {depth}: after step {row['decay']['keyframe_interval'] // 2} "
+        f"{row['decay']['late_loss_db']:.2f} dB below the same frames with keyframes every "
+        f"{row['decay']['keyframe_interval']}"
     )
 
 
