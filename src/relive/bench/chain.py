@@ -19,8 +19,8 @@ import numpy as np
 from relive.bench.clip import cut_session
 from relive.bench.compare import Progress, match_frames, paired_frames
 from relive.bench.metrics import frame_mse, psnr_from_mse
-from relive.errors import InputError
 from relive.bench.provenance import provenance, result_path, write_json
+from relive.errors import InputError
 
 if TYPE_CHECKING:
     from relive.codec import Replay
