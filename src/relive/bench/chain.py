@@ -217,8 +217,8 @@ def _measure(
     first = {index: step for index, step in steps.items() if index < interval}
     if max(first) < against:
         raise InputError(f"{cut.stem}: no frame after the first {against} to compare")
-    both = (_step_psnr(e, first) for e in (errors, other))
-    return {**row, "decay": asdict(Decay.between(*both, against))}
+    ours, theirs = (_step_psnr(e, first) for e in (errors, other))
+    return {**row, "decay": asdict(Decay.between(ours, theirs, against))}
 
 
 def _by_split(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
