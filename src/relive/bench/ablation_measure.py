@@ -25,6 +25,7 @@ from relive.bench.ablation_plan import RunPlan
 from relive.bench.ablation_revisit import Window, find_windows
 from relive.config import CUBE_FRAMES
 from relive.cubes.store import SessionStore, open_folder
+from relive.errors import InputError
 from relive.model.hst_mae import HSTMAE
 from relive.quantizer.rvq import ResidualVQ
 from relive.session import StateSchema
@@ -41,10 +42,10 @@ def evaluate(plan: RunPlan) -> Row:
     torch.set_num_threads(settings.threads)
     torch.set_flush_denormal(True)
     model, quantizer = checkpoint.load_averaged(settings.out)
-    train_stores = open_folder(settings.data, settings.cache)
-    every = max(1, len(train_stores) // plan.evaluation.count_sessions)
-    counted = train_stores[::every][: plan.evaluation.count_sessions]
     held_out = open_folder(settings.valid or settings.data, settings.cache)
+    counted = _of_size(open_folder(settings.data, settings.cache), held_out[0])
+    every = max(1, len(counted) // plan.evaluation.count_sessions)
+    counted = counted[::every][: plan.evaluation.count_sessions]
     run = _Measured(plan, model, quantizer, counted, held_out)
     row: Row = {
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -56,6 +57,18 @@ def evaluate(plan: RunPlan) -> Row:
     if plan.with_revisits:
         row["revisits"] = run.revisits()
     return {**row, "evaluation_seconds": round(time.monotonic() - began, 1)}
+
+
+def _of_size(stores: Sequence[SessionStore], like: SessionStore) -> list[SessionStore]:
+    """Those whose pictures have the size of another's: they share a batch.
+
+    Raises:
+        InputError: There is none.
+    """
+    same = [s for s in stores if s.frames.shape[1:] == like.frames.shape[1:]]
+    if not same:
+        raise InputError(f"no training session has frames of the size of {like.name}")
+    return same
 
 
 def alter_states(store: SessionStore, kind: str) -> SessionStore:
