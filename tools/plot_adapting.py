@@ -2,8 +2,8 @@
 
     python tools/plot_adapting.py BEFORE/rd.json AFTER/rd.json -o results/adapting.json
 
-Both come from `relive bench rd` on the same held-out sessions. Curves are means over the sessions, setting by setting
-(mean rate, mean PSNR); the plot lies beside the JSON.
+Both come from `relive bench rd` on the same held-out sessions. Curves are means over the sessions,
+setting by setting (mean rate, mean PSNR); the plot lies beside the JSON.
 """
 
 import argparse

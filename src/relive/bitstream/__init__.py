@@ -2,13 +2,28 @@
 
 ```
  GopCodes ── encode_codes ──► packet ── decode_codes ──► GopCodes
+ GopDetail, codes ── encode_detail ──► packet ── decode_detail ──► GopDetail
  times, present, states ── encode_track ──► packet ── decode_track ──► the same
 ```
 """
 
 from relive.bitstream.codes_packet import decode_codes, encode_codes
+from relive.bitstream.detail import GopDetail, step_size
+from relive.bitstream.detail_packet import DetailTables, decode_detail, encode_detail
 from relive.bitstream.gop_codes import GopCodes
 from relive.bitstream.tables import Tables
 from relive.bitstream.track_packet import decode_track, encode_track
 
-__all__ = ["GopCodes", "Tables", "decode_codes", "decode_track", "encode_codes", "encode_track"]
+__all__ = [
+    "DetailTables",
+    "GopCodes",
+    "GopDetail",
+    "Tables",
+    "decode_codes",
+    "decode_detail",
+    "decode_track",
+    "encode_codes",
+    "encode_detail",
+    "encode_track",
+    "step_size",
+]

@@ -33,7 +33,7 @@ def fit_families(gops: Iterable[GopCodes], layout: Layout, seed: int) -> dict[st
     }
 
 
-class _Samples:
+class Samples:
     """An even choice of (feature rows, symbol) pairs, thinned whenever there are too many."""
 
     def __init__(self) -> None:
@@ -43,6 +43,7 @@ class _Samples:
         self._kept = 0
 
     def add(self, rows: Rows, codes: Ints) -> None:
+        """Take feature rows `[features, n]` and their symbols `[n]`."""
         if self._offered % self._stride == 0:
             self._pieces.append((rows.astype(np.int32), codes.copy()))
             self._kept += len(codes)
@@ -65,7 +66,7 @@ class _TrainingModel:
 
     def __init__(self, layout: Layout) -> None:
         self.samples = {
-            name: [_Samples() for _ in range(family.count)]
+            name: [Samples() for _ in range(family.count)]
             for name, family in layout.families().items()
         }
 

@@ -83,7 +83,7 @@ class Tables:
             raise FormatError(f"probability tables of version {sizes[0]}, not {TABLES_VERSION}")
         layout = Layout(int(sizes[1]), int(sizes[2]), int(sizes[3]))
         families = layout.families().items()
-        return cls(layout, {name: _take_nets(arrays, name, f) for name, f in families})
+        return cls(layout, {name: take_nets(arrays, name, f) for name, f in families})
 
     def start(self, coder: SymbolCoder) -> AdaptiveModel:
         """Return a context model in the state every packet starts from."""
@@ -96,7 +96,8 @@ class Tables:
         return crc32(*(arrays[name].astype("<i4").tobytes() for name in sorted(arrays)))
 
 
-def _take_nets(arrays: dict[str, npt.NDArray[Any]], name: str, family: Family) -> tuple[Net, ...]:
+def take_nets(arrays: dict[str, npt.NDArray[Any]], name: str, family: Family) -> tuple[Net, ...]:
+    """Take the nets of a family out of named arrays, checking shapes and ranges."""
     parts = {}
     for part, (shape, dtype) in net_shapes(family).items():
         top = int(np.iinfo(dtype).max)

@@ -17,8 +17,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from relive.bitstream import Tables
+from relive.bitstream import DetailTables, Tables
 from relive.config import ModelConfig
+from relive.enhancement.search import LevelCosts
 from relive.errors import InputError, ModelMismatchError
 from relive.model.hst_mae import HSTMAE
 from relive.model.motion import NUM_MOTION
@@ -38,6 +39,8 @@ class Bundle:
     quantizer: ResidualVQ
     tables: Tables
     sensitivity: Tensor  # pixel error per latent error, [keyframe/delta, D, D]; encoder only
+    detail: DetailTables  # of the enhancement layer
+    level_costs: LevelCosts  # of the enhancement layer; encoder only
 
 
 def bundled_path(name: str = BUNDLED) -> Path:
@@ -51,6 +54,8 @@ def save_bundle(
     quantizer: ResidualVQ,
     tables: Tables | None = None,
     sensitivity: Tensor | None = None,
+    detail: DetailTables | None = None,
+    level_costs: LevelCosts | None = None,
 ) -> None:
     """Write a model: networks and codebooks in FP16, tables as integers."""
     tensors = {f"model.{k}": v.half().contiguous() for k, v in model.state_dict().items()}
@@ -60,6 +65,11 @@ def save_bundle(
     if tables is not None:
         for name, array in tables.to_arrays().items():
             tensors[f"tables.{name}"] = torch.from_numpy(np.ascontiguousarray(array))
+    if detail is not None:
+        for name, array in detail.to_arrays().items():
+            tensors[f"detail.{name}"] = torch.from_numpy(np.ascontiguousarray(array))
+    if level_costs is not None:
+        tensors["rate.levels"] = level_costs.bits.half().contiguous()
     part = path.with_name(path.name + ".part")
     save_file(tensors, part, metadata={"config": json.dumps(model.config.to_dict())})
     part.chmod(0o644)  # safetensors makes files that nobody else may read
@@ -117,7 +127,13 @@ def load_bundle(path: Path | str | None = None) -> Bundle:
     tables = Tables.from_arrays(arrays) if arrays else Tables.uniform(*sizes)
     dim = config.quantizer.codebook_dim
     sensitivity = tensors.get("rate.sensitivity", torch.eye(dim).expand(2, dim, dim))
-    return Bundle(digest, config, model.eval(), quantizer.eval(), tables, sensitivity)
+    arrays = {k[7:]: v.numpy() for k, v in tensors.items() if k.startswith("detail.")}
+    detail = DetailTables.from_arrays(arrays) if arrays else DetailTables.uniform()
+    costs = LevelCosts.guess()
+    if "rate.levels" in tensors:
+        costs = LevelCosts(tensors["rate.levels"].float())
+    networks = (model.eval(), quantizer.eval())
+    return Bundle(digest, config, *networks, tables, sensitivity, detail, costs)
 
 
 def load_for(model_id: str, path: Path | str | None = None) -> Bundle:

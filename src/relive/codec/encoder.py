@@ -21,10 +21,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from relive.bitstream import GopCodes, decode_track, encode_codes, encode_track
+from relive.bitstream import (
+    GopCodes,
+    GopDetail,
+    decode_track,
+    encode_codes,
+    encode_detail,
+    encode_track,
+)
 from relive.codec.bundle import Bundle, load_bundle
-from relive.codec.rate import LAMBDAS, choose_depths
-from relive.codec.step import Geometry, StepCoder, StepContext, to_picture
+from relive.codec.layer import encode_pair, enhanced, layer_pair
+from relive.codec.rate import QUALITIES, Setting, choose_depths
+from relive.codec.step import Geometry, StepCoder, StepContext, StepState, to_picture
 from relive.codec.workers import NUM_WORKERS, workers
 from relive.container import GopRecord, ReplayHeader, ReplayReader, ReplayWriter
 from relive.errors import InputError
@@ -69,44 +77,64 @@ def step_rows(index: int, count: int) -> NDArray[np.intp]:
     return np.array([*before, first, first + 1]).clip(max=count - 1)
 
 
+@dataclass(frozen=True)
+class CodedGop:
+    """The integers of a GOP, and what they lost.
+
+    Attributes:
+        codes: of the base tier.
+        detail: of the enhancement layer, where the setting has one.
+        squares: summed squared error over the frames that are present (0..255).
+    """
+
+    codes: GopCodes
+    detail: GopDetail | None
+    squares: float
+
+
 def encode_gop(
     coder: StepCoder,
     frames: NDArray[np.uint8],
     track: GopTrack,
-    quality: int,
+    setting: Setting,
     depth: int | None = None,
-) -> tuple[GopCodes, float]:
+) -> CodedGop:
     """Encode one GOP.
 
     Args:
         coder: the shared half of a step.
         frames: uint8 `[n, height, width, 3]`.
         track: of the same frames.
-        quality: 1..10.
-        depth: the same depth for every cube, instead of the search.
-
-    Returns:
-        The codes and the summed squared error over the frames that are present (0..255).
+        setting: what to aim at.
+        depth: the same depth for every cube, instead of the search, and no enhancement layer.
     """
     count, (h, w) = len(frames), coder.geometry.grid
-    gop = GopCodes.empty(-(-count // 2), coder.bundle.config.quantizer.num_quantizers, h, w)
+    steps = -(-count // 2)
+    gop = GopCodes.empty(steps, coder.bundle.config.quantizer.num_quantizers, h, w)
+    layered = setting.step is not None and depth is None
+    detail = GopDetail.empty(2 * steps, h, w) if layered else None
     padded = coder.geometry.pad(frames)
     carry: Carry | None = None
     squares = 0.0
-    for index in range(len(gop.depths)):
+    for index in range(steps):
         rows = step_rows(index, count)
         trial = try_step(coder, carry, padded, track, rows)
         if depth is None:
-            depths = choose_depths(coder, trial.step, trial.remainder, trial.codes, quality)
+            depths = choose_depths(coder, trial.step, trial.remainder, trial.codes, setting.price)
         else:
             depths = torch.full((h, w), depth)
         sent = torch.where(torch.arange(trial.codes.shape[-1]) < depths[..., None], trial.codes, 0)
-        pixels, carry = coder.finish(trial.step, sent, depths)
+        before, (pixels, carry) = carry, coder.finish(trial.step, sent, depths)
         gop.depths[index] = depths.numpy()
         gop.motion[index] = trial.choice.numpy()
         gop.codes[index] = sent.permute(2, 0, 1).numpy()
+        if detail is not None and setting.step is not None:
+            pair = layer_pair(carry, before, trial.state, trial.choice)
+            target = (trial.target[0] * 255).round()
+            shown = encode_pair(detail, index, pair, target, setting.step, coder.bundle.level_costs)
+            pixels, carry = enhanced(carry, shown)
         squares += _squares(coder.geometry, pixels, frames, track.present, rows)
-    return gop, squares
+    return CodedGop(gop, detail, squares)
 
 
 @dataclass(frozen=True)
@@ -114,6 +142,7 @@ class Trial:
     """A step before the encoder has decided how deep to code it."""
 
     target: Tensor  # [1, 2, 3, H, W]
+    state: StepState
     choice: Tensor  # [1, h, w]
     step: StepContext
     remainder: Tensor  # [1, h, w, D]
@@ -137,7 +166,7 @@ def try_step(
     step = coder.begin(carry, state, choice)
     remainder = coder.bundle.model.encoder(target, step.context, step.pyramid)
     codes = coder.bundle.quantizer.encode(remainder.flatten(0, 2), step.kind)
-    return Trial(target, choice, step, remainder, codes.view(h, w, -1))
+    return Trial(target, state, choice, step, remainder, codes.view(h, w, -1))
 
 
 def _squares(
@@ -170,6 +199,12 @@ def gop_track(session: Session, start: int, stop: int) -> GopTrack:
     return GopTrack(times, states, present, packet)
 
 
+def _detail_packet(gop: CodedGop, bundle: Bundle) -> bytes | None:
+    if gop.detail is None:
+        return None
+    return encode_detail(gop.detail, gop.codes, bundle.detail)
+
+
 @dataclass(frozen=True)
 class _Encoded:
     """One GOP, ready to be written, and its squared error."""
@@ -183,12 +218,12 @@ def _encode_one(
     frames: NDArray[np.uint8],
     track: GopTrack,
     place: tuple[int, int],
-    quality: int,
+    setting: Setting,
     depth: int | None,
 ) -> _Encoded:
     """Encode one GOP on a worker; `place` is its number and its first frame."""
     with torch.inference_mode():
-        gop, squares = encode_gop(coder, frames, track, quality, depth)
+        gop = encode_gop(coder, frames, track, setting, depth)
     index, first_frame = place
     record = GopRecord(
         index,
@@ -196,15 +231,16 @@ def _encode_one(
         len(frames),
         int(track.times_ns[0]),
         int(track.times_ns[-1]),
-        _psnr(squares, int(track.present.sum()) * frames[0].size),
-        encode_codes(gop, coder.bundle.tables),
+        _psnr(gop.squares, int(track.present.sum()) * frames[0].size),
+        encode_codes(gop.codes, coder.bundle.tables),
         track.packet,
+        _detail_packet(gop, coder.bundle),
     )
-    return _Encoded(record, squares)
+    return _Encoded(record, gop.squares)
 
 
 def _encode_all(
-    coder: StepCoder, session: Session, interval: int, quality: int, depth: int | None
+    coder: StepCoder, session: Session, interval: int, setting: Setting, depth: int | None
 ) -> Iterator[_Encoded]:
     """Encode GOP after GOP in order, as many at a time as there are workers."""
     pool = workers()
@@ -214,7 +250,7 @@ def _encode_all(
             stop = min(start + interval, session.num_frames)
             frames, track = session.frames(start, stop), gop_track(session, start, stop)
             waiting.append(
-                pool.submit(_encode_one, coder, frames, track, (index, start), quality, depth)
+                pool.submit(_encode_one, coder, frames, track, (index, start), setting, depth)
             )
             if len(waiting) > NUM_WORKERS:
                 yield waiting.popleft().result()
@@ -233,8 +269,8 @@ def _check(session: Session, quality: int, interval: int, depth: int | None, sta
             f"keyframe interval {interval} is too long for {session.width}x{session.height}; "
             f"at most {MAX_GOP_BYTES // frame_bytes // 2 * 2} fit in memory"
         )
-    if not 1 <= quality <= len(LAMBDAS):
-        raise InputError(f"quality {quality} is not between 1 and {len(LAMBDAS)}")
+    if not 1 <= quality <= len(QUALITIES):
+        raise InputError(f"quality {quality} is not between 1 and {len(QUALITIES)}")
     if interval < 2 or interval % 2:
         raise InputError(f"keyframe interval {interval} is not an even number from 2 up")
     if depth is not None and not 0 <= depth <= stages:
@@ -293,6 +329,8 @@ def encode(
     stages = bundle.config.quantizer.num_quantizers
     _check(session, quality, keyframe_interval, depth, stages)
     coder = StepCoder(bundle, session.schema, Geometry(session.width, session.height))
+    setting = QUALITIES[quality - 1]
+    layered = setting.step is not None and depth is None
     header = ReplayHeader(
         bundle.model_id,
         session.width,
@@ -304,11 +342,12 @@ def encode(
         session.game,
         session.schema.to_dict(),
         session.region_schema.to_dict() if session.region_schema else None,
+        tiers=2 if layered else 1,
     )
     squares, began = 0.0, time.perf_counter()
     values_per_frame = session.width * session.height * 3
     with ReplayWriter(out, header, force) as writer:
-        for encoded in _encode_all(coder, session, keyframe_interval, quality, depth):
+        for encoded in _encode_all(coder, session, keyframe_interval, setting, depth):
             squares += encoded.squares
             writer.add_gop(encoded.record)
             if progress:

@@ -12,13 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from relive.bitstream import GopCodes, Tables
+from relive.bitstream import DetailTables, Tables
 from relive.codec.bundle import Bundle, load_bundle, save_bundle
-from relive.codec.encoder import GopTrack, encode_gop, step_rows, try_step
-from relive.codec.rate import fit_sensitivity, measure_step
+from relive.codec.encoder import CodedGop, GopTrack, encode_gop, step_rows, try_step
+from relive.codec.rate import QUALITIES, fit_sensitivity, measure_step
 from relive.codec.step import Geometry, StepCoder
 from relive.codec.workers import NUM_WORKERS, workers
 from relive.cubes.store import SessionStore
+from relive.enhancement.search import fit_costs
 from relive.model.context import Carry
 from relive.model.hst_mae import HSTMAE
 from relive.model.motion import NUM_MOTION
@@ -27,7 +28,7 @@ from relive.quantizer.rvq import ResidualVQ
 Progress = Callable[[int, int], None]
 Frames = NDArray[np.uint8]
 GOP_FRAMES = 32
-FIT_QUALITIES = (2, 4, 5, 6, 8)
+FIT_QUALITIES = (1, 3, 5, 6, 7, 8)
 
 
 def _windows(
@@ -64,14 +65,15 @@ def measure_sensitivity(bundle: Bundle, stores: list[SessionStore]) -> Tensor:
     return torch.stack(fitted)
 
 
-def sample_gops(bundle: Bundle, stores: list[SessionStore], per_store: int) -> Iterator[GopCodes]:
+def sample_gops(bundle: Bundle, stores: list[SessionStore], per_store: int) -> Iterator[CodedGop]:
     """Encode GOPs spread over the sessions, at changing quality."""
 
-    def encode(turn: int, coder: StepCoder, frames: Frames, track: GopTrack) -> GopCodes:
+    def encode(turn: int, coder: StepCoder, frames: Frames, track: GopTrack) -> CodedGop:
         with torch.inference_mode():
-            return encode_gop(coder, frames, track, FIT_QUALITIES[turn % len(FIT_QUALITIES)])[0]
+            quality = FIT_QUALITIES[turn % len(FIT_QUALITIES)]
+            return encode_gop(coder, frames, track, QUALITIES[quality - 1])
 
-    waiting: deque[Future[GopCodes]] = deque()
+    waiting: deque[Future[CodedGop]] = deque()
     for turn, window in enumerate(_windows(bundle, stores, per_store)):
         waiting.append(workers().submit(encode, turn, *window))
         if len(waiting) > NUM_WORKERS:
@@ -113,8 +115,10 @@ def export_model(
             if progress:
                 progress(len(gops), total)
         sizes = (model.config.quantizer.num_quantizers, model.config.quantizer.codebook_size)
-        tables = Tables.fit(gops, *sizes, NUM_MOTION)
-        save_bundle(out, model, quantizer, tables, sensitivity)
+        tables = Tables.fit([gop.codes for gop in gops], *sizes, NUM_MOTION)
+        layers = [(gop.detail, gop.codes) for gop in gops if gop.detail is not None]
+        detail, costs = DetailTables.fit(layers), fit_costs(detail for detail, _ in layers)
+        save_bundle(out, model, quantizer, tables, sensitivity, detail, costs)
     finally:
         draft.unlink(missing_ok=True)
     return load_bundle(out)

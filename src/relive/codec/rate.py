@@ -9,6 +9,8 @@ Shapes: N cubes, h w cube grid, K quantizers, D latent width.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,9 +18,34 @@ from torch import Tensor
 from relive.codec.step import StepCoder, StepContext
 from relive.config import CUBE_PX
 
-LAMBDAS = (6e-2, 3.8e-2, 2.4e-2, 1.5e-2, 9.5e-3, 6e-3, 3.8e-3, 2.4e-3, 1.2e-3, 0.0)
-"""What one bit must save for quality 1 to 10: squared error (0..1, mean of colours) summed over the
-pixels of a cube."""
+
+@dataclass(frozen=True)
+class Setting:
+    """What the encoder aims at.
+
+    Attributes:
+        price: what one bit of a code must save: squared error (0..1, mean of colours) summed over
+            the pixels of a cube.
+        step: number of the enhancement layer's quantiser step; None: no layer.
+    """
+
+    price: float
+    step: int | None = None
+
+
+QUALITIES = (
+    Setting(6e-2),
+    Setting(2.4e-2),
+    Setting(6e-2, 42),
+    Setting(6e-2, 40),
+    Setting(6e-2, 38),
+    Setting(6e-2, 35),
+    Setting(6e-2, 31),
+    Setting(6e-2, 27),
+    Setting(6e-2, 22),
+    Setting(6e-2, 16),
+)
+"""Settings of quality 1 to 10."""
 STAGE_BITS = 7.0  # what the nets of the bitstream leave of 9
 SKIP_BITS = 1.5
 
@@ -43,7 +70,7 @@ def pixel_errors(sensitivity: Tensor, latent: Tensor) -> Tensor:
 
 
 def choose_depths(
-    coder: StepCoder, step: StepContext, remainder: Tensor, codes: Tensor, quality: int
+    coder: StepCoder, step: StepContext, remainder: Tensor, codes: Tensor, price: float
 ) -> Tensor:
     """Choose the depth of every cube.
 
@@ -52,7 +79,7 @@ def choose_depths(
         step: context of the step.
         remainder: latents before quantisation `[1, h, w, D]`.
         codes: full-depth codes `[h, w, K]`.
-        quality: 1..10.
+        price: see `Setting`.
 
     Returns:
         int64 `[h, w]`.
@@ -62,7 +89,7 @@ def choose_depths(
     distortion = pixel_errors(coder.bundle.sensitivity[step.kind], left)
     bits = torch.arange(stages + 1) * STAGE_BITS
     bits[1:] += SKIP_BITS
-    depths: Tensor = (distortion + LAMBDAS[quality - 1] * bits[:, None]).argmin(0)
+    depths: Tensor = (distortion + price * bits[:, None]).argmin(0)
     return depths.view(h, w)
 
 

@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from relive.bitstream import GopCodes, decode_codes, decode_track
+from relive.bitstream import GopCodes, GopDetail, decode_codes, decode_detail, decode_track
 from relive.codec.bundle import Bundle, load_for
 from relive.codec.encoder import MAX_GOP_BYTES, step_rows
+from relive.codec.layer import decode_pair, enhanced, layer_pair
 from relive.codec.step import Geometry, StepCoder
 from relive.codec.workers import NUM_WORKERS, workers
 from relive.container import GopEntry, GopRecord, ReplayEvent, ReplayHeader, ReplayReader
@@ -289,6 +290,9 @@ class _Decoding:
         h, w = coder.geometry.grid
         steps = -(-record.num_frames // 2)
         self.codes: GopCodes = decode_codes(record.codes, coder.bundle.tables, steps, h, w)
+        self.detail: GopDetail | None = None
+        if record.detail is not None:
+            self.detail = decode_detail(record.detail, self.codes, coder.bundle.detail)
         self.times_ns, _, self.states = _track_of(coder.schema, record)
         self._index = -1
         self._carry: Carry | None = None
@@ -310,5 +314,9 @@ class _Decoding:
             step = self.coder.begin(self._carry, state, choice)
             codes = torch.from_numpy(self.codes.codes[k].astype(np.int64)).permute(1, 2, 0)
             depths = torch.from_numpy(self.codes.depths[k].astype(np.int64))
+            before = self._carry
             self._pair, self._carry = self.coder.finish(step, codes, depths)
+            if self.detail is not None:
+                pair = layer_pair(self._carry, before, state, choice)
+                self._pair, self._carry = enhanced(self._carry, decode_pair(self.detail, k, pair))
         return self._pair

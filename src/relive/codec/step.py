@@ -69,7 +69,8 @@ class StepContext:
 class StepState:
     """States and times of a step, as networks and warp take them."""
 
-    motion: Motion
+    motion: Motion  # of both frames, from the last frame of the step before
+    within: Motion  # of the second frame, from the first
     encoded: EncodedState
 
 
@@ -114,8 +115,10 @@ class StepCoder:
         )
         poses = torch.from_numpy(camera_poses(self.schema, states))[None]
         with_camera = torch.tensor([float(self.camera is not None)])
-        motion = Motion.from_poses(self.camera, poses, torch.zeros(1, 2), with_camera, past)
-        return StepState(motion, encoded)
+        origin = torch.zeros(1, 2)
+        motion = Motion.from_poses(self.camera, poses, origin, with_camera, past)
+        within = Motion.from_poses(self.camera, poses[:, [1, 2, 2]], origin, with_camera)
+        return StepState(motion, within, encoded)
 
     def begin(self, carry: Carry | None, state: StepState, choice: Tensor) -> StepContext:
         """Build the context of a step; no carry makes it a keyframe.

@@ -45,27 +45,32 @@ class GopSpan:
 
 @dataclass(frozen=True)
 class GopRecord(GopSpan):
-    """A GOP with its packets."""
+    """A GOP with its packets; `detail` is that of the enhancement layer, if there is one."""
 
     codes: bytes
     track: bytes
+    detail: bytes | None = None
 
 
 @dataclass(frozen=True)
 class GopEntry(GopSpan):
-    """A GOP in the index: where its two messages lie and how long their packets are.
+    """A GOP in the index: where its messages lie and how long their packets are.
 
     Attributes:
         codes_at: offset of the `/codes` record in the file.
         codes_bytes: length of the codes packet.
         track_at: offset of the `/track` record.
         track_bytes: length of the track packet.
+        detail_at: offset of the `/detail` record; None where there is none.
+        detail_bytes: length of the enhancement packet.
     """
 
     codes_at: int
     codes_bytes: int
     track_at: int
     track_bytes: int
+    detail_at: int | None = None
+    detail_bytes: int = 0
 
 
 @dataclass(frozen=True)

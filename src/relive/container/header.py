@@ -11,7 +11,7 @@ from typing import Any
 from relive.errors import FormatError
 
 VERSION_MAJOR = 1
-VERSION_MINOR = 0
+VERSION_MINOR = 1
 VERSION = f"{VERSION_MAJOR}.{VERSION_MINOR}"
 METADATA_NAME = "relive"
 _MAX_JSON_BYTES = 1 << 20
@@ -44,6 +44,7 @@ class ReplayHeader:
         state_schema: `StateSchema.to_dict()`.
         region_schema: `RegionSchema.to_dict()`, or None.
         profile: coding profile of the packets.
+        tiers: 1, codes alone, or 2, with the enhancement layer.
         extra: further text of the encoder.
     """
 
@@ -58,6 +59,7 @@ class ReplayHeader:
     state_schema: dict[str, Any] = field(default_factory=dict)
     region_schema: dict[str, Any] | None = None
     profile: int = 0
+    tiers: int = 1
     extra: dict[str, str] = field(default_factory=dict)
     version: str = VERSION
 
@@ -67,10 +69,15 @@ class ReplayHeader:
             if not isinstance(value, int) or not low <= value <= high:
                 raise FormatError(f"replay header: {name} must lie in {low} … {high}, not {value}")
 
+        if self.tiers not in (1, 2):
+            raise FormatError(f"replay header: tiers must be 1 or 2, not {self.tiers}")
+
     def to_metadata(self) -> dict[str, str]:
         """Return the key-value pairs of the Metadata record, checksum included."""
         pairs = {"version": self.version, "model_id": self.model_id, "game": self.game}
         pairs |= {name: str(getattr(self, name)) for name in _RANGES}
+        if self.tiers > 1:
+            pairs["tiers"] = str(self.tiers)
         pairs["state_schema"] = _pack_json(self.state_schema)
         if self.region_schema is not None:
             pairs["region_schema"] = _pack_json(self.region_schema)
@@ -99,6 +106,7 @@ class ReplayHeader:
             model_id=_text(pairs, "model_id"),
             game=_text(pairs, "game"),
             state_schema=_unpack_json(_text(pairs, "state_schema")),
+            tiers=_number(pairs, "tiers") if "tiers" in pairs else 1,
             region_schema=None if regions is None else _unpack_json(regions),
             extra={k[len(_EXTRA) :]: v for k, v in pairs.items() if k.startswith(_EXTRA)},
             **{name: _number(pairs, name) for name in _RANGES},

@@ -86,7 +86,7 @@ class ReplayReader:
         if header is None:
             raise FormatError(f"{path}: the header of the replay is missing or damaged")
         self.header = header
-        self.gops, lost = index.gops()
+        self.gops, lost = index.gops(header.tiers)
         self.events = index.events
         self._event_bytes = index.event_bytes
         self.problems = self._walk.problems + index.problems + lost
@@ -106,6 +106,7 @@ class ReplayReader:
         """Bytes of the file by part; they add up to its size."""
         parts = {
             "codes": sum(gop.codes_bytes for gop in self.gops),
+            "enhancement": sum(gop.detail_bytes for gop in self.gops),
             "states": sum(gop.track_bytes for gop in self.gops),
             "events": self._event_bytes,
             "header": self._header_bytes,
@@ -124,6 +125,7 @@ class ReplayReader:
         entry = self.gops[i]
         codes = self._read_part(entry.codes_at, entry.index)
         track = self._read_part(entry.track_at, entry.index)
+        detail = entry.detail_at and self._read_part(entry.detail_at, entry.index)
         return GopRecord(
             entry.index,
             entry.first_frame,
@@ -133,6 +135,7 @@ class ReplayReader:
             entry.psnr_db,
             codes,
             track,
+            detail or None,
         )
 
     def iter_gops(self) -> Iterator[GopRecord]:
@@ -201,6 +204,7 @@ class _Index:
         self.problems: list[str] = []
         self._codes: dict[int, tuple[GopSpan, int, int]] = {}
         self._tracks: dict[int, tuple[int, int]] = {}
+        self._details: dict[int, tuple[int, int]] = {}
 
     def add(self, record: Record) -> None:
         """Take a whole message; one of an unknown channel is skipped."""
@@ -211,6 +215,9 @@ class _Index:
             elif channel == records.TRACK:
                 data = read_message(PART, record.content).data
                 self._tracks.setdefault(sequence, (record.offset, len(data)))
+            elif channel == records.DETAIL:
+                data = read_message(PART, record.content).data
+                self._details.setdefault(sequence, (record.offset, len(data)))
             elif channel == records.EVENTS:
                 event = read_message(EVENT, record.content)
                 self.events.append(ReplayEvent(time_ns, event.name, event.payload))
@@ -227,8 +234,11 @@ class _Index:
         span.check()
         self._codes.setdefault(sequence, (span, record.offset, len(part.data)))
 
-    def gops(self) -> tuple[list[GopEntry], list[str]]:
-        """Return the GOPs that are whole and follow each other, and a line for each that is not."""
+    def gops(self, tiers: int) -> tuple[list[GopEntry], list[str]]:
+        """Return the GOPs that are whole and follow each other, and a line for each that is not.
+
+        A GOP without its enhancement counts; where the file has `tiers` 2, that is a line too.
+        """
         entries: list[GopEntry] = []
         lost: list[str] = []
         frame = 0
@@ -244,8 +254,13 @@ class _Index:
             if span.first_frame < frame:
                 lost.append(f"GOP {sequence} does not follow the one before")
                 continue
-            track = self._tracks[sequence]
-            entries.append(GopEntry(**vars(span), codes_at=codes_at, codes_bytes=codes_bytes,
-                                    track_at=track[0], track_bytes=track[1]))  # fmt: skip
+            track, detail = self._tracks[sequence], self._details.get(sequence, (None, 0))
+            if tiers > 1 and detail[0] is None:
+                lost.append(f"GOP {sequence} has lost its enhancement")
+            entries.append(
+                GopEntry(**vars(span), codes_at=codes_at, codes_bytes=codes_bytes,
+                         track_at=track[0], track_bytes=track[1],
+                         detail_at=detail[0], detail_bytes=detail[1])
+            )  # fmt: skip
             frame = span.first_frame + span.num_frames
         return entries, lost

@@ -13,7 +13,7 @@ from relive.container.messages import RECORD_HEAD_BYTES, is_whole
 
 MAGIC = b"\x89MCAP0\r\n"
 PROFILE = "relive"
-CODES, TRACK, EVENTS = 1, 2, 3
+CODES, TRACK, EVENTS, DETAIL = 1, 2, 3, 4
 """Channel ids, fixed in version 1."""
 
 MAX_RECORD_BYTES = 64 << 20
@@ -22,7 +22,7 @@ _LAST_KNOWN = 0x0F
 _HEAD_BYTES = 9
 _MAX_PROBLEMS = 100
 _WINDOW_BYTES = 1 << 20
-_LANDMARK = re.compile(rb"\x05.{4}\x00{4}[\x01-\x03]\x00|\x0f\x04\x00{7}", re.DOTALL)
+_LANDMARK = re.compile(rb"\x05.{4}\x00{4}[\x01-\x04]\x00|\x0f\x04\x00{7}", re.DOTALL)
 _LANDMARK_BYTES = 11
 
 

@@ -12,7 +12,14 @@ from mcap.writer import IndexType, Writer
 from relive.container.gop import MAX_TIME_NS, GopRecord
 from relive.container.header import METADATA_NAME, ReplayHeader
 from relive.container.messages import EVENT, PART, schema_bytes, write_message
-from relive.container.records import CODES, EVENTS, MAX_RECORD_BYTES, PROFILE, TRACK
+from relive.container.records import (
+    CODES,
+    DETAIL,
+    EVENTS,
+    MAX_RECORD_BYTES,
+    PROFILE,
+    TRACK,
+)
 from relive.errors import FormatError, InputError, ReliveError
 
 _BUFFER_BYTES = 1 << 20
@@ -39,6 +46,7 @@ class ReplayWriter:
         self._events = 0
         self._next_frame = 0
         self._closed = False
+        self._tiers = header.tiers
         self._file = _open(self.path, force)
         self._mcap: Any = Writer(
             self._file,
@@ -63,7 +71,10 @@ class ReplayWriter:
             self._mcap.add_metadata(METADATA_NAME, pairs)
             part = self._mcap.register_schema(PART, "protobuf", schema_bytes(PART))
             event = self._mcap.register_schema(EVENT, "protobuf", schema_bytes(EVENT))
-            for topic, schema in (("/codes", part), ("/track", part), ("/events", event)):
+            topics = [("/codes", part), ("/track", part), ("/events", event)]
+            if header.tiers > 1:
+                topics.append(("/detail", part))
+            for topic, schema in topics:
                 self._mcap.register_channel(topic, "protobuf", schema)
             self._mcap.flush()
         except OSError as error:
@@ -94,7 +105,13 @@ class ReplayWriter:
             data=gop.codes,
         )
         track = write_message(PART, TRACK, gop.index, gop.start_ns, data=gop.track)
-        self._add((CODES, codes), (TRACK, track), sequence=gop.index, time_ns=gop.start_ns)
+        messages = [(CODES, codes), (TRACK, track)]
+        if gop.detail is not None:
+            if self._tiers == 1:
+                raise FormatError(f"GOP {gop.index} has a tier that the header does not name")
+            detail = write_message(PART, DETAIL, gop.index, gop.start_ns, data=gop.detail)
+            messages.append((DETAIL, detail))
+        self._add(*messages, sequence=gop.index, time_ns=gop.start_ns)
         self._gops += 1
         self._next_frame = gop.first_frame + gop.num_frames
 

@@ -9,6 +9,7 @@ Shapes: B batch, H W pixels of the crop, H0 W0 of the whole frame, h w cube grid
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from relive.config import CUBE_PX
+from relive.enhancement.transform import requantised
 from relive.model.context import Carry
 from relive.model.decoder import Decoded
 from relive.model.hst_mae import HSTMAE
@@ -31,6 +33,8 @@ from relive.train.batch import Batch, Left, Sight, View
 from relive.train.chance import Chance
 
 VIEW_STEPS = 5  # an earlier view is kept for so long: views 2 to 10 frames apart are compared
+ENHANCEMENT_STEPS = (16.0, 110.0)  # of the quantiser, levels of 255
+GOLDEN = (5**0.5 - 1) / 2  # spreads any share evenly over the slots
 UNQUANTIZED_NOISE = 0.1  # in the quantiser's place before it exists: latents keep a scale
 
 
@@ -138,6 +142,25 @@ def disturb(carry: Carry, amount: float, chance: Chance) -> Carry:
     noise = level[..., None] * chance.noise(*carry.pictures.shape[1:])
     latents = carry.latents + 5 * level * chance.noise(*carry.latents.shape[1:])
     return replace(carry, pictures=to_8_bits(carry.pictures + noise), latents=latents)
+
+
+def enhance(shown: Tensor, frames: Tensor, share: float, chance: Chance) -> Tensor:
+    """Pictures as the enhancement layer leaves them to the next step, in some of the chains.
+
+    Which chains is a matter of their slots, so that a chain has the layer in all of its steps; its
+    quantiser step is drawn for each.
+
+    Args:
+        shown: decoded pairs `[B, 2, 3, H, W]`, 0..1.
+        frames: the true ones.
+        share: of the chains.
+        chance: of the quantiser steps.
+    """
+    low, high = (math.log(step / 255) for step in ENHANCEMENT_STEPS)
+    step = (low + (high - low) * chance.uniform(1, 1, 1, 1, 1, 1)).exp()
+    refined = to_8_bits(requantised(shown.detach(), frames, step))
+    mine = torch.tensor([slot * GOLDEN % 1 < share for slot in chance.slots], device=shown.device)
+    return torch.where(mine.view(-1, 1, 1, 1, 1), refined, shown)
 
 
 def draw_depths(error: Tensor, is_delta: Tensor, top: int, chance: Chance) -> Tensor:
@@ -262,6 +285,7 @@ def run_step(
     quantize: bool = True,
     mask_share: float = 0.2,
     context_noise: float = 0.0,
+    enhanced: float = 0.0,
     arithmetic: Arithmetic | None = None,
 ) -> Decoding:
     """Run one step of every chain: warp, encode, quantise, decode.
@@ -275,6 +299,7 @@ def run_step(
         quantize: without it noise stands in for the quantiser.
         mask_share: share of the steps with cubes hidden from the encoder.
         context_noise: see `disturb`.
+        enhanced: share of the chains that go on from enhanced pictures, see `enhance`.
         arithmetic: numbers of the networks; float32 by default.
     """
     arithmetic = arithmetic or Arithmetic()
@@ -298,6 +323,8 @@ def run_step(
     with arithmetic.autocast(batch.frames.device):
         decoded = arithmetic.decode(model, latents, depths, sight)
     shown = to_8_bits(decoded.frames)
+    if enhanced:
+        shown = enhance(shown, batch.frames, enhanced, chance)
     carry = model.remember(sight.context, decoded, latents, shown, depths)
     held, view = left.view, see(left.view, batch, sight, latents)
     left = Left(carry, hidden, view)

@@ -33,7 +33,7 @@ class Chance:
     def __init__(
         self, common: Sequence[int], slots: Sequence[int], device: torch.device | str = "cpu"
     ) -> None:
-        self.device, self.turn = torch.device(device), common[-1]
+        self.device, self.turn, self.slots = torch.device(device), common[-1], tuple(slots)
         self.shared = np.random.default_rng([*common, 0])
         seeds = [seed_of(*common, 1, slot) for slot in slots]
         self.rows = [torch.Generator().manual_seed(seed) for seed in seeds]

@@ -157,6 +157,7 @@ class Objective(nn.Module):
             quantize=request.quantize,
             mask_share=request.mask_share,
             context_noise=request.phase.context_noise,
+            enhanced=request.phase.enhanced,
             arithmetic=self.arithmetic,
         )
         losses = self.losses(self.model, self.quantizer, done, chance, request.weights)

@@ -95,6 +95,9 @@ class Phase(_Frozen):
     quantize: bool = True
     freeze_codebooks: bool = Field(default=False, description="codebooks learn no more")
     context_noise: float = Field(default=0.0, ge=0, le=0.5, description="see chain.disturb")
+    enhanced: float = Field(
+        default=0.0, ge=0, le=1, description="share of the chains that go on from enhanced pictures"
+    )
     masking: Masking | None = Field(default=None, description="masked pretraining")
     augment: Augment = Augment()
     weights: dict[str, float] = Field(default_factory=dict, description="of losses, for this phase")

@@ -1,0 +1,101 @@
+"""What the enhancement layer says about a GOP: modes, vectors and levels, all integers.
+
+Shapes: F frames (two for every step), h w cube grid; blocks of 8x8 pixels, four to a cube.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from relive.bitstream.gop_codes import check_grid
+from relive.errors import FormatError
+
+BLOCK = 8
+COLOURS = 3
+NUM_STEPS = 64
+"""Quantiser steps that a frame may name: 2^(i / 6), in levels of 255."""
+BASE, WARPED, MEAN, MOVED, MOVED_MEAN = range(5)
+"""Where the prediction of a cube comes from: the cube as decoded from its codes; the frame before,
+warped by the motion hypothesis; the mean of both; and the two latter with a vector on top."""
+NUM_MODES = 5
+MAX_VECTOR = 255
+"""Of a component, in quarters of a pixel."""
+ESCAPE = 15
+"""Levels from here on are coded with raw bits."""
+MAX_LEVEL = ESCAPE + 4095
+BANDS = (0, 1, 2, 3, 4, 5, 5, 6, 6, 6, 7, 7, 7, 7, 7)
+"""Band of a coefficient by the sum of its row and column."""
+NUM_BANDS = 8
+
+
+@dataclass(frozen=True)
+class GopDetail:
+    """The enhancement layer of one GOP.
+
+    Attributes:
+        steps: uint8 `[F]`: number of the quantiser step of a frame.
+        modes: uint8 `[F, h, w]`; `BASE` throughout frame 0.
+        vectors: int16 `[F, h, w, 2]`, column then row, quarters of a pixel; 0 unless the mode has
+            one.
+        levels: int16 `[F, 3, 2h, 2w, 8, 8]`, quantised DCT coefficients.
+    """
+
+    steps: npt.NDArray[np.uint8]
+    modes: npt.NDArray[np.uint8]
+    vectors: npt.NDArray[np.int16]
+    levels: npt.NDArray[np.int16]
+
+    @classmethod
+    def empty(cls, frames: int, h: int, w: int) -> GopDetail:
+        """Return a layer that adds nothing."""
+        return cls(
+            np.zeros(frames, np.uint8),
+            np.zeros((frames, h, w), np.uint8),
+            np.zeros((frames, h, w, 2), np.int16),
+            np.zeros((frames, COLOURS, 2 * h, 2 * w, BLOCK, BLOCK), np.int16),
+        )
+
+    def check(self) -> None:
+        """Raise `FormatError` where a shape, a type or a value is outside its range."""
+        if self.modes.ndim != 3:
+            raise FormatError(f"modes must have 3 axes (frames, h, w), not {self.modes.ndim}")
+        frames, h, w = self.modes.shape
+        check_grid(-(-frames // 2), h, w)
+        blank = GopDetail.empty(frames, h, w)
+        for name, top in (
+            ("steps", NUM_STEPS - 1),
+            ("modes", NUM_MODES - 1),
+            ("vectors", MAX_VECTOR),
+            ("levels", MAX_LEVEL),
+        ):
+            array, like = getattr(self, name), getattr(blank, name)
+            if array.dtype != like.dtype or array.shape != like.shape:
+                raise FormatError(
+                    f"{name} must be {like.dtype} of shape {like.shape}, "
+                    f"not {array.dtype} of shape {array.shape}"
+                )
+            if array.size and int(np.abs(array.astype(np.int32)).max()) > top:
+                raise FormatError(f"{name} of the enhancement layer exceed {top}")
+        if self.modes[0].any():
+            raise FormatError("modes of the first frame of a GOP must be 0 everywhere")
+        if self.vectors[self.modes < MOVED].any():
+            raise FormatError("vectors where the mode has none must be 0")
+
+
+def step_size(number: int) -> float:
+    """Quantiser step of a number, in levels of 255."""
+    return float(2.0 ** (number / 6))
+
+
+def step_number(size: float) -> int:
+    """Number of the step nearest to a size."""
+    return int(np.clip(np.rint(6 * np.log2(size)), 0, NUM_STEPS - 1))
+
+
+_DIAGONAL = np.add.outer(np.arange(BLOCK), np.arange(BLOCK)).reshape(-1)
+BAND_OF: npt.NDArray[np.int64] = np.array(BANDS)[_DIAGONAL]
+"""Band of every coefficient `[64]`."""
+BAND_MEMBERS = tuple(np.flatnonzero(band == BAND_OF) for band in range(NUM_BANDS))

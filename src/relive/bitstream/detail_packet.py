@@ -1,0 +1,155 @@
+"""Enhancement layer of a GOP ↔ packet (docs/format.md, "Enhancement packet")."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from relive.bitstream.coder import Ints, SymbolCoder, SymbolDecoder, SymbolEncoder
+from relive.bitstream.context_model import AdaptiveModel, Rows
+from relive.bitstream.detail import NUM_STEPS, GopDetail
+from relive.bitstream.detail_layout import FAMILIES
+from relive.bitstream.detail_walk import walk_detail
+from relive.bitstream.fit import Samples
+from relive.bitstream.fit_nets import fit_net
+from relive.bitstream.framing import ByteReader, crc32, pack_varint, seal, unseal
+from relive.bitstream.gop_codes import GopCodes
+from relive.bitstream.net import Net, net_shapes
+from relive.bitstream.tables import take_nets
+from relive.errors import FormatError
+
+PROFILE = 0
+_NAME = "enhancement packet"
+
+
+@dataclass(frozen=True)
+class DetailTables:
+    """The nets that give the probabilities of modes, vectors, ends and levels.
+
+    Attributes:
+        nets: family name → its nets.
+    """
+
+    nets: dict[str, tuple[Net, ...]]
+
+    @classmethod
+    def uniform(cls) -> DetailTables:
+        """Return tables that know nothing."""
+        return cls({name: (Net.uniform(f),) * f.count for name, f in FAMILIES.items()})
+
+    @classmethod
+    def fit(cls, layers: Iterable[tuple[GopDetail, GopCodes]], *, seed: int = 0) -> DetailTables:
+        """Learn tables from layers of training GOPs and the codes of their base tier."""
+        training = _TrainingModel()
+        for detail, codes in layers:
+            detail.check()
+            walk_detail(training, detail, codes)
+        return cls(
+            {
+                name: tuple(
+                    fit_net(*samples.arrays(), family, seed + i)
+                    for i, samples in enumerate(training.samples[name])
+                )
+                for name, family in FAMILIES.items()
+            }
+        )
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return everything as named integer arrays, ready for safetensors."""
+        return {
+            f"{name}.{part}": np.stack([getattr(net, part) for net in self.nets[name]])
+            for name, family in FAMILIES.items()
+            for part in net_shapes(family)
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, npt.NDArray[Any]]) -> DetailTables:
+        """Rebuild tables from `to_arrays`, checking every shape and range.
+
+        Raises:
+            FormatError: an array is missing, misshapen or out of range.
+        """
+        return cls({name: take_nets(arrays, name, family) for name, family in FAMILIES.items()})
+
+
+def encode_detail(detail: GopDetail, codes: GopCodes, tables: DetailTables) -> bytes:
+    """Encode the enhancement layer of one GOP as a packet.
+
+    Raises:
+        FormatError: a number is out of range.
+    """
+    detail.check()
+    encoder = SymbolEncoder()
+    walk_detail(_CodingModel(tables, encoder), detail, codes)
+    head = bytes([PROFILE]) + pack_varint(len(detail.steps)) + detail.steps.tobytes()
+    return seal(head + struct.pack("<I", content_crc(detail)) + encoder.to_bytes())
+
+
+def decode_detail(packet: bytes, codes: GopCodes, tables: DetailTables) -> GopDetail:
+    """Decode a packet, given the codes of its base tier.
+
+    Raises:
+        FormatError: damage, another profile, another length than the base tier has, or other tables
+            than the packet was written with.
+    """
+    reader = ByteReader(unseal(packet, _NAME), _NAME)
+    profile = reader.byte()
+    if profile != PROFILE:
+        raise FormatError(f"{_NAME} has profile {profile}; this version reads profile {PROFILE}")
+    count, h, w = codes.depths.shape
+    frames = reader.varint()
+    if frames != 2 * count:
+        raise FormatError(f"{_NAME} holds {frames} frames, not {2 * count}")
+    blank = GopDetail.empty(frames, h, w)
+    blank.steps[:] = np.frombuffer(reader.take(frames), np.uint8)
+    if int(blank.steps.max()) >= NUM_STEPS:
+        raise FormatError(f"{_NAME}: quantiser step {int(blank.steps.max())} does not exist")
+    (content,) = struct.unpack("<I", reader.take(4))
+    detail = walk_detail(_CodingModel(tables, SymbolDecoder(reader.rest())), blank, codes)
+    if content_crc(detail) != content:
+        raise FormatError(f"{_NAME} was written with other probability tables than the model has")
+    detail.check()
+    return detail
+
+
+def content_crc(detail: GopDetail) -> int:
+    """Return the CRC-32 of modes, vectors and levels, little endian, in this order."""
+    return crc32(
+        detail.modes.tobytes(),
+        detail.vectors.astype("<i2", copy=False).tobytes(),
+        detail.levels.astype("<i2", copy=False).tobytes(),
+    )
+
+
+class _CodingModel(AdaptiveModel):
+    """The nets at work, and raw bits beside them."""
+
+    def __init__(self, tables: DetailTables, coder: SymbolCoder) -> None:
+        super().__init__(tables.nets, coder)
+        self._raw_coder = coder
+
+    def raw(self, symbols: Ints, ways: int) -> Ints:
+        """Code symbols `[n]` below `ways`, all equally likely."""
+        counts = np.ones((len(symbols), ways), np.float32)
+        return self._raw_coder.code(symbols, counts)
+
+
+class _TrainingModel:
+    """Collects what is walked; nothing is coded."""
+
+    def __init__(self) -> None:
+        self.samples = {
+            name: [Samples() for _ in range(family.count)] for name, family in FAMILIES.items()
+        }
+
+    def code(self, family: str, net: int, rows: Rows, symbols: Ints) -> Ints:
+        self.samples[family][net].add(rows, symbols)
+        return symbols
+
+    def raw(self, symbols: Ints, ways: int) -> Ints:
+        return symbols

@@ -1,0 +1,145 @@
+"""The enhancement layer at work on a GOP: encoder and decoder, a pair of frames at a time.
+
+The next step starts from the enhanced pair, so its codes say what is new against that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from relive.bitstream import GopDetail, step_size
+from relive.bitstream.detail import MOVED
+from relive.codec.step import StepState
+from relive.enhancement.frame import Reference, enlarge, predict, reconstruct
+from relive.enhancement.search import (
+    LAMBDA,
+    LevelCosts,
+    choose_levels,
+    choose_modes,
+    search_vectors,
+)
+from relive.enhancement.transform import forward
+from relive.model.context import Carry
+from relive.model.motion import Motion, positions
+
+KEYFRAME_FINER, EVEN_FINER = 3, 1
+"""Sixths of an octave by which the quantiser is finer on keyframes, and on every other step."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What a step knows before its layer.
+
+    Attributes:
+        base: decoded from the codes `[2, 3, H, W]`, whole numbers in 0..255.
+        last: the frame before, enhanced `[3, H, W]`; None at a keyframe.
+        state: of the step.
+        choice: motion hypotheses int64 `[1, h, w]`.
+    """
+
+    base: Tensor
+    last: Tensor | None
+    state: StepState
+    choice: Tensor
+
+    def reference(self, frame: int, first: Tensor | None, added: Tensor | None) -> Reference | None:
+        """Reference of frame 0 or 1; `first` is frame 0, `added` what the layer added to it."""
+        if frame:
+            if first is None:
+                raise ValueError("the second frame of a pair follows the first")
+            return Reference(first, added, *_places(self.state.within, self.choice, first))
+        if self.last is None:
+            return None
+        return Reference(self.last, None, *_places(self.state.motion, self.choice, self.last))
+
+
+def _places(motion: Motion, choice: Tensor, picture: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the pixels of a frame lie in the one before: columns and rows `[H, W]`."""
+    height, width = picture.shape[-2:]
+    pixels = enlarge(choice[0], (height, width)).long()[None, None]
+    x, y = positions(motion, 0, pixels, height, width)
+    return x[0, 0].expand(height, width), y[0, 0].expand(height, width)
+
+
+def layer_pair(carry: Carry, before: Carry | None, state: StepState, choice: Tensor) -> Pair:
+    """Put together what is known before the layer of a step.
+
+    Args:
+        carry: what the step left, its pictures as decoded from the codes.
+        before: what the step before left; None at a keyframe.
+        state: of the step.
+        choice: motion hypotheses int64 `[1, h, w]`.
+    """
+    last = None if before is None else (before.pictures[0, 1] * 255).round()
+    return Pair((carry.pictures[0] * 255).round(), last, state, choice)
+
+
+def enhanced(carry: Carry, shown: Tensor) -> tuple[NDArray[np.uint8], Carry]:
+    """The pair as it is shown, uint8 `[2, H, W, 3]`, and what the next step starts from."""
+    pixels = shown.to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+    return pixels, replace(carry, pictures=shown[None] / 255)
+
+
+def decode_pair(detail: GopDetail, index: int, pair: Pair) -> Tensor:
+    """Decode the layer of step `index`: the pair `[2, 3, H, W]`, whole numbers in 0..255."""
+    shown: list[Tensor] = []
+    added: Tensor | None = None
+    for place, row in enumerate((2 * index, 2 * index + 1)):
+        reference = pair.reference(place, shown[0] if place else None, added)
+        modes = torch.from_numpy(detail.modes[row].astype(np.int64))
+        vectors = torch.from_numpy(detail.vectors[row].astype(np.int64))
+        prediction = predict(pair.base[place], reference, modes, vectors)
+        levels = torch.from_numpy(detail.levels[row].astype(np.float32))
+        frame = reconstruct(prediction, levels, step_size(int(detail.steps[row])))
+        shown.append(frame)
+        added = frame - prediction
+    return torch.stack(shown)
+
+
+def encode_pair(
+    detail: GopDetail, index: int, pair: Pair, target: Tensor, step: int, costs: LevelCosts
+) -> Tensor:
+    """Choose the layer of step `index` and write it into `detail`.
+
+    Args:
+        detail: of the GOP.
+        index: number of the step.
+        pair: what is known before.
+        target: the true pair `[2, 3, H, W]`, 0..255.
+        step: number of the quantiser step.
+        costs: estimated bits of levels.
+
+    Returns:
+        The pair as `decode_pair` will give it.
+    """
+    finer = KEYFRAME_FINER if index == 0 else EVEN_FINER if index % 2 == 0 else 0
+    number = max(step - finer, 0)
+    size = step_size(number)
+    price = LAMBDA * size**2
+    shown: list[Tensor] = []
+    added: Tensor | None = None
+    for place, row in enumerate((2 * index, 2 * index + 1)):
+        reference = pair.reference(place, shown[0] if place else None, added)
+        grid = pair.choice.shape[1:]
+        modes = torch.zeros(grid, dtype=torch.long)
+        vectors = torch.zeros(*grid, 2, dtype=torch.long)
+        if reference is not None:
+            vectors = search_vectors(target[place], reference, price)
+            own = reference.carried(pair.base[place])
+            modes = choose_modes(target[place], own, reference, vectors, price)
+            vectors = torch.where((modes >= MOVED)[..., None], vectors, 0)
+        prediction = predict(pair.base[place], reference, modes, vectors)
+        levels = choose_levels(forward(target[place] - prediction), size, costs)
+        frame = reconstruct(prediction, levels, size)
+        detail.steps[row] = number
+        detail.modes[row] = modes.numpy()
+        detail.vectors[row] = vectors.numpy()
+        detail.levels[row] = levels.numpy()
+        shown.append(frame)
+        added = frame - prediction
+    return torch.stack(shown)

@@ -1,0 +1,1 @@
+"""Enhancement: what the codes of the cubes leave, coded at stride 8 (design 5.6)."""

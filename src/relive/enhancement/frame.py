@@ -1,0 +1,97 @@
+"""One frame of the enhancement layer, the part that encoder and decoder do alike.
+
+```
+ codes ─► base picture ─(+ what was added to the first frame, warped)─► base ─┐
+ frame before ─► warped by the hypothesis of the cube, and a vector ─► moved ─┼─ mode ─► prediction
+                                                      levels ─► inverse DCT ──┴──────► + ─► frame
+```
+
+Shapes: H W padded pixels, h w cube grid. Pictures are 0..255.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from relive.bitstream.detail import BASE, MEAN, MOVED_MEAN
+from relive.enhancement.transform import inverse
+from relive.model.warp import sample
+
+VECTOR_UNITS = 4  # of a vector, in a pixel
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The frame before, and where each pixel of the frame at hand lies in it.
+
+    Attributes:
+        picture: `[3, H, W]`, whole numbers.
+        added: what the layer added to its prediction, where that is the first frame of the pair
+            `[3, H, W]`; else None.
+        x: columns `[H, W]`.
+        y: rows `[H, W]`.
+    """
+
+    picture: Tensor
+    added: Tensor | None
+    x: Tensor
+    y: Tensor
+
+    def moved(self, vectors: Tensor, picture: Tensor | None = None) -> Tensor:
+        """Warp, with a vector for each cube on top.
+
+        Args:
+            vectors: column and row, `[n, n', 2]` of a grid of squares that covers the picture.
+            picture: `[C, H, W]`; without it that of the reference.
+
+        Returns:
+            `[C, H, W]`.
+        """
+        picture = self.picture if picture is None else picture
+        dx, dy = (enlarge(part, self.x.shape) / VECTOR_UNITS for part in vectors.unbind(-1))
+        return sample(picture[None], (self.x + dx)[None], (self.y + dy)[None])[0]
+
+    def carried(self, base: Tensor) -> Tensor:
+        """The base picture with what was added to the frame before, warped, `[3, H, W]`."""
+        if self.added is None:
+            return base
+        return base + sample(self.added[None], self.x[None], self.y[None])[0]
+
+
+def enlarge(grid: Tensor, shape: torch.Size | tuple[int, int]) -> Tensor:
+    """Repeat the values of squares to pixels: `[n, n']` to `[H, W]`, float32."""
+    size = shape[0] // grid.shape[0]
+    return grid.float().repeat_interleave(size, 0).repeat_interleave(size, 1)
+
+
+def predict(base: Tensor, reference: Reference | None, modes: Tensor, vectors: Tensor) -> Tensor:
+    """Predict a frame, `[3, H, W]`, whole numbers in 0..255.
+
+    Args:
+        base: decoded from the codes.
+        reference: None for the first frame of a GOP.
+        modes: int64 `[h, w]`.
+        vectors: int64 `[h, w, 2]`, 0 where the mode has none.
+    """
+    if reference is None:
+        return base.round().clamp(0, 255)
+    own = reference.carried(base)
+    moved = reference.moved(vectors)
+    share = torch.where(modes == BASE, 1.0, 0.0)
+    share = torch.where((modes == MEAN) | (modes == MOVED_MEAN), 0.5, share)
+    share = enlarge(share, base.shape[-2:])
+    return (share * own + (1 - share) * moved).round().clamp(0, 255)
+
+
+def reconstruct(prediction: Tensor, levels: Tensor, step: float) -> Tensor:
+    """Add what the levels say: `[3, H, W]`, whole numbers in 0..255.
+
+    Args:
+        prediction: from `predict`.
+        levels: float32 `[3, H/8, W/8, 8, 8]`.
+        step: of the quantiser.
+    """
+    return (prediction + inverse(levels * step)).round().clamp(0, 255)

@@ -1,0 +1,226 @@
+"""What the encoder of the enhancement layer chooses: vectors, modes and levels.
+
+All by rate and distortion: squared error (0..255, sum over colours) plus `LAMBDA` · step² · bits,
+where bits are estimated.
+
+Shapes: H W padded pixels, h w cube grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from relive.bitstream import GopDetail
+from relive.bitstream.detail import MAX_LEVEL, MAX_VECTOR
+from relive.config import CUBE_PX
+from relive.enhancement.frame import VECTOR_UNITS, Reference
+
+LAMBDA = 0.11
+MODE_BITS = 1.5
+RANGE = 8  # of the search, pixels of the halved picture
+COARSE = 2
+
+
+def squared_error(difference: Tensor, size: int = CUBE_PX) -> Tensor:
+    """Sum over colours and the pixels of squares: `[C, H, W]` to `[H/size, W/size]`."""
+    total = difference.square().sum(0, keepdim=True)
+    return F.avg_pool2d(total[None], size)[0, 0] * size**2
+
+
+def vector_cost(vectors: Tensor, expected: Tensor | float = 0) -> Tensor:
+    """Estimate the bits of vectors `[..., 2]`."""
+    return 0.75 * (1 + 2 * torch.log2(1 + (vectors - expected).abs())).sum(-1)
+
+
+def _shifted(vectors: Tensor, dy: int, dx: int) -> Tensor:
+    """The vector of the cube `dy` up and `dx` to the left, 0 outside."""
+    h, w = vectors.shape[:2]
+    padded = F.pad(vectors, (0, 0, max(dx, 0), max(-dx, 0), max(dy, 0), 0))
+    column = max(-dx, 0)
+    return padded[:h, column : column + w]
+
+
+def _expected(vectors: Tensor) -> Tensor:
+    """Median of the vectors to the left, above, and above to the right."""
+    near = [_shifted(vectors, 0, 1), _shifted(vectors, 1, 0), _shifted(vectors, 1, -1)]
+    return torch.stack(near).median(0).values
+
+
+def search_vectors(target: Tensor, reference: Reference, price: float) -> Tensor:
+    """Search the vector of every cube: int64 `[h, w, 2]`, quarters of a pixel.
+
+    Args:
+        target: the true frame `[3, H, W]`.
+        reference: the frame before.
+        price: squared error that one bit must save.
+    """
+    goal, grey = target.mean(0, keepdim=True), reference.picture.mean(0, keepdim=True)
+    h, w = (side // CUBE_PX for side in target.shape[-2:])
+
+    def error(vectors: Tensor) -> Tensor:
+        return 3 * squared_error(reference.moved(vectors, grey) - goal)
+
+    vectors = _coarse(goal, reference.moved(target.new_zeros(h, w, 2), grey), price)
+    for unit in (4, 2, 1):
+        middle = expected = vectors
+        expected = _expected(vectors)
+        best = error(vectors) + price * vector_cost(vectors, expected)
+        for dy in (-unit, 0, unit):
+            for dx in (-unit, 0, unit):
+                if dx or dy:
+                    tried = middle + target.new_tensor([dx, dy])
+                    cost = error(tried) + price * vector_cost(tried, expected)
+                    vectors = torch.where((cost < best)[..., None], tried, vectors)
+                    best = torch.minimum(cost, best)
+    chosen = torch.zeros_like(vectors)
+    for _ in range(2):
+        expected = _expected(chosen)
+        best = error(chosen) + price * vector_cost(chosen, expected)
+        others = (vectors, expected, _shifted(chosen, 0, 1), _shifted(chosen, 1, 0))
+        for tried in (*others, torch.zeros_like(vectors)):
+            cost = error(tried) + price * vector_cost(tried, expected)
+            chosen = torch.where((cost < best)[..., None], tried, chosen)
+            best = torch.minimum(cost, best)
+    return chosen.round().long().clamp(-MAX_VECTOR, MAX_VECTOR)
+
+
+def _coarse(goal: Tensor, warped: Tensor, price: float) -> Tensor:
+    """Whole steps of two pixels, on halved pictures: float `[h, w, 2]`."""
+    small, there = (F.avg_pool2d(p[None], COARSE)[0] for p in (goal, warped))
+    height, width = small.shape[-2:]
+    padded = F.pad(there[None], (RANGE,) * 4, mode="replicate")[0]
+    size = CUBE_PX // COARSE
+    best = small.new_full((height // size, width // size), torch.inf)
+    vectors = small.new_zeros(*best.shape, 2)
+    unit = COARSE * VECTOR_UNITS
+    for dy in range(-RANGE, RANGE + 1):
+        for dx in range(-RANGE, RANGE + 1):
+            seen = padded[:, RANGE + dy :, RANGE + dx :][:, :height, :width]
+            tried = small.new_tensor([dx * unit, dy * unit])
+            cost = 3 * COARSE**2 * squared_error(seen - small, size) + price * vector_cost(tried)
+            better = cost < best
+            best = torch.where(better, cost, best)
+            vectors = torch.where(better[..., None], tried, vectors)
+    return vectors
+
+
+def choose_modes(
+    target: Tensor, base: Tensor, reference: Reference, vectors: Tensor, price: float
+) -> Tensor:
+    """Choose the mode of every cube: int64 `[h, w]`.
+
+    Args:
+        target: the true frame `[3, H, W]`.
+        base: decoded from the codes, with what was added before.
+        reference: the frame before.
+        vectors: int64 `[h, w, 2]`.
+        price: squared error that one bit must save.
+    """
+    warped, moved = reference.moved(torch.zeros_like(vectors)), reference.moved(vectors)
+    candidates = (base, warped, (base + warped) / 2, moved, (base + moved) / 2)
+    costs = torch.stack([squared_error(c - target) for c in candidates])
+    far = MODE_BITS + 0.5 * vector_cost(vectors.float())
+    bits = torch.stack([torch.zeros_like(far), *[torch.full_like(far, MODE_BITS)] * 2, far, far])
+    return (costs + price * bits).argmin(0)
+
+
+@dataclass(frozen=True)
+class LevelCosts:
+    """Estimated bits of a level by what is around it; the encoder's guess of the nets.
+
+    Attributes:
+        bits: `[2, 10, 6, 6, 4]`: grey or colour, row plus column, sizes towards lower frequencies,
+            sizes in the blocks around; of the sizes 0, 1, 2 and of 3.
+    """
+
+    bits: Tensor
+
+    @classmethod
+    def guess(cls) -> LevelCosts:
+        """Bits under a plain model, for tables that were not measured."""
+        colour, diagonal, inside, beside = torch.meshgrid(
+            *(torch.arange(n, dtype=torch.float32) for n in (2, 10, 6, 6)), indexing="ij"
+        )
+        logit = -3.2 - 0.8 * colour - 0.12 * diagonal + 0.75 * inside + 0.55 * beside
+        zero = F.softplus(logit) / 0.6931
+        some = F.softplus(-logit) / 0.6931 + 1
+        return cls(torch.stack([zero, some + 0.5, some + 2.0, some + 3.5], -1))
+
+    def of(self, sizes: Tensor) -> Tensor:
+        """Bits of 0, 1, 2, 3 at every place, given the sizes `[3, bh, bw, 8, 8]`: `[..., 4]`."""
+        inside, beside = level_contexts(sizes)
+        return self.bits[_COLOUR, _diagonals(), inside, beside]
+
+
+_COLOUR = torch.tensor([0, 1, 1])[:, None, None, None, None]
+
+
+def _diagonals() -> Tensor:
+    """Row plus column of a coefficient, at most 9, `[8, 8]`."""
+    return (torch.arange(8)[:, None] + torch.arange(8)[None, :]).clamp(max=9)
+
+
+def level_contexts(sizes: Tensor) -> tuple[Tensor, Tensor]:
+    """Classes 0..5 of the sizes towards lower frequencies and in the blocks left and above."""
+    m = sizes.clamp(max=4)
+    p = F.pad(m, (2, 0, 2, 0))
+    lower = p[..., 2:, 1:-1] + p[..., 1:-1, 2:]
+    lower = lower + 0.5 * (p[..., 1:-1, 1:-1] + p[..., 2:, :-2] + p[..., :-2, 2:])
+    q = F.pad(m.permute(0, 3, 4, 1, 2), (1, 0, 1, 0))
+    near = (q[..., 1:, :-1] + q[..., :-1, 1:]).permute(0, 3, 4, 1, 2)
+    flat = near.flatten(0, 2)[:, None]
+    smooth = F.avg_pool2d(flat, 3, 1, 1, count_include_pad=False)[:, 0].view_as(near)
+    inside = torch.bucketize(lower, torch.tensor([0.25, 0.75, 1.25, 2.25, 3.75]))
+    beside = torch.bucketize(smooth, torch.tensor([0.06, 0.2, 0.45, 0.9, 1.6]))
+    return inside, beside
+
+
+def choose_levels(coefficients: Tensor, step: float, costs: LevelCosts) -> Tensor:
+    """Quantise by rate and distortion: whole numbers `[3, bh, bw, 8, 8]`.
+
+    Every level is rounded, rounded down, or 0; then every block is that or nothing.
+
+    Args:
+        coefficients: of what the prediction left.
+        step: of the quantiser.
+        costs: bits of levels.
+    """
+    size = coefficients.abs() / step
+    nearest = (size + 0.45).floor().clamp(max=MAX_LEVEL)
+    candidates = torch.stack([nearest, (nearest - 1).clamp(min=0), torch.zeros_like(nearest)])
+    error = (candidates - size).square()
+    levels = nearest
+    bits = torch.zeros_like(error)
+    for _ in range(2):
+        table = costs.of(levels)
+        small = candidates.long().clamp(max=3).permute(1, 2, 3, 4, 5, 0)
+        bits = table.gather(-1, small).permute(5, 0, 1, 2, 3, 4)
+        bits = bits + 2 * torch.log2((candidates - 2).clamp(min=1))
+        best = (error + LAMBDA * bits).argmin(0, keepdim=True)
+        levels = candidates.gather(0, best)[0]
+    spent = bits.gather(0, best)[0].sum((-1, -2)) * LAMBDA + error.gather(0, best)[0].sum((-1, -2))
+    nothing = error[2].sum((-1, -2)) + LAMBDA * 0.5
+    kept = (spent < nothing)[..., None, None]
+    return torch.where(kept, levels * coefficients.sign(), 0.0)
+
+
+def fit_costs(layers: Iterable[GopDetail]) -> LevelCosts:
+    """Count sizes by context over layers; few counts stay near the guess."""
+    guess = LevelCosts.guess()
+    counts = 20 * torch.exp2(-guess.bits)
+    for layer in layers:
+        for levels in layer.levels:
+            sizes = torch.from_numpy(np.abs(levels.astype(np.float32)))
+            inside, beside = level_contexts(sizes)
+            index = ((_COLOUR * 10 + _diagonals()) * 6 + inside) * 6 + beside
+            index = index * 4 + sizes.long().clamp(max=3)
+            counts += torch.bincount(index.flatten(), minlength=counts.numel()).view_as(counts)
+    bits = -torch.log2(counts / counts.sum(-1, keepdim=True))
+    bits[..., 1:] += 1  # sign
+    return LevelCosts(bits)
