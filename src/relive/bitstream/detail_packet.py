@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from relive.bitstream.coder import Ints, SymbolCoder, SymbolDecoder, SymbolEncoder
+from relive.bitstream.codes_packet import content_crc as codes_crc
 from relive.bitstream.context_model import AdaptiveModel, Rows
 from relive.bitstream.detail import NUM_STEPS, GopDetail
 from relive.bitstream.detail_layout import FAMILIES
@@ -87,7 +88,7 @@ def encode_detail(detail: GopDetail, codes: GopCodes, tables: DetailTables) -> b
     encoder = SymbolEncoder()
     walk_detail(_CodingModel(tables, encoder), detail, codes)
     head = bytes([PROFILE]) + pack_varint(len(detail.steps)) + detail.steps.tobytes()
-    return seal(head + struct.pack("<I", content_crc(detail)) + encoder.to_bytes())
+    return seal(head + struct.pack("<I", content_crc(detail, codes)) + encoder.to_bytes())
 
 
 def decode_detail(packet: bytes, codes: GopCodes, tables: DetailTables) -> GopDetail:
@@ -111,15 +112,19 @@ def decode_detail(packet: bytes, codes: GopCodes, tables: DetailTables) -> GopDe
         raise FormatError(f"{_NAME}: quantiser step {int(blank.steps.max())} does not exist")
     (content,) = struct.unpack("<I", reader.take(4))
     detail = walk_detail(_CodingModel(tables, SymbolDecoder(reader.rest())), blank, codes)
-    if content_crc(detail) != content:
-        raise FormatError(f"{_NAME} was written with other probability tables than the model has")
+    if content_crc(detail, codes) != content:
+        raise FormatError(f"{_NAME} was written with other probability tables, or for other codes")
     detail.check()
     return detail
 
 
-def content_crc(detail: GopDetail) -> int:
-    """Return the CRC-32 of modes, vectors and levels, little endian, in this order."""
+def content_crc(detail: GopDetail, codes: GopCodes) -> int:
+    """Return the CRC-32 of what a layer says and of the codes below it.
+
+    Of the content crc of the codes packet, modes, vectors and levels, little endian, in this order.
+    """
     return crc32(
+        struct.pack("<I", codes_crc(codes)),
         detail.modes.tobytes(),
         detail.vectors.astype("<i2", copy=False).tobytes(),
         detail.levels.astype("<i2", copy=False).tobytes(),

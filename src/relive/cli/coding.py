@@ -82,6 +82,10 @@ def decode(
     ],
     start: Annotated[float | None, typer.Option(help="First second.", min=0.0)] = None,
     end: Annotated[float | None, typer.Option(help="Last second.", min=0.0)] = None,
+    quality: Annotated[
+        int | None,
+        typer.Option(help="At most this quality: 1 or 2 leave out the enhancement.", min=1, max=10),
+    ] = None,
     model: Model = None,
     force: Force = False,
     as_json: Json = False,
@@ -95,13 +99,47 @@ def decode(
     console = Console(as_json, quiet, verbose)
     with console.progress("decode") as progress:
         frames = relive.decode(
-            replay, out, model=model, start_s=start, end_s=end, force=force, progress=progress
+            replay,
+            out,
+            model=model,
+            start_s=start,
+            end_s=end,
+            tiers=None if quality is None or quality > 2 else 1,
+            force=force,
+            progress=progress,
         )
     if out == "-":
         sys.stdout.flush()
         console.note(f"decoded {frames} frames")
     else:
         console.result({"frames": frames, "out": out}, f"decoded {frames} frames into {out}")
+
+
+def export(
+    replay: Annotated[Path, typer.Argument(help="The replay (.relive).")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The replay to write (.relive).")],
+    tier: Annotated[
+        int, typer.Option(help="Highest tier to keep: 1, the codes alone.", min=1, max=2)
+    ] = 1,
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Cut a replay down to a lower tier, without encoding it again."""
+    from relive.container import cut
+
+    console = Console(as_json, quiet, verbose)
+    if replay.exists() and out.exists() and out.samefile(replay):
+        raise InputError(f"{out} is the replay itself; choose another name")
+    report = cut(replay, out, tier, force)
+    before, after = replay.stat().st_size, out.stat().st_size
+    values = {"gops": report.gops, "frames": report.frames, "bytes": after, "bytes_before": before}
+    console.result(
+        values, f"kept {report.frames} frames in {human_bytes(after)} of {human_bytes(before)}"
+    )
+    if report.problems:
+        raise DamagedError(f"{replay}: {report.problems[0]}; what is whole was kept")
 
 
 def _refuse_foreign_folder(out: Path) -> None:

@@ -128,6 +128,7 @@ def decode(
     model: Bundle | Path | str | None = None,
     start_s: float | None = None,
     end_s: float | None = None,
+    tiers: int | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> int:
@@ -139,6 +140,7 @@ def decode(
         model: weights; None for the bundled ones.
         start_s: seconds from the first frame; None for the beginning.
         end_s: seconds from the first frame, not included; None for the end.
+        tiers: 1 decodes the codes alone; None all that the file has. Not for an open replay.
         force: overwrite `out`.
         progress: told frames done and frames in all.
 
@@ -150,7 +152,7 @@ def decode(
         DamagedError: Parts of the replay were damaged; the rest was written.
     """
     if not isinstance(replay, Replay):
-        with Replay.open(replay, model) as opened:
+        with Replay.open(replay, model, tiers) as opened:
             return decode(opened, out, start_s=start_s, end_s=end_s, force=force, progress=progress)
     span = _span(replay, start_s, end_s)
 

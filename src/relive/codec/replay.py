@@ -51,10 +51,17 @@ class Replay:
         times_ns: int64 `[T]`.
         states: float32 `[T, S]`.
         present: bool `[T]`; False where the session has no frame or the GOP is damaged.
+        degraded: bool `[T]`; True where the enhancement layer is damaged and the codes alone show.
+        tiers: how many tiers are decoded: 1 for the codes alone, 2 with the enhancement layer.
         damaged: whether anything is missing or fails its checksum.
     """
 
-    def __init__(self, reader: ReplayReader, model: Bundle | Path | str | None = None) -> None:
+    def __init__(
+        self,
+        reader: ReplayReader,
+        model: Bundle | Path | str | None = None,
+        tiers: int | None = None,
+    ) -> None:
         self._reader = reader
         self._model = model
         self._coder: StepCoder | None = None
@@ -74,22 +81,37 @@ class Replay:
         self._pieces_of_file = _with_holes(self.gops)
         self._firsts = np.array([p.first_frame for p in self._pieces_of_file] + [_end(self.gops)])
         self.num_frames = int(self._firsts[-1])
+        self.tiers = min(tiers or self.header.tiers, self.header.tiers)
         self._bad: set[int] = set()
         self._load_track()
+        self.degraded = np.zeros(self.num_frames, np.bool_)
+        for index, piece in enumerate(self._pieces_of_file):
+            if piece.entry is not None and self.gops[piece.entry].detail_at is None:
+                self._degrade(index)
         self.damaged = reader.damaged or bool(self._bad)
         self._running: _Decoding | None = None
         self._lock = Lock()
 
     @classmethod
-    def open(cls, path: Path | str, model: Bundle | Path | str | None = None) -> Self:
+    def open(
+        cls,
+        path: Path | str,
+        model: Bundle | Path | str | None = None,
+        tiers: int | None = None,
+    ) -> Self:
         """Open a replay; the model is loaded when the first frame is asked for.
+
+        Args:
+            path: of the file.
+            model: weights; None for the bundled ones.
+            tiers: 1 decodes the codes alone, faster and coarser; None all that the file has.
 
         Raises:
             InputError: The file is missing or is not a replay.
         """
         reader = ReplayReader.open(path)
         try:
-            return cls(reader, model)
+            return cls(reader, model, tiers)
         except BaseException:
             reader.close()
             raise
@@ -203,12 +225,21 @@ class Replay:
         try:
             with self._lock:
                 record = self._reader.read_gop(span.entry)
-            return _Decoding(self.coder, gop, record)
+            decoding = _Decoding(self.coder, gop, record)
+            if self.tiers > 1 and not decoding.take_detail(record):
+                self.damaged = True
+                self._degrade(gop)
+            return decoding
         except (FormatError, DamagedError):
             self._bad.add(gop)
             self.damaged = True
             self.present[self._firsts[gop] : self._firsts[gop + 1]] = False
             return None
+
+    def _degrade(self, gop: int) -> None:
+        """Mark the frames of a GOP that has lost a tier which is wanted."""
+        if self.tiers > 1:
+            self.degraded[self._firsts[gop] : self._firsts[gop + 1]] = True
 
     def _load_track(self) -> None:
         """Read times and states of every GOP; of a damaged one, what the index says."""
@@ -291,12 +322,20 @@ class _Decoding:
         steps = -(-record.num_frames // 2)
         self.codes: GopCodes = decode_codes(record.codes, coder.bundle.tables, steps, h, w)
         self.detail: GopDetail | None = None
-        if record.detail is not None:
-            self.detail = decode_detail(record.detail, self.codes, coder.bundle.detail)
         self.times_ns, _, self.states = _track_of(coder.schema, record)
         self._index = -1
         self._carry: Carry | None = None
         self._pair = np.zeros((2, *coder.geometry.padded, 3), np.uint8)
+
+    def take_detail(self, record: GopRecord) -> bool:
+        """Decode with the enhancement layer; False where it is missing or damaged."""
+        if record.detail is None:
+            return False
+        try:
+            self.detail = decode_detail(record.detail, self.codes, self.coder.bundle.detail)
+        except FormatError:
+            return False
+        return True
 
     def reaches(self, local: int) -> bool:
         """Whether going on forwards leads to a frame."""

@@ -8,7 +8,7 @@
 from relive.container.gop import GopEntry, GopRecord, ReplayEvent
 from relive.container.header import ReplayHeader
 from relive.container.reader import ReplayReader
-from relive.container.verify import RepairReport, repair, verify
+from relive.container.verify import RepairReport, cut, repair, verify
 from relive.container.writer import ReplayWriter
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "ReplayHeader",
     "ReplayReader",
     "ReplayWriter",
+    "cut",
     "repair",
     "verify",
 ]

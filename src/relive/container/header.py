@@ -11,8 +11,7 @@ from typing import Any
 from relive.errors import FormatError
 
 VERSION_MAJOR = 1
-VERSION_MINOR = 1
-VERSION = f"{VERSION_MAJOR}.{VERSION_MINOR}"
+_MINOR_BY_TIERS = {1: 0, 2: 1}
 METADATA_NAME = "relive"
 _MAX_JSON_BYTES = 1 << 20
 _EXTRA = "x."
@@ -32,7 +31,7 @@ class ReplayHeader:
     """The header of a replay.
 
     Attributes:
-        version: format version, `major.minor`.
+        version: format version, `major.minor`; by default the lowest that has all it needs.
         model_id: hash of the weights that coded it, lower-case hexadecimal.
         width: pixels of a frame across, 1 … 16384.
         height: pixels of a frame down, 1 … 16384.
@@ -61,7 +60,7 @@ class ReplayHeader:
     profile: int = 0
     tiers: int = 1
     extra: dict[str, str] = field(default_factory=dict)
-    version: str = VERSION
+    version: str = ""
 
     def __post_init__(self) -> None:
         for name, (low, high) in _RANGES.items():
@@ -69,8 +68,11 @@ class ReplayHeader:
             if not isinstance(value, int) or not low <= value <= high:
                 raise FormatError(f"replay header: {name} must lie in {low} … {high}, not {value}")
 
-        if self.tiers not in (1, 2):
+        if self.tiers not in _MINOR_BY_TIERS:
             raise FormatError(f"replay header: tiers must be 1 or 2, not {self.tiers}")
+        if not self.version:
+            minor = _MINOR_BY_TIERS[self.tiers]
+            object.__setattr__(self, "version", f"{VERSION_MAJOR}.{minor}")
 
     def to_metadata(self) -> dict[str, str]:
         """Return the key-value pairs of the Metadata record, checksum included."""

@@ -86,7 +86,7 @@ class ReplayReader:
         if header is None:
             raise FormatError(f"{path}: the header of the replay is missing or damaged")
         self.header = header
-        self.gops, lost = index.gops(header.tiers)
+        self.gops, lost = index.gops()
         self.events = index.events
         self._event_bytes = index.event_bytes
         self.problems = self._walk.problems + index.problems + lost
@@ -234,10 +234,10 @@ class _Index:
         span.check()
         self._codes.setdefault(sequence, (span, record.offset, len(part.data)))
 
-    def gops(self, tiers: int) -> tuple[list[GopEntry], list[str]]:
+    def gops(self) -> tuple[list[GopEntry], list[str]]:
         """Return the GOPs that are whole and follow each other, and a line for each that is not.
 
-        A GOP without its enhancement counts; where the file has `tiers` 2, that is a line too.
+        A GOP that has lost its enhancement alone counts, and whatever hit it has its own line.
         """
         entries: list[GopEntry] = []
         lost: list[str] = []
@@ -255,8 +255,6 @@ class _Index:
                 lost.append(f"GOP {sequence} does not follow the one before")
                 continue
             track, detail = self._tracks[sequence], self._details.get(sequence, (None, 0))
-            if tiers > 1 and detail[0] is None:
-                lost.append(f"GOP {sequence} has lost its enhancement")
             entries.append(
                 GopEntry(**vars(span), codes_at=codes_at, codes_bytes=codes_bytes,
                          track_at=track[0], track_bytes=track[1],

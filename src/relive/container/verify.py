@@ -54,5 +54,35 @@ def repair(path: Path | str, out: Path | str, force: bool = False) -> RepairRepo
         return RepairReport(len(reader.gops), frames, list(reader.problems))
 
 
+def cut(path: Path | str, out: Path | str, tiers: int, force: bool = False) -> RepairReport:
+    """Write a replay anew with its lowest tiers alone; nothing is decoded.
+
+    The qualities of the GOPs are those of all tiers, so the new file says that none was measured
+    where a tier is missing.
+
+    Args:
+        path: of the replay.
+        out: of the new one.
+        tiers: how many to keep, at least 1.
+        force: overwrite `out`.
+
+    Raises:
+        InputError: the input is missing or the output exists.
+        FormatError: the input is not a replay, or its header is damaged.
+    """
+    with ReplayReader.open(path) as reader:
+        kept = min(tiers, reader.header.tiers)
+        header = replace(reader.header, tiers=kept, version="")
+        lower = kept < reader.header.tiers
+        with ReplayWriter(out, header, force=force) as writer:
+            for gop in reader.iter_gops():
+                less = replace(gop, detail=None, psnr_db=0.0) if lower else gop
+                writer.add_gop(less)
+            for event in reader.events:
+                writer.add_event(event.time_ns, event.name, event.payload)
+        frames = sum(gop.num_frames for gop in reader.gops)
+        return RepairReport(len(reader.gops), frames, list(reader.problems))
+
+
 def _renumbered(gop: GopRecord, number: int) -> GopRecord:
     return replace(gop, index=number)
