@@ -5,13 +5,29 @@ from pathlib import Path
 import numpy as np
 
 from golden import make_replay
-from relive.bitstream import decode_codes, decode_track
+from relive.bitstream import decode_codes, decode_detail, decode_track
 from relive.container import ReplayReader
 
 
 def test_the_same_bytes_are_written(tmp_path: Path) -> None:
     make_replay.write(tmp_path / "a.relive")
     assert (tmp_path / "a.relive").read_bytes() == make_replay.REPLAY.read_bytes()
+    make_replay.write(tmp_path / "b.relive", layered=True)
+    assert (tmp_path / "b.relive").read_bytes() == make_replay.LAYERED.read_bytes()
+
+
+def test_the_golden_layer_reads_as_it_was_made() -> None:
+    tables, detail_tables = make_replay.make_tables(), make_replay.make_detail_tables()
+    with ReplayReader.open(make_replay.LAYERED) as reader:
+        assert not reader.damaged
+        assert (reader.header.version, reader.header.tiers) == ("1.1", 2)
+        for index, record in enumerate(reader.iter_gops()):
+            gop = decode_codes(record.codes, tables, make_replay.STEPS, *make_replay.GRID)
+            assert record.detail is not None
+            detail = decode_detail(record.detail, gop, detail_tables)
+            made = make_replay.make_detail(index)
+            for name in ("steps", "modes", "vectors", "levels"):
+                assert np.array_equal(getattr(detail, name), getattr(made, name))
 
 
 def test_the_golden_file_reads_as_it_was_made() -> None:

@@ -1,4 +1,4 @@
-"""Make the golden replay and the tables that decode it: `python tests/golden/make_replay.py`.
+"""Make the golden replays and the tables that decode them: `python tests/golden/make_replay.py`.
 
 All numbers come from SHAKE-256, so the same bytes come out everywhere and for ever. A change that
 is meant to leave the format alone leaves the file alone.
@@ -11,13 +11,24 @@ from pathlib import Path
 
 import numpy as np
 
-from relive.bitstream import GopCodes, Tables, encode_codes, encode_track
+from relive.bitstream import (
+    DetailTables,
+    GopCodes,
+    GopDetail,
+    Tables,
+    encode_codes,
+    encode_detail,
+    encode_track,
+)
+from relive.bitstream.detail import MOVED
+from relive.bitstream.detail_layout import FAMILIES
 from relive.bitstream.layout import Family, Layout
 from relive.bitstream.net import Net, net_shapes
 from relive.container import GopRecord, ReplayHeader, ReplayWriter
 
 HERE = Path(__file__).parent
 REPLAY = HERE / "replay-1.0.relive"
+LAYERED = HERE / "replay-1.1.relive"
 SIZES = (3, 64, 5)  # num_quantizers, codebook_size, num_motion
 GRID = (5, 6)
 STEPS = 4
@@ -59,6 +70,30 @@ def make_gop(index: int) -> GopCodes:
     return gop
 
 
+def make_detail_tables() -> DetailTables:
+    return DetailTables(
+        {
+            name: tuple(make_net(f"detail {name}{i}", family) for i in range(family.count))
+            for name, family in FAMILIES.items()
+        }
+    )
+
+
+def make_detail(index: int) -> GopDetail:
+    """Return a layer with a few large levels and vectors among many small ones."""
+    detail = GopDetail.empty(2 * STEPS, *GRID)
+    detail.steps[:] = 20 + numbers(f"steps{index}", (2 * STEPS,), 20)
+    detail.modes[1:] = numbers(f"modes{index}", detail.modes[1:].shape, 5)
+    moved = detail.modes >= MOVED
+    vectors = numbers(f"vectors{index}", detail.vectors.shape, 511) - 255
+    detail.vectors[moved] = vectors[moved]
+    size = numbers(f"levels{index}", detail.levels.shape, 1 << 20)
+    sign = numbers(f"signs{index}", detail.levels.shape, 64) % 2 * 2 - 1
+    fall = np.add.outer(np.arange(8), np.arange(8))
+    detail.levels[:] = sign * ((size >> (14 + fall)) ** 2 >> 5)
+    return detail
+
+
 def make_track(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return times, present and states of the eight frames of a GOP."""
     frames = 8 * index + np.arange(8)
@@ -70,22 +105,27 @@ def make_track(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return frames * 10**9 // 35 + jitter[:, 2] * 1000 * index, present, states.astype(np.float32)
 
 
-def write(path: Path) -> None:
-    """Write the replay."""
+def write(path: Path, layered: bool = False) -> None:
+    """Write the replay, of format 1.0, or of 1.1 with an enhancement layer."""
     header = ReplayHeader(
-        "60" * 32, 96, 80, 3, 64, 8, 5, "golden", {"fields": []}, None, extra={"note": "ä"}
-    )
-    tables = make_tables()
+        "60" * 32, 96, 80, 3, 64, 8, 5, "golden", {"fields": []}, None,
+        tiers=2 if layered else 1, extra={"note": "ä"},
+    )  # fmt: skip
+    tables, detail_tables = make_tables(), make_detail_tables()
     with ReplayWriter(path, header, force=True) as writer:
         for index in range(3):
             times, present, states = make_track(index)
-            codes = encode_codes(make_gop(index), tables)
+            gop = make_gop(index)
+            codes = encode_codes(gop, tables)
+            detail = encode_detail(make_detail(index), gop, detail_tables) if layered else None
             track = encode_track(times, present, states, STATE_STEPS, STATE_KINDS)
             start, end = int(times[0]), int(times[-1])
-            writer.add_gop(GopRecord(index, 8 * index, 8, start, end, 26.5, codes, track))
+            place = (index, 8 * index, 8, start, end, 26.5)
+            writer.add_gop(GopRecord(*place, codes, track, detail))
             writer.add_event(end, "event", f"of GOP {index}")
 
 
 if __name__ == "__main__":
-    write(REPLAY)
-    print(f"{REPLAY}: {REPLAY.stat().st_size} bytes")
+    for path, layered in ((REPLAY, False), (LAYERED, True)):
+        write(path, layered)
+        print(f"{path}: {path.stat().st_size} bytes")

@@ -21,6 +21,7 @@ from relive.enhancement.transform import inverse
 from relive.model.warp import sample
 
 VECTOR_UNITS = 4  # of a vector, in a pixel
+TIE = 1 / 64
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,21 @@ def predict(base: Tensor, reference: Reference | None, modes: Tensor, vectors: T
         vectors: int64 `[h, w, 2]`, 0 where the mode has none.
     """
     if reference is None:
-        return base.round().clamp(0, 255)
-    own = reference.carried(base)
-    moved = reference.moved(vectors)
-    share = torch.where(modes == BASE, 1.0, 0.0)
-    share = torch.where((modes == MEAN) | (modes == MOVED_MEAN), 0.5, share)
-    share = enlarge(share, base.shape[-2:])
-    return (share * own + (1 - share) * moved).round().clamp(0, 255)
+        return whole(base)
+    own, moved = whole(reference.carried(base)), whole(reference.moved(vectors))
+    kind = enlarge(modes, base.shape[-2:])
+    mean = ((own + moved + 1) / 2).floor()
+    mixed = torch.where((kind == MEAN) | (kind == MOVED_MEAN), mean, moved)
+    return torch.where(kind == BASE, own, mixed)
+
+
+def whole(picture: Tensor) -> Tensor:
+    """Round to whole numbers in 0..255, halves up.
+
+    Vectors of quarters of a pixel make many exact sixteenths. Those that are halves must not depend
+    on the last bit of a float, which another device computes otherwise.
+    """
+    return (picture + (0.5 + TIE)).floor().clamp(0, 255)
 
 
 def reconstruct(prediction: Tensor, levels: Tensor, step: float) -> Tensor:

@@ -1,0 +1,194 @@
+"""Enhancement packets: round trips, refusals, damage, and the same bytes everywhere."""
+
+import hashlib
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from relive.bitstream import DetailTables, GopCodes, GopDetail, decode_detail, encode_detail
+from relive.bitstream.detail import (
+    BAND_MEMBERS,
+    MAX_LEVEL,
+    MAX_VECTOR,
+    MOVED,
+    NUM_MODES,
+    step_number,
+    step_size,
+)
+from relive.bitstream.detail_layout import join_vector, split_vector, vector_bits
+from relive.bitstream.framing import seal, unseal
+from relive.errors import FormatError
+
+quick = settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+)
+
+
+def make_codes(seed: int, steps: int, h: int, w: int) -> GopCodes:
+    rng = np.random.default_rng([seed, 1])
+    codes = GopCodes.empty(steps, 2, h, w)
+    codes.depths[:] = rng.integers(0, 3, codes.depths.shape)
+    codes.motion[1:] = rng.integers(0, 32, codes.motion[1:].shape)
+    return codes
+
+
+def make_detail(seed: int, steps: int, h: int, w: int, much: float = 0.15) -> GopDetail:
+    """Return a layer with the habits of real ones: low frequencies first, neighbours alike."""
+    rng = np.random.default_rng(seed)
+    detail = GopDetail.empty(2 * steps, h, w)
+    detail.steps[:] = rng.integers(20, 50, 2 * steps)
+    detail.modes[1:] = (rng.random(detail.modes[1:].shape) ** 2 * NUM_MODES).astype(np.uint8)
+    moved = detail.modes >= MOVED
+    detail.vectors[moved] = rng.laplace(0, 9, (int(moved.sum()), 2)).round().clip(-255, 255)
+    fall = np.exp(-0.35 * np.add.outer(np.arange(8), np.arange(8)))
+    busy = np.repeat(np.repeat(rng.random((h, w)) * 3, 2, 0), 2, 1)[..., None, None]
+    detail.levels[:] = rng.laplace(0, 1, detail.levels.shape) * much * 4 * busy * fall
+    return detail
+
+
+def same(a: GopDetail, b: GopDetail) -> bool:
+    pairs = [(getattr(a, n), getattr(b, n)) for n in ("steps", "modes", "vectors", "levels")]
+    return all(np.array_equal(x, y) and x.dtype == y.dtype for x, y in pairs)
+
+
+@pytest.fixture(scope="module")
+def tables() -> DetailTables:
+    layers = [(make_detail(s, 4, 6, 8), make_codes(s, 4, 6, 8)) for s in range(4)]
+    return DetailTables.fit(layers)
+
+
+@quick
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    steps=st.integers(1, 3),
+    h=st.integers(1, 5),
+    w=st.integers(1, 5),
+    much=st.sampled_from((0.0, 0.02, 0.3, 20.0)),
+    fitted=st.booleans(),
+)
+def test_round_trip(
+    tables: DetailTables, seed: int, steps: int, h: int, w: int, much: float, fitted: bool
+) -> None:
+    detail, codes = make_detail(seed, steps, h, w, much), make_codes(seed, steps, h, w)
+    used = tables if fitted else DetailTables.uniform()
+    assert same(decode_detail(encode_detail(detail, codes, used), codes, used), detail)
+
+
+def test_the_largest_values_come_back(tables: DetailTables) -> None:
+    detail, codes = make_detail(3, 2, 2, 3), make_codes(3, 2, 2, 3)
+    detail.modes[2:] = MOVED
+    detail.vectors[2:] = MAX_VECTOR
+    detail.vectors[2:, ::2] = -MAX_VECTOR
+    detail.levels[0, 0, 0, 0] = MAX_LEVEL
+    detail.levels[0, 1, 1, 1] = -MAX_LEVEL
+    assert same(decode_detail(encode_detail(detail, codes, tables), codes, tables), detail)
+
+
+def test_vectors_are_split_and_joined() -> None:
+    values = np.arange(-2 * MAX_VECTOR, 2 * MAX_VECTOR + 1)
+    symbols, bits, raw = split_vector(values)
+    assert np.array_equal(bits, vector_bits(symbols))
+    assert (raw < 1 << bits).all()
+    assert symbols.max() < 21
+    assert np.array_equal(join_vector(symbols, raw), values)
+
+
+def test_bands_hold_every_coefficient_once() -> None:
+    assert sorted(np.concatenate(BAND_MEMBERS).tolist()) == list(range(64))
+    assert all(step_number(step_size(n)) == n for n in range(64))
+
+
+def test_training_pays(tables: DetailTables) -> None:
+    detail, codes = make_detail(9, 4, 6, 8), make_codes(9, 4, 6, 8)
+    plain = len(encode_detail(detail, codes, DetailTables.uniform()))
+    assert len(encode_detail(detail, codes, tables)) < 0.8 * plain
+
+
+def test_tables_survive_their_arrays(tables: DetailTables) -> None:
+    arrays = tables.to_arrays()
+    again = DetailTables.from_arrays(arrays)
+    detail, codes = make_detail(5, 2, 3, 4), make_codes(5, 2, 3, 4)
+    assert encode_detail(detail, codes, again) == encode_detail(detail, codes, tables)
+    with pytest.raises(FormatError, match=r"level\.high"):
+        DetailTables.from_arrays({k: v for k, v in arrays.items() if k != "level.high"})
+
+
+def test_other_codes_or_tables_are_noticed(tables: DetailTables) -> None:
+    detail, codes = make_detail(5, 2, 3, 4), make_codes(5, 2, 3, 4)
+    packet = encode_detail(detail, codes, tables)
+    for other, used in ((make_codes(6, 2, 3, 4), tables), (codes, DetailTables.uniform())):
+        with pytest.raises(FormatError):
+            decode_detail(packet, other, used)
+    with pytest.raises(FormatError, match="holds 4 frames, not 6"):
+        decode_detail(packet, make_codes(5, 3, 3, 4), tables)
+
+
+def test_layers_that_do_not_fit_are_refused(tables: DetailTables) -> None:
+    good, codes = make_detail(7, 2, 3, 4), make_codes(7, 2, 3, 4)
+    wrong = [
+        replace(good, steps=np.full(4, 64, np.uint8)),
+        replace(good, modes=np.full_like(good.modes, NUM_MODES)),
+        replace(good, modes=np.ones_like(good.modes)),
+        replace(good, vectors=np.full_like(good.vectors, 3)),
+        replace(good, levels=good.levels[:, :2]),
+        replace(good, levels=good.levels.astype(np.int32)),
+        replace(good, levels=np.full_like(good.levels, MAX_LEVEL + 1)),
+    ]
+    for detail in wrong:
+        with pytest.raises(FormatError):
+            encode_detail(detail, codes, tables)
+
+
+def test_garbage_and_damage_are_format_errors(tables: DetailTables) -> None:
+    detail, codes = make_detail(1, 2, 3, 4), make_codes(1, 2, 3, 4)
+    packet, rng = encode_detail(detail, codes, tables), np.random.default_rng(0)
+    body = unseal(packet, "packet")
+    for _ in range(150):
+        broken = bytearray(body)
+        for place in rng.integers(0, len(body), int(rng.integers(1, 4))):
+            broken[place] = int(rng.integers(256))
+        if rng.random() < 0.3:
+            del broken[int(rng.integers(len(broken))) :]
+        try:  # the checksum of the packet is right: what is inside must be looked at
+            decoded = decode_detail(seal(bytes(broken)), codes, tables)
+        except FormatError:
+            continue
+        assert same(replace(decoded, steps=detail.steps), detail)
+    for size in (0, 3, 9, 40):
+        with pytest.raises(FormatError):
+            decode_detail(rng.bytes(size), codes, tables)
+
+
+CHILD = """
+import hashlib, sys
+import numpy as np
+from relive.bitstream import DetailTables, GopCodes, decode_detail
+arrays = dict(np.load(sys.argv[1]))
+codes = GopCodes(*(arrays.pop(name) for name in ("depths", "motion", "codes")))
+detail = decode_detail(sys.stdin.buffer.read(), codes, DetailTables.from_arrays(arrays))
+print(hashlib.sha256(detail.modes.tobytes() + detail.levels.tobytes()).hexdigest())
+"""
+
+
+def test_same_in_another_process_with_one_and_two_threads(
+    tables: DetailTables, tmp_path: Path
+) -> None:
+    detail, codes = make_detail(11, 3, 6, 8), make_codes(11, 3, 6, 8)
+    np.savez(tmp_path / "t.npz", **tables.to_arrays(), **vars(codes))
+    packet = encode_detail(detail, codes, tables)
+    wanted = hashlib.sha256(detail.modes.tobytes() + detail.levels.tobytes()).hexdigest()
+    for threads in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-c", CHILD, str(tmp_path / "t.npz")],
+            input=packet,
+            capture_output=True,
+            check=True,
+            env={"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads},
+        )
+        assert done.stdout.decode().strip() == wanted

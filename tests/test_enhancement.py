@@ -1,0 +1,131 @@
+"""The enhancement layer: transform, prediction, and what its encoder chooses."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from relive.bitstream import GopDetail
+from relive.bitstream.detail import BASE, MEAN, MOVED, MOVED_MEAN, WARPED
+from relive.enhancement.frame import Reference, predict, reconstruct
+from relive.enhancement.search import (
+    LAMBDA,
+    LevelCosts,
+    choose_levels,
+    choose_modes,
+    fit_costs,
+    search_vectors,
+)
+from relive.enhancement.transform import forward, inverse, requantised
+from relive.train.chain import enhance
+from relive.train.chance import Chance
+
+
+def smooth_picture(seed: int, height: int, width: int, scale: int = 6) -> Tensor:
+    """Return a random picture without sharp edges, whole numbers `[3, H, W]`."""
+    rng = torch.Generator().manual_seed(seed)
+    small = torch.rand(1, 3, height // scale + 2, width // scale + 2, generator=rng)
+    large = F.interpolate(small, size=(height, width), mode="bicubic", align_corners=True)
+    return (large[0].clamp(0, 1) * 255).round()
+
+
+def still(picture: Tensor, added: Tensor | None = None) -> Reference:
+    height, width = picture.shape[-2:]
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    return Reference(picture, added, x, y)
+
+
+def test_the_transform_is_orthonormal() -> None:
+    pictures = torch.randn(2, 3, 24, 40)
+    coefficients = forward(pictures)
+    assert coefficients.shape == (2, 3, 3, 5, 8, 8)
+    torch.testing.assert_close(inverse(coefficients), pictures, atol=1e-5, rtol=0)
+    torch.testing.assert_close(coefficients.square().sum(), pictures.square().sum())
+    grey = forward(torch.full((3, 8, 8), 2.0))
+    assert grey[0, 0, 0, 0, 0].item() == pytest.approx(2 * 8 * 3**0.5)
+    assert grey.flatten()[1:].abs().max() < 1e-5
+
+
+def test_finer_steps_come_closer() -> None:
+    target = smooth_picture(0, 32, 48) / 255
+    errors = [
+        float((requantised(torch.full_like(target, 0.5), target, s / 255) - target).square().mean())
+        for s in (64, 16, 4)
+    ]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < (4 / 255) ** 2
+
+
+def test_each_mode_predicts_what_it_says() -> None:
+    base, last = smooth_picture(1, 32, 48), smooth_picture(2, 32, 48)
+    modes = torch.tensor([[BASE, WARPED, MEAN], [MOVED, MOVED_MEAN, BASE]])
+    vectors = torch.zeros(2, 3, 2, dtype=torch.long)
+    vectors[1, 0], vectors[1, 1] = torch.tensor([8, -4]), torch.tensor([-8, 4])
+    shown = predict(base, still(last), modes, vectors)
+    assert torch.equal(shown[:, :16, :16], base[:, :16, :16])
+    assert torch.equal(shown[:, :16, 16:32], last[:, :16, 16:32])
+    assert torch.equal(shown[:, :16, 32:], ((base + last + 1) / 2).floor()[:, :16, 32:])
+    assert torch.equal(shown[:, 16:, :16], last[:, 15:31, 2:18])
+    mean = (base[:, 16:31, 16:32] + last[:, 17:, 14:30] + 1) / 2
+    assert torch.equal(shown[:, 16:31, 16:32], mean.floor())
+    assert torch.equal(predict(base, None, modes, vectors), base)
+    added = torch.full_like(base, 3.0)
+    shown = predict(base, still(last, added), torch.zeros_like(modes), vectors)
+    assert torch.equal(shown, (base + 3).clamp(max=255))
+
+
+def test_vectors_find_a_shift() -> None:
+    last = smooth_picture(3, 96, 128)
+    wide = still(last)
+    target = Reference(last, None, wide.x + 5.25, wide.y - 3.5).moved(torch.zeros(6, 8, 2)).round()
+    vectors = search_vectors(target, wide, LAMBDA * 8.0**2)
+    inner = vectors[1:-1, 1:-1]
+    assert torch.equal(inner, torch.tensor([21, -14]).expand_as(inner))
+    modes = choose_modes(target, torch.full_like(last, 128.0), wide, vectors, LAMBDA * 8.0**2)
+    assert (modes[1:-1, 1:-1] == MOVED).all()
+    assert (search_vectors(last, wide, LAMBDA * 8.0**2) == 0).all()
+
+
+def test_levels_pay_for_their_bits() -> None:
+    target, step = smooth_picture(4, 48, 64, 3), 20.0
+    coefficients = forward(target - 128)
+    costs = LevelCosts.guess()
+    levels = choose_levels(coefficients, step, costs)
+    plain = (coefficients / step).round()
+    assert (levels.abs() <= plain.abs()).all()
+    assert 0 < (levels != 0).sum() < (plain != 0).sum()
+    assert not choose_levels(torch.randn(3, 6, 8, 8, 8) * 3, step, costs).any()
+    near = reconstruct(torch.full_like(target, 128.0), choose_levels(coefficients, 2.0, costs), 2.0)
+    assert (near - target).square().mean() < 1.5
+
+    layer = GopDetail.empty(2, 3, 4)
+    layer.levels[:] = levels.numpy()
+    fitted = fit_costs([layer] * 20)
+    seen = fitted.of(levels.abs())
+    assert seen.gather(-1, levels.abs().long().clamp(max=3)[..., None]).sum() < (
+        costs.of(levels.abs()).gather(-1, levels.abs().long().clamp(max=3)[..., None]).sum()
+    )
+    probability = torch.exp2(-fitted.bits[..., :1]) + torch.exp2(1 - fitted.bits[..., 1:]).sum(
+        -1, keepdim=True
+    )
+    torch.testing.assert_close(probability, torch.ones_like(probability))
+
+
+def test_training_goes_on_from_enhanced_pictures_in_a_share_of_the_chains() -> None:
+    frames = torch.stack([smooth_picture(i, 32, 32) for i in range(16)]).view(8, 2, 3, 32, 32) / 255
+    shown = torch.full_like(frames, 0.5)
+
+    def chance() -> Chance:
+        return Chance((1, 0, 7), range(8))
+
+    refined = enhance(shown, frames, 0.5, chance())
+    error = (refined - frames).square().mean((1, 2, 3, 4))
+    before = (shown - frames).square().mean((1, 2, 3, 4))
+    changed = error < 0.9 * before
+    assert changed.sum() in (4, 5)
+    assert torch.equal(refined[~changed], shown[~changed])
+    assert torch.equal(refined, enhance(shown, frames, 0.5, chance()))
+    whole = (refined * 255 - (refined * 255).round()).abs()
+    assert float(whole[changed].max()) < 1e-3
+    assert np.isfinite(refined.numpy()).all()
