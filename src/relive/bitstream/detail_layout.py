@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 
 from relive.bitstream.detail import BLOCK, ESCAPE, NUM_BANDS, NUM_MODES
-from relive.bitstream.gop_codes import MAX_QUANTIZERS
 from relive.bitstream.grid import Group
 from relive.bitstream.layout import GROUPS, PLACES, Family
 
@@ -15,7 +14,7 @@ Grid = npt.NDArray[np.int64]
 
 ENDS = NUM_BANDS + 1
 STEP_CLASSES = 16
-DEPTHS = MAX_QUANTIZERS + 1
+DEPTHS = 8  # deeper ones count as the last
 MOTIONS = 33
 VECTOR_CLASSES = 21
 SPREADS = 6

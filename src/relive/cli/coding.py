@@ -84,7 +84,7 @@ def decode(
     end: Annotated[float | None, typer.Option(help="Last second.", min=0.0)] = None,
     quality: Annotated[
         int | None,
-        typer.Option(help="At most this quality: 1 or 2 leave out the enhancement.", min=1, max=10),
+        typer.Option(help="At most this quality: 1 leaves out the enhancement.", min=1, max=10),
     ] = None,
     model: Model = None,
     force: Force = False,
@@ -104,7 +104,7 @@ def decode(
             model=model,
             start_s=start,
             end_s=end,
-            tiers=None if quality is None or quality > 2 else 1,
+            tiers=None if quality is None or quality > 1 else 1,
             force=force,
             progress=progress,
         )

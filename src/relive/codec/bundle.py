@@ -19,6 +19,7 @@ from torch import Tensor
 
 from relive.bitstream import DetailTables, Tables
 from relive.config import ModelConfig
+from relive.enhancement.loop_filter import LoopFilter
 from relive.enhancement.search import LevelCosts
 from relive.errors import InputError, ModelMismatchError
 from relive.model.hst_mae import HSTMAE
@@ -41,6 +42,7 @@ class Bundle:
     sensitivity: Tensor  # pixel error per latent error, [keyframe/delta, D, D]; encoder only
     detail: DetailTables  # of the enhancement layer
     level_costs: LevelCosts  # of the enhancement layer; encoder only
+    loop_filter: LoopFilter | None  # of the enhancement layer
 
 
 def bundled_path(name: str = BUNDLED) -> Path:
@@ -56,12 +58,13 @@ def save_bundle(
     sensitivity: Tensor | None = None,
     detail: DetailTables | None = None,
     level_costs: LevelCosts | None = None,
+    loop_filter: LoopFilter | None = None,
 ) -> None:
     """Write a model: networks and codebooks in FP16, tables as integers."""
     tensors = {f"model.{k}": v.half().contiguous() for k, v in model.state_dict().items()}
     tensors["quantizer.codebooks"] = quantizer.codebooks.half().contiguous()
     if sensitivity is not None:
-        tensors["rate.sensitivity"] = sensitivity.contiguous()
+        tensors["rate.sensitivity"] = sensitivity.half().contiguous()
     if tables is not None:
         for name, array in tables.to_arrays().items():
             tensors[f"tables.{name}"] = torch.from_numpy(np.ascontiguousarray(array))
@@ -70,6 +73,9 @@ def save_bundle(
             tensors[f"detail.{name}"] = torch.from_numpy(np.ascontiguousarray(array))
     if level_costs is not None:
         tensors["rate.levels"] = level_costs.bits.half().contiguous()
+    if loop_filter is not None:
+        filters = loop_filter.state_dict().items()
+        tensors |= {f"filter.{k}": v.half().contiguous() for k, v in filters}
     part = path.with_name(path.name + ".part")
     save_file(tensors, part, metadata={"config": json.dumps(model.config.to_dict())})
     part.chmod(0o644)  # safetensors makes files that nobody else may read
@@ -133,7 +139,21 @@ def load_bundle(path: Path | str | None = None) -> Bundle:
     if "rate.levels" in tensors:
         costs = LevelCosts(tensors["rate.levels"].float())
     networks = (model.eval(), quantizer.eval())
-    return Bundle(digest, config, *networks, tables, sensitivity, detail, costs)
+    loop_filter = _load_filter({k[7:]: v for k, v in tensors.items() if k.startswith("filter.")})
+    return Bundle(
+        digest, config, *networks, tables, sensitivity.float(), detail, costs, loop_filter
+    )
+
+
+def _load_filter(weights: dict[str, Tensor]) -> LoopFilter | None:
+    if not weights:
+        return None
+    loop_filter = LoopFilter()
+    try:
+        loop_filter.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    except RuntimeError as error:
+        raise InputError(f"the loop filter of the model does not fit: {error}") from error
+    return loop_filter.eval().requires_grad_(False)
 
 
 def load_for(model_id: str, path: Path | str | None = None) -> Bundle:

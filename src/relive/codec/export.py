@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ from relive.codec.rate import QUALITIES, fit_sensitivity, measure_step
 from relive.codec.step import Geometry, StepCoder
 from relive.codec.workers import NUM_WORKERS, workers
 from relive.cubes.store import SessionStore
-from relive.enhancement.search import fit_costs
+from relive.enhancement.loop_filter import FilterSample, LoopFilter, fit_filter
+from relive.enhancement.search import LevelCosts, fit_costs
 from relive.model.context import Carry
 from relive.model.hst_mae import HSTMAE
 from relive.model.motion import NUM_MOTION
@@ -28,7 +30,11 @@ from relive.quantizer.rvq import ResidualVQ
 Progress = Callable[[int, int], None]
 Frames = NDArray[np.uint8]
 GOP_FRAMES = 32
-FIT_QUALITIES = (1, 3, 5, 6, 7, 8)
+FIT_QUALITIES = (1, 3, 4, 5, 6, 7, 8, 9)
+FILTER_QUALITIES = (3, 4, 5, 6, 7, 8, 9, 10)
+FILTER_EVERY = 8  # frames of a GOP that the loop filter learns from
+FILTER_UPDATES = 8000
+FILTER_UPDATES_A_FRAME = 30
 
 
 def _windows(
@@ -65,13 +71,32 @@ def measure_sensitivity(bundle: Bundle, stores: list[SessionStore]) -> Tensor:
     return torch.stack(fitted)
 
 
-def sample_gops(bundle: Bundle, stores: list[SessionStore], per_store: int) -> Iterator[CodedGop]:
-    """Encode GOPs spread over the sessions, at changing quality."""
+Watch = Callable[[int, int, FilterSample], None]
+
+
+def sample_gops(
+    bundle: Bundle,
+    stores: list[SessionStore],
+    per_store: int,
+    qualities: tuple[int, ...] = FIT_QUALITIES,
+    watch: Watch | None = None,
+) -> Iterator[CodedGop]:
+    """Encode GOPs spread over the sessions, at changing quality.
+
+    Args:
+        bundle: the model.
+        stores: the sessions.
+        per_store: GOPs of each.
+        qualities: taken in turn.
+        watch: told the number of the GOP, the number of the frame in it, and what a loop filter
+            can learn from it; from many threads.
+    """
 
     def encode(turn: int, coder: StepCoder, frames: Frames, track: GopTrack) -> CodedGop:
         with torch.inference_mode():
-            quality = FIT_QUALITIES[turn % len(FIT_QUALITIES)]
-            return encode_gop(coder, frames, track, QUALITIES[quality - 1])
+            setting = QUALITIES[qualities[turn % len(qualities)] - 1]
+            told = watch and partial(watch, turn)
+            return encode_gop(coder, frames, track, setting, watch=told)
 
     waiting: deque[Future[CodedGop]] = deque()
     for turn, window in enumerate(_windows(bundle, stores, per_store)):
@@ -80,6 +105,26 @@ def sample_gops(bundle: Bundle, stores: list[SessionStore], per_store: int) -> I
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
+
+
+def _learn_layer(
+    bundle: Bundle, stores: list[SessionStore], told: Callable[[], None]
+) -> tuple[LoopFilter | None, LevelCosts]:
+    """Encode without filter, and learn from that the filter and the costs of levels."""
+    seen: dict[tuple[int, int], FilterSample] = {}
+
+    def watch(turn: int, row: int, sample: FilterSample) -> None:
+        if row % FILTER_EVERY == FILTER_EVERY // 2:
+            seen[turn, row] = sample
+
+    layers = []
+    for gop in sample_gops(bundle, stores, 1, FILTER_QUALITIES, watch):
+        told()
+        if gop.detail is not None:
+            layers.append(gop.detail)
+    samples = [seen[key] for key in sorted(seen)]
+    updates = min(FILTER_UPDATES, FILTER_UPDATES_A_FRAME * len(samples))
+    return fit_filter(samples, updates), fit_costs(layers)
 
 
 def export_model(
@@ -107,18 +152,24 @@ def export_model(
     try:
         sensitivity = measure_sensitivity(load_bundle(draft), stores)
         save_bundle(draft, model, quantizer, sensitivity=sensitivity)
-        bundle = load_bundle(draft)
-        total = len(stores) * per_store
-        gops = []
-        for gop in sample_gops(bundle, stores, per_store):
-            gops.append(gop)
+        total, done = len(stores) * (per_store + 1), 0
+
+        def told() -> None:
+            nonlocal done
+            done += 1
             if progress:
-                progress(len(gops), total)
+                progress(done, total)
+
+        loop_filter, costs = _learn_layer(load_bundle(draft), stores, told)
+        save_bundle(draft, model, quantizer, None, sensitivity, None, costs, loop_filter)
+        gops = []
+        for gop in sample_gops(load_bundle(draft), stores, per_store):
+            gops.append(gop)
+            told()
         sizes = (model.config.quantizer.num_quantizers, model.config.quantizer.codebook_size)
         tables = Tables.fit([gop.codes for gop in gops], *sizes, NUM_MOTION)
-        layers = [(gop.detail, gop.codes) for gop in gops if gop.detail is not None]
-        detail, costs = DetailTables.fit(layers), fit_costs(detail for detail, _ in layers)
-        save_bundle(out, model, quantizer, tables, sensitivity, detail, costs)
+        detail = DetailTables.fit((g.detail, g.codes) for g in gops if g.detail is not None)
+        save_bundle(out, model, quantizer, tables, sensitivity, detail, costs, loop_filter)
     finally:
         draft.unlink(missing_ok=True)
     return load_bundle(out)

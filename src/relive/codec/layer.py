@@ -5,6 +5,7 @@ The next step starts from the enhanced pair, so its codes say what is new agains
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from relive.bitstream import GopDetail, step_size
 from relive.bitstream.detail import MOVED
 from relive.codec.step import StepState
 from relive.enhancement.frame import Reference, enlarge, predict, reconstruct
+from relive.enhancement.loop_filter import FilterSample, LoopFilter
 from relive.enhancement.search import (
     LAMBDA,
     LevelCosts,
@@ -85,7 +87,9 @@ def enhanced(carry: Carry, shown: Tensor) -> tuple[NDArray[np.uint8], Carry]:
     return pixels, replace(carry, pictures=shown[None] / 255)
 
 
-def decode_pair(detail: GopDetail, index: int, pair: Pair) -> Tensor:
+def decode_pair(
+    detail: GopDetail, index: int, pair: Pair, loop_filter: LoopFilter | None
+) -> Tensor:
     """Decode the layer of step `index`: the pair `[2, 3, H, W]`, whole numbers in 0..255."""
     shown: list[Tensor] = []
     added: Tensor | None = None
@@ -95,14 +99,41 @@ def decode_pair(detail: GopDetail, index: int, pair: Pair) -> Tensor:
         vectors = torch.from_numpy(detail.vectors[row].astype(np.int64))
         prediction = predict(pair.base[place], reference, modes, vectors)
         levels = torch.from_numpy(detail.levels[row].astype(np.float32))
-        frame = reconstruct(prediction, levels, step_size(int(detail.steps[row])))
+        size = step_size(int(detail.steps[row]))
+        frame = reconstruct(prediction, levels, size)
+        if loop_filter is not None:
+            frame = loop_filter.apply_to(frame, prediction, pair.base[place], size)
         shown.append(frame)
         added = frame - prediction
     return torch.stack(shown)
 
 
+def _bytes(*pictures: Tensor) -> Iterator[NDArray[np.uint8]]:
+    return (picture.to(torch.uint8).numpy() for picture in pictures)
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What the encoder of the layer works with.
+
+    Attributes:
+        costs: estimated bits of levels.
+        loop_filter: of the model, if it has one.
+        watch: told every frame of the GOP by its number, before the filter.
+    """
+
+    costs: LevelCosts
+    loop_filter: LoopFilter | None
+    watch: Callable[[int, FilterSample], None] | None = None
+
+
 def encode_pair(
-    detail: GopDetail, index: int, pair: Pair, target: Tensor, step: int, costs: LevelCosts
+    detail: GopDetail,
+    index: int,
+    pair: Pair,
+    target: Tensor,
+    step: int,
+    tools: Tools,
 ) -> Tensor:
     """Choose the layer of step `index` and write it into `detail`.
 
@@ -112,7 +143,7 @@ def encode_pair(
         pair: what is known before.
         target: the true pair `[2, 3, H, W]`, 0..255.
         step: number of the quantiser step.
-        costs: estimated bits of levels.
+        tools: what the model has for the layer.
 
     Returns:
         The pair as `decode_pair` will give it.
@@ -134,8 +165,13 @@ def encode_pair(
             modes = choose_modes(target[place], own, reference, vectors, price)
             vectors = torch.where((modes >= MOVED)[..., None], vectors, 0)
         prediction = predict(pair.base[place], reference, modes, vectors)
-        levels = choose_levels(forward(target[place] - prediction), size, costs)
+        levels = choose_levels(forward(target[place] - prediction), size, tools.costs)
         frame = reconstruct(prediction, levels, size)
+        if tools.watch is not None:
+            a, b, c, d = _bytes(frame, prediction, pair.base[place], target[place])
+            tools.watch(row, FilterSample(a, b, c, d, size))
+        if tools.loop_filter is not None:
+            frame = tools.loop_filter.apply_to(frame, prediction, pair.base[place], size)
         detail.steps[row] = number
         detail.modes[row] = modes.numpy()
         detail.vectors[row] = vectors.numpy()

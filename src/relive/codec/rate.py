@@ -33,17 +33,10 @@ class Setting:
     step: int | None = None
 
 
+CODES_PRICE = 6e-2
 QUALITIES = (
-    Setting(6e-2),
-    Setting(2.4e-2),
-    Setting(6e-2, 42),
-    Setting(6e-2, 40),
-    Setting(6e-2, 38),
-    Setting(6e-2, 35),
-    Setting(6e-2, 31),
-    Setting(6e-2, 27),
-    Setting(6e-2, 22),
-    Setting(6e-2, 16),
+    Setting(CODES_PRICE),
+    *(Setting(CODES_PRICE, step) for step in (49, 45, 42, 39, 36, 32, 27, 21, 14)),
 )
 """Settings of quality 1 to 10."""
 STAGE_BITS = 7.0  # what the nets of the bitstream leave of 9

@@ -357,5 +357,7 @@ class _Decoding:
             self._pair, self._carry = self.coder.finish(step, codes, depths)
             if self.detail is not None:
                 pair = layer_pair(self._carry, before, state, choice)
-                self._pair, self._carry = enhanced(self._carry, decode_pair(self.detail, k, pair))
+                self._pair, self._carry = enhanced(
+                    self._carry, decode_pair(self.detail, k, pair, self.coder.bundle.loop_filter)
+                )
         return self._pair

@@ -1,0 +1,121 @@
+"""The loop filter of the enhancement layer: what a small network can tell of quantisation noise.
+
+It sees a frame as the levels left it, its prediction and its base picture, on a halved grid, and
+adds to the frame; the next frame is predicted from the result, as with the loop filters of video
+codecs.
+
+Shapes: B batch, H W pixels, both even. Pictures are 0..255.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+WIDTH = 16
+SCALE = 8.0  # of what it adds, levels
+CROP, BATCH, RATE = 64, 16, 2e-3
+MIN_SIDE = CROP
+
+
+class LoopFilter(nn.Module):
+    """Three convolutions on 2x2 pixels at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read = nn.Conv2d(3 * 12 + 1, WIDTH, 3, padding=1)
+        self.mix = nn.Conv2d(WIDTH, WIDTH, 3, padding=1)
+        self.write = nn.Conv2d(WIDTH, 12, 3, padding=1)
+        nn.init.zeros_(self.write.weight)
+        nn.init.zeros_(self.write.bias)  # type: ignore[arg-type]  # it has one
+
+    def forward(self, shown: Tensor, prediction: Tensor, base: Tensor, step: Tensor) -> Tensor:
+        """Filter frames.
+
+        Args:
+            shown: prediction and levels `[B, 3, H, W]`.
+            prediction: `[B, 3, H, W]`.
+            base: decoded from the codes `[B, 3, H, W]`.
+            step: of the quantiser `[B]`.
+
+        Returns:
+            `[B, 3, H, W]`, neither rounded nor clamped.
+        """
+        seen = torch.cat([(shown - 128) / 128, (shown - prediction) / 32, (shown - base) / 32], 1)
+        small = F.pixel_unshuffle(seen, 2)
+        level = (torch.log2(step) / 6 - 0.8)[:, None, None, None].expand_as(small[:, :1])
+        x = F.relu(self.read(torch.cat([small, level], 1)))
+        x = x + F.relu(self.mix(x))
+        return shown + SCALE * F.pixel_shuffle(self.write(x), 2)
+
+    def apply_to(self, shown: Tensor, prediction: Tensor, base: Tensor, step: float) -> Tensor:
+        """Filter one frame `[3, H, W]` to whole numbers in 0..255."""
+        size = shown.new_tensor([step])
+        filtered: Tensor = self(shown[None], prediction[None], base[None], size)[0]
+        return filtered.round().clamp(0, 255)
+
+
+@dataclass(frozen=True)
+class FilterSample:
+    """A frame to learn from, uint8 `[3, H, W]` each, and its quantiser step."""
+
+    shown: NDArray[np.uint8]
+    prediction: NDArray[np.uint8]
+    base: NDArray[np.uint8]
+    target: NDArray[np.uint8]
+    step: float
+
+
+def fit_filter(samples: Sequence[FilterSample], updates: int, seed: int = 0) -> LoopFilter | None:
+    """Train a filter on crops of frames, by squared error.
+
+    Errors count by the quantiser step, so that fine ones are learned too.
+
+    Args:
+        samples: of every step that will be used; those smaller than a crop are left out.
+        updates: how long.
+        seed: of weights and crops.
+
+    Returns:
+        The filter, or None where there is nothing to learn from.
+    """
+    samples = [s for s in samples if min(s.shown.shape[1:]) >= MIN_SIDE]
+    if not samples or not updates:
+        return None
+    rng = np.random.default_rng(seed)
+    with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
+        torch.manual_seed(seed)
+        network = LoopFilter()
+        optimizer = torch.optim.Adam(network.parameters(), RATE)
+        for update in range(updates):
+            for group in optimizer.param_groups:
+                group["lr"] = RATE * (1.01 - update / updates)
+            *pictures, target, step = _crops(samples, rng)
+            error = (network(*pictures, step) - target).square().mean((1, 2, 3))
+            loss = (error / (step**2 + 16)).mean() * 100
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return network.eval().requires_grad_(False)
+
+
+def _crops(samples: Sequence[FilterSample], rng: np.random.Generator) -> list[Tensor]:
+    """Draw crops: pictures `[B, 3, CROP, CROP]` four times, and the steps `[B]`."""
+    rows = []
+    chosen = [samples[index] for index in rng.integers(0, len(samples), BATCH)]
+    for sample in chosen:
+        height, width = sample.shown.shape[1:]
+        y, x = (2 * int(rng.integers(0, (side - CROP) // 2 + 1)) for side in (height, width))
+        parts = (sample.shown, sample.prediction, sample.base, sample.target)
+        rows.append([part[:, y : y + CROP, x : x + CROP] for part in parts])
+    drawn = [torch.from_numpy(np.stack(part)).float() for part in zip(*rows, strict=True)]
+    return [*drawn, torch.tensor([sample.step for sample in chosen])]
+
+
+__all__ = ["FilterSample", "LoopFilter", "fit_filter"]
