@@ -19,7 +19,7 @@ from torch import Tensor
 
 from relive.bitstream import DetailTables, Tables
 from relive.config import ModelConfig
-from relive.enhancement.loop_filter import LoopFilter
+from relive.enhancement.post_filter import PostFilter
 from relive.enhancement.search import LevelCosts
 from relive.errors import InputError, ModelMismatchError
 from relive.model.hst_mae import HSTMAE
@@ -42,7 +42,7 @@ class Bundle:
     sensitivity: Tensor  # pixel error per latent error, [keyframe/delta, D, D]; encoder only
     detail: DetailTables  # of the enhancement layer
     level_costs: LevelCosts  # of the enhancement layer; encoder only
-    loop_filter: LoopFilter | None  # of the enhancement layer
+    post_filter: PostFilter | None  # of the enhancement layer
 
 
 def bundled_path(name: str = BUNDLED) -> Path:
@@ -58,7 +58,7 @@ def save_bundle(
     sensitivity: Tensor | None = None,
     detail: DetailTables | None = None,
     level_costs: LevelCosts | None = None,
-    loop_filter: LoopFilter | None = None,
+    post_filter: PostFilter | None = None,
 ) -> None:
     """Write a model: networks and codebooks in FP16, tables as integers."""
     tensors = {f"model.{k}": v.half().contiguous() for k, v in model.state_dict().items()}
@@ -73,8 +73,8 @@ def save_bundle(
             tensors[f"detail.{name}"] = torch.from_numpy(np.ascontiguousarray(array))
     if level_costs is not None:
         tensors["rate.levels"] = level_costs.bits.half().contiguous()
-    if loop_filter is not None:
-        filters = loop_filter.state_dict().items()
+    if post_filter is not None:
+        filters = post_filter.state_dict().items()
         tensors |= {f"filter.{k}": v.half().contiguous() for k, v in filters}
     part = path.with_name(path.name + ".part")
     save_file(tensors, part, metadata={"config": json.dumps(model.config.to_dict())})
@@ -139,21 +139,21 @@ def load_bundle(path: Path | str | None = None) -> Bundle:
     if "rate.levels" in tensors:
         costs = LevelCosts(tensors["rate.levels"].float())
     networks = (model.eval(), quantizer.eval())
-    loop_filter = _load_filter({k[7:]: v for k, v in tensors.items() if k.startswith("filter.")})
+    post_filter = _load_filter({k[7:]: v for k, v in tensors.items() if k.startswith("filter.")})
     return Bundle(
-        digest, config, *networks, tables, sensitivity.float(), detail, costs, loop_filter
+        digest, config, *networks, tables, sensitivity.float(), detail, costs, post_filter
     )
 
 
-def _load_filter(weights: dict[str, Tensor]) -> LoopFilter | None:
+def _load_filter(weights: dict[str, Tensor]) -> PostFilter | None:
     if not weights:
         return None
-    loop_filter = LoopFilter()
+    post_filter = PostFilter()
     try:
-        loop_filter.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+        post_filter.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
     except RuntimeError as error:
-        raise InputError(f"the loop filter of the model does not fit: {error}") from error
-    return loop_filter.eval().requires_grad_(False)
+        raise InputError(f"the post-filter of the model does not fit: {error}") from error
+    return post_filter.eval().requires_grad_(False)
 
 
 def load_for(model_id: str, path: Path | str | None = None) -> Bundle:

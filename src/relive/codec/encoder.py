@@ -30,12 +30,12 @@ from relive.bitstream import (
     encode_track,
 )
 from relive.codec.bundle import Bundle, load_bundle
-from relive.codec.layer import Tools, encode_pair, enhanced, layer_pair
+from relive.codec.layer import Tools, encode_pair, layer_pair
 from relive.codec.rate import QUALITIES, Setting, choose_depths
 from relive.codec.step import Geometry, StepCoder, StepContext, StepState, to_picture
 from relive.codec.workers import NUM_WORKERS, workers
 from relive.container import GopRecord, ReplayHeader, ReplayReader, ReplayWriter
-from relive.enhancement.loop_filter import FilterSample
+from relive.enhancement.post_filter import FilterSample
 from relive.errors import InputError
 from relive.model.context import Carry
 from relive.session import Session
@@ -111,7 +111,7 @@ def encode_gop(
         depth: the same depth for every cube, instead of the search, and no enhancement layer.
         watch: see `layer.Tools`.
     """
-    tools = Tools(coder.bundle.level_costs, coder.bundle.loop_filter, watch)
+    tools = Tools(coder.bundle.level_costs, coder.bundle.post_filter, watch)
     count, (h, w) = len(frames), coder.geometry.grid
     steps = -(-count // 2)
     gop = GopCodes.empty(steps, coder.bundle.config.quantizer.num_quantizers, h, w)
@@ -136,7 +136,7 @@ def encode_gop(
             pair = layer_pair(carry, before, trial.state, trial.choice)
             target = (trial.target[0] * 255).round()
             shown = encode_pair(detail, index, pair, target, setting.step, tools)
-            pixels, carry = enhanced(carry, shown)
+            pixels, carry = shown.pixels, shown.carry(carry)
         squares += _squares(coder.geometry, pixels, frames, track.present, rows)
     return CodedGop(gop, detail, squares)
 

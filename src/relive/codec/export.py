@@ -20,7 +20,7 @@ from relive.codec.rate import QUALITIES, fit_sensitivity, measure_step
 from relive.codec.step import Geometry, StepCoder
 from relive.codec.workers import NUM_WORKERS, workers
 from relive.cubes.store import SessionStore
-from relive.enhancement.loop_filter import FilterSample, LoopFilter, fit_filter
+from relive.enhancement.post_filter import FilterSample, PostFilter, fit_filter
 from relive.enhancement.search import LevelCosts, fit_costs
 from relive.model.context import Carry
 from relive.model.hst_mae import HSTMAE
@@ -32,7 +32,7 @@ Frames = NDArray[np.uint8]
 GOP_FRAMES = 32
 FIT_QUALITIES = (1, 3, 4, 5, 6, 7, 8, 9)
 FILTER_QUALITIES = (3, 4, 5, 6, 7, 8, 9, 10)
-FILTER_EVERY = 8  # frames of a GOP that the loop filter learns from
+FILTER_EVERY = 8  # frames of a GOP that the post-filter learns from
 FILTER_UPDATES = 8000
 FILTER_UPDATES_A_FRAME = 30
 
@@ -88,7 +88,7 @@ def sample_gops(
         stores: the sessions.
         per_store: GOPs of each.
         qualities: taken in turn.
-        watch: told the number of the GOP, the number of the frame in it, and what a loop filter
+        watch: told the number of the GOP, the number of the frame in it, and what a post-filter
             can learn from it; from many threads.
     """
 
@@ -109,7 +109,7 @@ def sample_gops(
 
 def _learn_layer(
     bundle: Bundle, stores: list[SessionStore], told: Callable[[], None]
-) -> tuple[LoopFilter | None, LevelCosts]:
+) -> tuple[PostFilter | None, LevelCosts]:
     """Encode without filter, and learn from that the filter and the costs of levels."""
     seen: dict[tuple[int, int], FilterSample] = {}
 
@@ -160,8 +160,8 @@ def export_model(
             if progress:
                 progress(done, total)
 
-        loop_filter, costs = _learn_layer(load_bundle(draft), stores, told)
-        save_bundle(draft, model, quantizer, None, sensitivity, None, costs, loop_filter)
+        post_filter, costs = _learn_layer(load_bundle(draft), stores, told)
+        save_bundle(draft, model, quantizer, None, sensitivity, None, costs, post_filter)
         gops = []
         for gop in sample_gops(load_bundle(draft), stores, per_store):
             gops.append(gop)
@@ -169,7 +169,7 @@ def export_model(
         sizes = (model.config.quantizer.num_quantizers, model.config.quantizer.codebook_size)
         tables = Tables.fit([gop.codes for gop in gops], *sizes, NUM_MOTION)
         detail = DetailTables.fit((g.detail, g.codes) for g in gops if g.detail is not None)
-        save_bundle(out, model, quantizer, tables, sensitivity, detail, costs, loop_filter)
+        save_bundle(out, model, quantizer, tables, sensitivity, detail, costs, post_filter)
     finally:
         draft.unlink(missing_ok=True)
     return load_bundle(out)

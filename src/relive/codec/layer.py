@@ -17,7 +17,7 @@ from relive.bitstream import GopDetail, step_size
 from relive.bitstream.detail import MOVED
 from relive.codec.step import StepState
 from relive.enhancement.frame import Reference, enlarge, predict, reconstruct
-from relive.enhancement.loop_filter import FilterSample, LoopFilter
+from relive.enhancement.post_filter import FilterSample, PostFilter
 from relive.enhancement.search import (
     LAMBDA,
     LevelCosts,
@@ -81,31 +81,71 @@ def layer_pair(carry: Carry, before: Carry | None, state: StepState, choice: Ten
     return Pair((carry.pictures[0] * 255).round(), last, state, choice)
 
 
-def enhanced(carry: Carry, shown: Tensor) -> tuple[NDArray[np.uint8], Carry]:
-    """The pair as it is shown, uint8 `[2, H, W, 3]`, and what the next step starts from."""
-    pixels = shown.to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
-    return pixels, replace(carry, pictures=shown[None] / 255)
+@dataclass(frozen=True)
+class Enhanced:
+    """A pair with its layer, whole numbers in 0..255.
+
+    Attributes:
+        kept: what the next frames are predicted from `[2, 3, H, W]`.
+        shown: the same through the post-filter.
+    """
+
+    kept: Tensor
+    shown: Tensor
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """What is shown, uint8 `[2, H, W, 3]`."""
+        return self.shown.to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+
+    def carry(self, carry: Carry) -> Carry:
+        """What the next step starts from."""
+        return replace(carry, pictures=self.kept[None] / 255)
+
+
+class _Frames:
+    """The frames of a pair as they come."""
+
+    def __init__(self, pair: Pair, post_filter: PostFilter | None) -> None:
+        self._pair, self._filter = pair, post_filter
+        self._kept: list[Tensor] = []
+        self._shown: list[Tensor] = []
+        self._added: Tensor | None = None
+
+    @property
+    def reference(self) -> Reference | None:
+        """Of the frame that comes next."""
+        place = len(self._kept)
+        return self._pair.reference(place, self._kept[0] if place else None, self._added)
+
+    def add(self, prediction: Tensor, levels: Tensor, size: float) -> Tensor:
+        """Reconstruct the next frame."""
+        frame = shown = reconstruct(prediction, levels, size)
+        if self._filter is not None:
+            base = self._pair.base[len(self._kept)]
+            shown = self._filter.apply_to(frame, prediction, base, size)
+        self._kept.append(frame)
+        self._shown.append(shown)
+        self._added = frame - prediction
+        return frame
+
+    def done(self) -> Enhanced:
+        """Both frames."""
+        return Enhanced(torch.stack(self._kept), torch.stack(self._shown))
 
 
 def decode_pair(
-    detail: GopDetail, index: int, pair: Pair, loop_filter: LoopFilter | None
-) -> Tensor:
-    """Decode the layer of step `index`: the pair `[2, 3, H, W]`, whole numbers in 0..255."""
-    shown: list[Tensor] = []
-    added: Tensor | None = None
+    detail: GopDetail, index: int, pair: Pair, post_filter: PostFilter | None
+) -> Enhanced:
+    """Decode the layer of step `index`."""
+    frames = _Frames(pair, post_filter)
     for place, row in enumerate((2 * index, 2 * index + 1)):
-        reference = pair.reference(place, shown[0] if place else None, added)
         modes = torch.from_numpy(detail.modes[row].astype(np.int64))
         vectors = torch.from_numpy(detail.vectors[row].astype(np.int64))
-        prediction = predict(pair.base[place], reference, modes, vectors)
+        prediction = predict(pair.base[place], frames.reference, modes, vectors)
         levels = torch.from_numpy(detail.levels[row].astype(np.float32))
-        size = step_size(int(detail.steps[row]))
-        frame = reconstruct(prediction, levels, size)
-        if loop_filter is not None:
-            frame = loop_filter.apply_to(frame, prediction, pair.base[place], size)
-        shown.append(frame)
-        added = frame - prediction
-    return torch.stack(shown)
+        frames.add(prediction, levels, step_size(int(detail.steps[row])))
+    return frames.done()
 
 
 def _bytes(*pictures: Tensor) -> Iterator[NDArray[np.uint8]]:
@@ -118,12 +158,12 @@ class Tools:
 
     Attributes:
         costs: estimated bits of levels.
-        loop_filter: of the model, if it has one.
+        post_filter: of the model, if it has one.
         watch: told every frame of the GOP by its number, before the filter.
     """
 
     costs: LevelCosts
-    loop_filter: LoopFilter | None
+    post_filter: PostFilter | None
     watch: Callable[[int, FilterSample], None] | None = None
 
 
@@ -134,7 +174,7 @@ def encode_pair(
     target: Tensor,
     step: int,
     tools: Tools,
-) -> Tensor:
+) -> Enhanced:
     """Choose the layer of step `index` and write it into `detail`.
 
     Args:
@@ -146,16 +186,15 @@ def encode_pair(
         tools: what the model has for the layer.
 
     Returns:
-        The pair as `decode_pair` will give it.
+        What `decode_pair` will give.
     """
     finer = KEYFRAME_FINER if index == 0 else EVEN_FINER if index % 2 == 0 else 0
     number = max(step - finer, 0)
     size = step_size(number)
     price = LAMBDA * size**2
-    shown: list[Tensor] = []
-    added: Tensor | None = None
+    frames = _Frames(pair, tools.post_filter)
     for place, row in enumerate((2 * index, 2 * index + 1)):
-        reference = pair.reference(place, shown[0] if place else None, added)
+        reference = frames.reference
         grid = pair.choice.shape[1:]
         modes = torch.zeros(grid, dtype=torch.long)
         vectors = torch.zeros(*grid, 2, dtype=torch.long)
@@ -166,16 +205,12 @@ def encode_pair(
             vectors = torch.where((modes >= MOVED)[..., None], vectors, 0)
         prediction = predict(pair.base[place], reference, modes, vectors)
         levels = choose_levels(forward(target[place] - prediction), size, tools.costs)
-        frame = reconstruct(prediction, levels, size)
+        frame = frames.add(prediction, levels, size)
         if tools.watch is not None:
             a, b, c, d = _bytes(frame, prediction, pair.base[place], target[place])
             tools.watch(row, FilterSample(a, b, c, d, size))
-        if tools.loop_filter is not None:
-            frame = tools.loop_filter.apply_to(frame, prediction, pair.base[place], size)
         detail.steps[row] = number
         detail.modes[row] = modes.numpy()
         detail.vectors[row] = vectors.numpy()
         detail.levels[row] = levels.numpy()
-        shown.append(frame)
-        added = frame - prediction
-    return torch.stack(shown)
+    return frames.done()

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from relive.bitstream import GopCodes, GopDetail, decode_codes, decode_detail, decode_track
 from relive.codec.bundle import Bundle, load_for
 from relive.codec.encoder import MAX_GOP_BYTES, step_rows
-from relive.codec.layer import decode_pair, enhanced, layer_pair
+from relive.codec.layer import decode_pair, layer_pair
 from relive.codec.step import Geometry, StepCoder
 from relive.codec.workers import NUM_WORKERS, workers
 from relive.container import GopEntry, GopRecord, ReplayEvent, ReplayHeader, ReplayReader
@@ -357,7 +357,6 @@ class _Decoding:
             self._pair, self._carry = self.coder.finish(step, codes, depths)
             if self.detail is not None:
                 pair = layer_pair(self._carry, before, state, choice)
-                self._pair, self._carry = enhanced(
-                    self._carry, decode_pair(self.detail, k, pair, self.coder.bundle.loop_filter)
-                )
+                shown = decode_pair(self.detail, k, pair, self.coder.bundle.post_filter)
+                self._pair, self._carry = shown.pixels, shown.carry(self._carry)
         return self._pair

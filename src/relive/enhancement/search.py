@@ -23,6 +23,8 @@ from relive.enhancement.frame import VECTOR_UNITS, Reference
 
 LAMBDA = 0.11
 MODE_BITS = 1.5
+NOTHING_BITS = 0.5  # of a block without levels
+ROUNDING = 0.45
 RANGE = 8  # of the search, pixels of the halved picture
 COARSE = 2
 
@@ -154,8 +156,13 @@ class LevelCosts:
 
     def of(self, sizes: Tensor) -> Tensor:
         """Bits of 0, 1, 2, 3 at every place, given the sizes `[3, bh, bw, 8, 8]`: `[..., 4]`."""
+        return self.bits.flatten(0, 3)[self.index(sizes)]
+
+    @staticmethod
+    def index(sizes: Tensor) -> Tensor:
+        """Row of every place among the contexts of `bits`, int64 `[3, bh, bw, 8, 8]`."""
         inside, beside = level_contexts(sizes)
-        return self.bits[_COLOUR, _diagonals(), inside, beside]
+        return ((_COLOUR * 10 + _diagonals()) * 6 + inside) * 6 + beside
 
 
 _COLOUR = torch.tensor([0, 1, 1])[:, None, None, None, None]
@@ -192,21 +199,31 @@ def choose_levels(coefficients: Tensor, step: float, costs: LevelCosts) -> Tenso
         costs: bits of levels.
     """
     size = coefficients.abs() / step
-    nearest = (size + 0.45).floor().clamp(max=MAX_LEVEL)
-    candidates = torch.stack([nearest, (nearest - 1).clamp(min=0), torch.zeros_like(nearest)])
-    error = (candidates - size).square()
-    levels = nearest
-    bits = torch.zeros_like(error)
+    nearest = (size + ROUNDING).floor().clamp(max=MAX_LEVEL)
+    levels, bits = nearest, torch.zeros_like(size)
+    live = nearest.flatten().nonzero()[:, 0]  # the others stay 0
+    near, true = nearest.flatten()[live], size.flatten()[live]
+    table = costs.bits.flatten(0, 3)
     for _ in range(2):
-        table = costs.of(levels)
-        small = candidates.long().clamp(max=3).permute(1, 2, 3, 4, 5, 0)
-        bits = table.gather(-1, small).permute(5, 0, 1, 2, 3, 4)
-        bits = bits + 2 * torch.log2((candidates - 2).clamp(min=1))
-        best = (error + LAMBDA * bits).argmin(0, keepdim=True)
-        levels = candidates.gather(0, best)[0]
-    spent = bits.gather(0, best)[0].sum((-1, -2)) * LAMBDA + error.gather(0, best)[0].sum((-1, -2))
-    nothing = error[2].sum((-1, -2)) + LAMBDA * 0.5
-    kept = (spent < nothing)[..., None, None]
+        context = costs.index(levels)
+        here = table[context.flatten()[live]]
+        best = torch.zeros_like(near)
+        least = true.square() + LAMBDA * here[:, 0]
+        spent = here[:, 0]
+        for tried in (near - 1, near):
+            some = here.gather(1, tried.long().clamp(max=3)[:, None])[:, 0]
+            some = some + 2 * torch.log2((tried - 2).clamp(min=1))
+            cost = (tried - true).square() + LAMBDA * some
+            better = cost < least
+            best, spent = torch.where(better, tried, best), torch.where(better, some, spent)
+            least = torch.minimum(cost, least)
+        levels = torch.zeros_like(size)
+        levels.view(-1)[live] = best
+        bits = table[:, 0][context]
+        bits.view(-1)[live] = spent
+    cost = ((levels - size).square() + LAMBDA * bits).sum((-1, -2))
+    nothing = size.square().sum((-1, -2)) + LAMBDA * NOTHING_BITS
+    kept = (cost < nothing)[..., None, None]
     return torch.where(kept, levels * coefficients.sign(), 0.0)
 
 
@@ -217,9 +234,7 @@ def fit_costs(layers: Iterable[GopDetail]) -> LevelCosts:
     for layer in layers:
         for levels in layer.levels:
             sizes = torch.from_numpy(np.abs(levels.astype(np.float32)))
-            inside, beside = level_contexts(sizes)
-            index = ((_COLOUR * 10 + _diagonals()) * 6 + inside) * 6 + beside
-            index = index * 4 + sizes.long().clamp(max=3)
+            index = LevelCosts.index(sizes) * 4 + sizes.long().clamp(max=3)
             counts += torch.bincount(index.flatten(), minlength=counts.numel()).view_as(counts)
     bits = -torch.log2(counts / counts.sum(-1, keepdim=True))
     bits[..., 1:] += 1  # sign

@@ -1,8 +1,8 @@
-"""The loop filter of the enhancement layer: what a small network can tell of quantisation noise.
+"""The post-filter of the enhancement layer: what a small network can tell of quantisation noise.
 
 It sees a frame as the levels left it, its prediction and its base picture, on a halved grid, and
-adds to the frame; the next frame is predicted from the result, as with the loop filters of video
-codecs.
+adds to what is shown. The next frame is predicted from the frame without it: applied again and
+again to what was filtered before, it blurs (measured: 1.5 dB lost in 64 frames).
 
 Shapes: B batch, H W pixels, both even. Pictures are 0..255.
 """
@@ -24,7 +24,7 @@ CROP, BATCH, RATE = 64, 16, 2e-3
 MIN_SIDE = CROP
 
 
-class LoopFilter(nn.Module):
+class PostFilter(nn.Module):
     """Three convolutions on 2x2 pixels at a time."""
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class FilterSample:
     step: float
 
 
-def fit_filter(samples: Sequence[FilterSample], updates: int, seed: int = 0) -> LoopFilter | None:
+def fit_filter(samples: Sequence[FilterSample], updates: int, seed: int = 0) -> PostFilter | None:
     """Train a filter on crops of frames, by squared error.
 
     Errors count by the quantiser step, so that fine ones are learned too.
@@ -91,7 +91,7 @@ def fit_filter(samples: Sequence[FilterSample], updates: int, seed: int = 0) -> 
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
         torch.manual_seed(seed)
-        network = LoopFilter()
+        network = PostFilter()
         optimizer = torch.optim.Adam(network.parameters(), RATE)
         for update in range(updates):
             for group in optimizer.param_groups:
@@ -118,4 +118,4 @@ def _crops(samples: Sequence[FilterSample], rng: np.random.Generator) -> list[Te
     return [*drawn, torch.tensor([sample.step for sample in chosen])]
 
 
-__all__ = ["FilterSample", "LoopFilter", "fit_filter"]
+__all__ = ["FilterSample", "PostFilter", "fit_filter"]
