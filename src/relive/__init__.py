@@ -9,6 +9,8 @@ where the stages meet::
      regions
             write/read  cut/stitch  encode/decode  encode/decode  pack/unpack  write/read
 
+``enhancement`` is what is done in pixels on top of that: what the codes leave, coded at stride 8.
+
 The names below are the whole public interface. They load on first use, so that ``import relive``
 costs nothing and a program that only records never loads torch.
 """

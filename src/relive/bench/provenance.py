@@ -81,7 +81,10 @@ def versions() -> dict[str, str]:
 def source_hash() -> str:
     """Return a hash of our own code that shapes an encoding, to know stale cached results."""
     root = Path(__file__).parents[1]
-    folders = ("cubes", "model", "quantizer", "bitstream", "container", "codec", "session")
+    folders = (
+        *("cubes", "model", "quantizer", "bitstream", "enhancement", "container"),
+        *("codec", "session"),
+    )
     digest = hashlib.sha256()
     for folder in folders:
         for path in sorted((root / folder).rglob("*.py")):
