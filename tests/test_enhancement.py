@@ -9,6 +9,7 @@ from torch import Tensor
 from relive.bitstream import GopDetail
 from relive.bitstream.detail import BASE, MEAN, MOVED, MOVED_MEAN, WARPED
 from relive.enhancement.frame import Reference, predict, reconstruct
+from relive.enhancement.post_filter import FilterSample, fit_filter
 from relive.enhancement.search import (
     LAMBDA,
     LevelCosts,
@@ -129,3 +130,28 @@ def test_training_goes_on_from_enhanced_pictures_in_a_share_of_the_chains() -> N
     whole = (refined * 255 - (refined * 255).round()).abs()
     assert float(whole[changed].max()) < 1e-3
     assert np.isfinite(refined.numpy()).all()
+
+
+def test_the_post_filter_learns_to_mend() -> None:
+    def sample(seed: int, step: float) -> FilterSample:
+        target = smooth_picture(seed, 64, 96, 4)
+        levels = (forward(target - 128) / step).round()
+        shown = reconstruct(torch.full_like(target, 128.0), levels, step)
+        grey = np.full(target.shape, 128, np.uint8)
+        return FilterSample(
+            shown.to(torch.uint8).numpy(), grey, grey, target.to(torch.uint8).numpy(), step
+        )
+
+    samples = [sample(seed, step) for seed in range(6) for step in (30.0, 60.0)]
+    learned = fit_filter(samples, 150)
+    assert learned is not None
+    held = sample(99, 60.0)
+    parts = (held.shown, held.prediction, held.base, held.target)
+    shown, prediction, base, target = (torch.from_numpy(part).float() for part in parts)
+    filtered = learned.apply_to(shown, prediction, base, 60.0)
+    assert torch.equal(filtered, filtered.round())
+    assert (filtered - target).square().mean() < 0.95 * (shown - target).square().mean()
+    again = fit_filter(samples, 150)
+    assert again is not None
+    assert torch.equal(again.apply_to(shown, prediction, base, 60.0), filtered)
+    assert fit_filter([], 150) is None

@@ -54,9 +54,20 @@ def description_text(path: Path, values: dict[str, Any]) -> str:
         else "no frames",
         "state": ", ".join(values["state_fields"]) or "none",
         "model": values["model_id"],
+        "tiers": _tiers(values),
         "damaged": "yes, the whole part is readable" if values["damaged"] else "no",
     }
     return table({name: value for name, value in rows.items() if value is not None})
+
+
+def _tiers(values: dict[str, Any]) -> str | None:
+    """Say what tiers a replay has; None for a session."""
+    if values["tiers"] is None:
+        return None
+    if values["tiers"] == 1:
+        return "codes"
+    lost = values["degraded_gops"]
+    return "codes, enhancement" + (f"; {lost} GOPs have lost it" if lost else "")
 
 
 def is_replay(path: Path) -> bool:
@@ -92,6 +103,8 @@ def _describe_session(path: Path) -> dict[str, Any]:
             "fps": session.fps,
             "duration_s": session.duration_s,
             "model_id": None,
+            "tiers": None,
+            "degraded_gops": None,
             "state_fields": [field.name for field in session.schema.fields],
             "damaged": session.damaged,
         }
@@ -121,6 +134,10 @@ def _describe_replay(path: Path) -> dict[str, Any]:
             "fps": 1e9 / interval_ns if interval_ns else 0.0,
             "duration_s": (span_ns + interval_ns) / 1e9,
             "model_id": header.model_id,
+            "tiers": header.tiers,
+            "degraded_gops": sum(gop.detail_at is None for gop in replay.gops)
+            if header.tiers > 1
+            else 0,
             "state_fields": [field.name for field in fields],
             "damaged": replay.damaged,
         }
