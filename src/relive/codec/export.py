@@ -30,10 +30,10 @@ from relive.quantizer.rvq import ResidualVQ
 Progress = Callable[[int, int], None]
 Frames = NDArray[np.uint8]
 GOP_FRAMES = 32
-FIT_QUALITIES = (1, 3, 4, 5, 6, 7, 8, 9)
-FILTER_QUALITIES = (3, 4, 5, 6, 7, 8, 9, 10)
-FILTER_EVERY = 8  # frames of a GOP that the post-filter learns from
-FILTER_UPDATES = 8000
+FIT_QUALITIES = (1, 2, 3, 4, 5, 6, 7, 8, 9)
+FILTER_QUALITIES = (3, 4, 5, 6, 7, 8, 9)
+FILTER_EVERY = 4  # frames of a GOP that the post-filter learns from
+FILTER_UPDATES = 10000
 FILTER_UPDATES_A_FRAME = 30
 
 

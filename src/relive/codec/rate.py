@@ -36,7 +36,7 @@ class Setting:
 CODES_PRICE = 6e-2
 QUALITIES = (
     Setting(CODES_PRICE),
-    *(Setting(CODES_PRICE, step) for step in (49, 45, 42, 39, 36, 32, 27, 21, 14)),
+    *(Setting(CODES_PRICE, step) for step in (49, 46, 43, 40, 37, 34, 29, 23, 16)),
 )
 """Settings of quality 1 to 10."""
 STAGE_BITS = 7.0  # what the nets of the bitstream leave of 9
