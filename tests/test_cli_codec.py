@@ -222,3 +222,33 @@ def test_ctrl_c_leaves_a_readable_replay(folder: Path) -> None:
     assert err.decode().count("\n") == (process.returncode != 0)
     with ReplayReader.open(out) as reader:
         assert reader.gops
+
+
+def test_export_keeps_the_codes(folder: Path, capsys: Capsys) -> None:
+    args = ["export", "s.relive", "-o", "codes.relive"]
+    assert relive(folder, *args, "--json") == 0
+    values = json.loads(capsys.readouterr().out)
+    assert values["bytes"] == (folder / "codes.relive").stat().st_size < values["bytes_before"]
+    assert relive(folder, "info", "codes.relive", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["tiers"] == 1
+    model = ["--model", "m.safetensors"]
+    assert relive(folder, "decode", "codes.relive", "-o", "codes.mcap", *model) == 0
+    cut = ["decode", "s.relive", "-o", "first.mcap", "--quality", "1", *model]
+    assert relive(folder, *cut) == 0
+    with (
+        Session.open(folder / "codes.mcap") as one,
+        Session.open(folder / "first.mcap") as other,
+    ):
+        assert np.array_equal(one.frames(0, FRAMES), other.frames(0, FRAMES))
+    capsys.readouterr()
+    for wrong, said in (
+        (args, "exists"),
+        (["export", "s.relive", "-o", "s.relive", "--force"], "itself"),
+        (["export", "s.mcap", "-o", "x.relive"], "recording"),
+        (["export", "nothing.relive", "-o", "x.relive"], "nothing.relive"),
+    ):
+        assert relive(folder, *wrong) == 2
+        line = capsys.readouterr().err
+        assert said in line
+        assert line.count("\n") == 1
+    assert not (folder / "x.relive").exists()

@@ -29,6 +29,7 @@ VERBS = [
     "train",
     "encode",
     "decode",
+    "export",
     "compare",
     "verify",
     "repair",
