@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from relive.codec import EncodeReport
 
 DEMO_GAME = "doom:freedoom2/map01"
-DEMO_QUALITIES = (1, 3, 4, 5, 7, 9)
+DEMO_QUALITIES = (1, 3, 5, 7)
 SHOWN_QUALITY = 5
 DEMO_CRFS = {
     "x264": (24, 30, 35, 40, 45, 50),
