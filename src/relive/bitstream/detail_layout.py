@@ -91,15 +91,14 @@ def spread_class(vectors: Grid) -> Grid:
     return np.asarray(np.searchsorted([1, 2, 5, 13, 33], width, side="right"))
 
 
-def split_vector(difference: Grid) -> tuple[Grid, Grid, Grid]:
-    """Class, number of raw bits and raw bits of differences."""
+def split_vector(difference: Grid) -> tuple[Grid, Grid]:
+    """Class and raw bits of differences."""
     size = np.abs(difference)
     length = np.zeros_like(size)
     for bit in range(11):
         length += size >= 1 << bit
     symbol = np.where(length == 0, 0, 2 * length - (difference > 0))
-    bits = np.maximum(length - 1, 0)
-    return symbol, bits, size - np.where(length == 0, 0, 1 << bits)
+    return symbol, size - np.where(length == 0, 0, 1 << vector_bits(symbol))
 
 
 def vector_bits(symbol: Grid) -> Grid:

@@ -8,6 +8,7 @@ of the base tier are known before.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -23,12 +24,11 @@ from relive.bitstream.detail import (
     MAX_VECTOR,
     MOVED,
     NUM_BANDS,
-    NUM_MODES,
     GopDetail,
 )
 from relive.bitstream.detail_layout import (
     DEPTHS,
-    ENDS,
+    FAMILIES,
     MOTIONS,
     SUMS,
     VECTOR_CLASSES,
@@ -72,23 +72,58 @@ def walk_detail(model: DetailModel, detail: GopDetail, codes: GopCodes) -> GopDe
     """
     frames, h, w = detail.modes.shape
     walk = _Walk(model, h, w)
-    modes = detail.modes.reshape(frames, h * w).astype(np.int64)
-    vectors = detail.vectors.reshape(frames, h * w, 2).astype(np.int64)
-    levels = detail.levels.reshape(frames, COLOURS, 4 * h * w, BLOCK * BLOCK).astype(np.int64)
-    for frame in range(frames):
-        walk.frame(
-            frame,
-            step_class(int(detail.steps[frame])),
-            np.minimum(codes.depths[frame // 2].reshape(-1).astype(np.int64), DEPTHS - 1),
-            np.minimum(codes.motion[frame // 2, 0].reshape(-1).astype(np.int64), MOTIONS - 1),
-            (modes[frame], vectors[frame], levels[frame]),
+    coded = GopDetail.empty(frames, h, w)
+    coded.steps[:] = detail.steps
+    for number in range(frames):
+        frame = _Frame(
+            number,
+            step_class(int(detail.steps[number])),
+            _wide(codes.depths[number // 2], DEPTHS - 1),
+            _wide(codes.motion[number // 2, 0], MOTIONS - 1),
+            detail.modes[number].reshape(-1).astype(np.int64),
+            detail.vectors[number].reshape(-1, 2).astype(np.int64),
+            detail.levels[number].reshape(COLOURS, -1, BLOCK * BLOCK).astype(np.int64),
         )
-    return GopDetail(
-        detail.steps,
-        modes.reshape(detail.modes.shape).astype(np.uint8),
-        vectors.reshape(detail.vectors.shape).astype(np.int16),
-        levels.reshape(detail.levels.shape).astype(np.int16),
-    )
+        walk.frame(frame)
+        coded.modes[number] = frame.modes.reshape(h, w)
+        coded.vectors[number] = frame.vectors.reshape(h, w, 2)
+        coded.levels[number] = frame.levels.reshape(coded.levels.shape[1:])
+    return coded
+
+
+def _wide(values: npt.NDArray[np.uint8], highest: int) -> Grid:
+    return np.minimum(values.reshape(-1).astype(np.int64), highest)
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """One frame on the way: its arrays are full, or fill up. int64."""
+
+    number: int
+    step: int  # class of the quantiser step
+    depths: Grid  # of the base tier [cubes]
+    motion: Grid  # [cubes]
+    modes: Grid  # [cubes]
+    vectors: Grid  # [cubes, 2]
+    levels: Grid  # [colours, blocks, 64]
+
+
+@dataclass(frozen=True)
+class _Places:
+    """A grid in the order of its groups.
+
+    Attributes:
+        groups: A, B, C.
+        place: sixteenth of the rows and of the columns `[2, n]`.
+    """
+
+    groups: tuple[Group, ...]
+    place: Grid
+
+    @classmethod
+    def of(cls, h: int, w: int) -> _Places:
+        y, x = np.divmod(np.arange(h * w), w)
+        return cls(cube_groups(h, w), np.stack([y * PLACES // h, x * PLACES // w]))
 
 
 class _Walk:
@@ -96,64 +131,67 @@ class _Walk:
 
     def __init__(self, model: DetailModel, h: int, w: int) -> None:
         self._model = model
-        self._groups = cube_groups(h, w)
-        self._block_groups = cube_groups(2 * h, 2 * w)
+        self._cubes, self._blocks = _Places.of(h, w), _Places.of(2 * h, 2 * w)
         self._direct = direct_neighbours(2 * h, 2 * w)
-        self._cube_place = _places(h, w)
-        self._block_place = _places(2 * h, 2 * w)
         y, x = np.divmod(np.arange(4 * h * w), 2 * w)
         self._cube_of = (y // 2) * w + x // 2
+        # of the frame before
         self._modes = np.zeros(h * w, np.int64)
         self._vectors = np.zeros((h * w, 2), np.int64)
         self._ends = np.zeros((COLOURS, 4 * h * w), np.int64)
         self._sizes = np.zeros((COLOURS, 4 * h * w, BLOCK * BLOCK), np.int64)
 
-    def frame(
-        self,
-        number: int,
-        step: int,
-        depths: Grid,
-        motion: Grid,
-        arrays: tuple[Grid, Grid, Grid],
-    ) -> None:
-        modes, vectors, levels = arrays
-        if number:
-            self._code_modes(number, step, depths, motion, modes)
-            self._code_vectors(step, modes, vectors)
-        blocks = (modes[self._cube_of], depths[self._cube_of])
-        ends = np.zeros_like(self._ends)
-        sizes = np.zeros_like(self._sizes)
+    def frame(self, frame: _Frame) -> None:
+        """Code all of a frame."""
+        if frame.number:
+            self._code_modes(frame)
+            self._code_vectors(frame)
+        ends, sizes = np.zeros_like(self._ends), np.zeros_like(self._sizes)
         for colour in range(COLOURS):
-            net = (COLOURS if number else 0) + colour
-            ends[colour] = _ends_of(levels[colour])
-            self._code_ends(net, colour, number, step, blocks, ends)
-            self._code_levels(net, colour, number, step, blocks, ends, sizes, levels[colour])
-        self._modes, self._vectors, self._ends, self._sizes = modes, vectors, ends, sizes
+            ends[colour] = _ends_of(frame.levels[colour])
+            self._code_ends(frame, colour, ends)
+            self._code_levels(frame, colour, ends[colour], sizes)
+            self._code_signs(sizes[colour], frame.levels[colour])
+        self._modes, self._vectors, self._ends, self._sizes = (
+            *(frame.modes, frame.vectors),
+            *(ends, sizes),
+        )
 
-    def _code_modes(self, number: int, step: int, depths: Grid, motion: Grid, modes: Grid) -> None:
-        net = 2 if number == 1 else number % 2
-        before = self._modes + 1 if number > 1 else np.zeros_like(self._modes)
-        for index, group in enumerate(self._groups):
-            cubes = group.cubes
+    def _code_grid(
+        self, name: tuple[str, int], places: _Places, values: Grid, features: list[Grid]
+    ) -> None:
+        """Code a value of every place, group after group.
+
+        Args:
+            name: family and number of the net.
+            places: the grid.
+            values: `[n]`.
+            features: `[n]` each, those of the family before its neighbours.
+        """
+        family, net = name
+        for index, group in enumerate(places.groups):
+            here = group.cubes
             rows = place_rows(
-                "mode",
+                family,
                 [
-                    before[cubes],
-                    depths[cubes],
-                    motion[cubes],
-                    np.full(len(cubes), step),
-                    around(modes, NUM_MODES, index, group),
-                    *self._cube_place[:, cubes],
-                    np.full(len(cubes), index),
+                    *(feature[here] for feature in features),
+                    around(values, FAMILIES[family].size, index, group),
+                    *places.place[:, here],
+                    np.full(len(here), index),
                 ],
             )
-            modes[cubes] = self._model.code("mode", net, rows, modes[cubes].astype(np.int32))
+            values[here] = self._model.code(family, net, rows, values[here].astype(np.int32))
 
-    def _code_vectors(self, step: int, modes: Grid, vectors: Grid) -> None:
-        moved = modes >= MOVED
-        if not moved.any():
-            return
-        for index, every in enumerate(self._groups):
+    def _code_modes(self, frame: _Frame) -> None:
+        net = 2 if frame.number == 1 else frame.number % 2
+        before = self._modes + 1 if frame.number > 1 else np.zeros_like(self._modes)
+        step = np.full_like(before, frame.step)
+        features = [before, frame.depths, frame.motion, step]
+        self._code_grid(("mode", net), self._cubes, frame.modes, features)
+
+    def _code_vectors(self, frame: _Frame) -> None:
+        vectors, moved = frame.vectors, frame.modes >= MOVED
+        for index, every in enumerate(self._cubes.groups):
             inside = moved[every.cubes]
             cubes = every.cubes[inside]
             if not len(cubes):
@@ -168,99 +206,71 @@ class _Walk:
                     [
                         spread_class(near[:, :, axis]),
                         first,
-                        modes[cubes],
-                        np.full(len(cubes), step),
+                        frame.modes[cubes],
+                        np.full(len(cubes), frame.step),
                         np.full(len(cubes), index),
                     ],
                 )
-                symbols, _, raw = split_vector(vectors[cubes, axis] - middle[:, axis])
-                first = self._model.code("vector", axis, rows, symbols.astype(np.int32)).astype(
-                    np.int64
-                )
+                symbols, raw = split_vector(vectors[cubes, axis] - middle[:, axis])
+                coded = self._model.code("vector", axis, rows, symbols.astype(np.int32))
+                first = coded.astype(np.int64)
                 raw = self._raw(raw, vector_bits(first))
                 vectors[cubes, axis] = join_vector(first, raw) + middle[:, axis]
         if int(np.abs(vectors).max()) > MAX_VECTOR:
             raise FormatError(f"enhancement packet: a vector exceeds {MAX_VECTOR}")
 
-    def _code_ends(
-        self,
-        net: int,
-        colour: int,
-        number: int,
-        step: int,
-        blocks: tuple[Grid, Grid],
-        ends: Grid,
-    ) -> None:
+    def _code_ends(self, frame: _Frame, colour: int, ends: Grid) -> None:
         now, old = ends[colour], self._ends[colour]
         none = np.zeros_like(now)
-        before = old + 1 if number else none
-        beside = old[self._direct].sum(axis=0)
-        grey = ends[0] + 1 if colour else none
-        red = ends[1] + 1 if colour == 2 else none
-        for index, group in enumerate(self._block_groups):
-            here = group.cubes
-            rows = place_rows(
-                "end",
-                [
-                    before[here],
-                    beside[here],
-                    grey[here],
-                    red[here],
-                    blocks[0][here],
-                    blocks[1][here],
-                    np.full(len(here), step),
-                    around(now, ENDS, index, group),
-                    *self._block_place[:, here],
-                    np.full(len(here), index),
-                ],
-            )
-            now[here] = self._model.code("end", net, rows, now[here].astype(np.int32))
+        features = [
+            old + 1 if frame.number else none,
+            old[self._direct].sum(axis=0),
+            ends[0] + 1 if colour else none,
+            ends[1] + 1 if colour == 2 else none,
+            frame.modes[self._cube_of],
+            frame.depths[self._cube_of],
+            np.full_like(now, frame.step),
+        ]
+        self._code_grid(("end", _net(frame, colour)), self._blocks, now, features)
 
-    def _code_levels(
-        self,
-        net: int,
-        colour: int,
-        number: int,
-        step: int,
-        blocks: tuple[Grid, Grid],
-        ends: Grid,
-        sizes: Grid,
-        levels: Grid,
-    ) -> None:
-        now = ends[colour]
-        beside = np.minimum(now[self._direct].sum(axis=0) // 2, 2 * NUM_BANDS)
-        known = np.zeros((len(now), BLOCK, BLOCK), np.int64)
-        flat = known.reshape(len(now), -1)
+    def _code_levels(self, frame: _Frame, colour: int, ends: Grid, sizes: Grid) -> None:
+        """Code the sizes of a colour, up to the escape, band by band."""
+        beside = np.minimum(ends[self._direct].sum(axis=0) // 2, 2 * NUM_BANDS)
+        known = np.zeros((len(ends), BLOCK, BLOCK), np.int64)  # at most 3
+        flat = known.reshape(len(ends), -1)
         for band, members in enumerate(BAND_MEMBERS):
-            here = np.flatnonzero(now > band)
+            here = np.flatnonzero(ends > band)
             if not len(here):
                 break
-            inside = _inside(known[here])[:, members]
-            total = np.minimum(flat[here].sum(axis=1), SUMS - 1)
+            chosen = np.ix_(here, members)
             shape = (len(here), len(members))
-            grey = np.minimum(sizes[0][here][:, members], 3) + 1 if colour else np.zeros(shape)
-            red = np.minimum(sizes[1][here][:, members], 3) + 1 if colour == 2 else np.zeros(shape)
-            before = self._sizes[colour][here][:, members]
-            before = np.minimum(before, 3) + 1 if number else np.zeros(shape)
+            none = np.zeros(shape, np.int64)
+            blocks = {
+                "end": ends[here],
+                "total": np.minimum(flat[here].sum(axis=1), SUMS - 1),
+                "beside": beside[here],
+                "mode": frame.modes[self._cube_of[here]],
+                "depth": frame.depths[self._cube_of[here]],
+            }
+            of = {name: np.broadcast_to(v[:, None], shape) for name, v in blocks.items()}
             features = [
                 np.broadcast_to(members, shape),
-                np.broadcast_to(now[here, None], shape),
-                inside,
-                np.broadcast_to(total[:, None], shape),
-                np.broadcast_to(beside[here, None], shape),
-                before,
-                grey,
-                red,
-                np.broadcast_to(blocks[0][here, None], shape),
-                np.broadcast_to(blocks[1][here, None], shape),
-                np.full(shape, step),
+                of["end"],
+                _inside(known[here])[:, members],
+                of["total"],
+                of["beside"],
+                _seen(self._sizes[colour][chosen]) if frame.number else none,
+                _seen(sizes[0][chosen]) if colour else none,
+                _seen(sizes[1][chosen]) if colour == 2 else none,
+                of["mode"],
+                of["depth"],
+                np.full(shape, frame.step),
             ]
-            rows = place_rows("level", [f.reshape(-1).astype(np.int64) for f in features])
-            symbols = np.minimum(np.abs(levels[here][:, members]), ESCAPE).reshape(-1)
-            symbols = self._model.code("level", net, rows, symbols.astype(np.int32))
-            sizes[colour][np.ix_(here, members)] = symbols.reshape(shape)
-            flat[np.ix_(here, members)] = np.minimum(symbols, 3).reshape(shape)
-        self._code_signs(sizes[colour], levels)
+            rows = place_rows("level", [feature.reshape(-1) for feature in features])
+            symbols = np.minimum(np.abs(frame.levels[colour][chosen]), ESCAPE).reshape(-1)
+            coded = self._model.code("level", _net(frame, colour), rows, symbols.astype(np.int32))
+            sizes[colour][chosen] = coded.reshape(shape)
+            flat[chosen] = np.minimum(coded, 3).reshape(shape)
 
     def _code_signs(self, sizes: Grid, levels: Grid) -> None:
         """Code what is left of the levels: what lies beyond the escape, and signs."""
@@ -288,9 +298,14 @@ class _Walk:
         return out
 
 
-def _places(h: int, w: int) -> Grid:
-    y, x = np.divmod(np.arange(h * w), w)
-    return np.stack([y * PLACES // h, x * PLACES // w])
+def _net(frame: _Frame, colour: int) -> int:
+    """Number of the net of ends and levels."""
+    return (COLOURS if frame.number else 0) + colour
+
+
+def _seen(sizes: Grid) -> Grid:
+    """Sizes as features."""
+    return np.asarray(np.minimum(sizes, 3) + 1)
 
 
 def _ends_of(levels: Grid) -> Grid:
@@ -304,6 +319,3 @@ def _inside(known: Grid) -> Grid:
     total = padded[:, 1:-1, 2:] + padded[:, 2:, 1:-1] + padded[:, 1:-1, 1:-1]
     total = total + padded[:, :-2, 2:] + padded[:, 2:, :-2]
     return np.asarray(np.minimum(total, SUMS - 1).reshape(len(known), -1))
-
-
-__all__ = ["DetailModel", "Group", "walk_detail"]
