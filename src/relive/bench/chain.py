@@ -23,7 +23,7 @@ from relive.bench.provenance import provenance, result_path, write_json
 from relive.errors import InputError
 
 if TYPE_CHECKING:
-    from relive.codec import Replay
+    from relive.codec import EncodeReport, Replay
     from relive.session import Session
 
 FRAMES_PER_STEP = 2
@@ -196,14 +196,8 @@ def _measure(
     intervals: tuple[int, int | None],
 ) -> dict[str, Any]:
     """Figures of one session at one depth; `intervals` are ours and the one to compare with."""
-    from relive.codec import Replay, encode
-    from relive.session import Session
-
     interval, against = intervals
-    path = folder / "chain.relive"
-    report = encode(cut, path, model=model, keyframe_interval=interval, force=True, **settings)
-    with Session.open(cut) as session, Replay.open(path, model=model) as replay:
-        errors, steps = _frame_errors(session, replay), _steps(replay)
+    report, errors, steps = _encoded(cut, folder, settings, model, interval)
     row = {
         "bits_per_pixel": report.bits_per_pixel,
         "psnr_db": report.psnr_db,
@@ -211,14 +205,29 @@ def _measure(
     }
     if against is None:
         return row
-    encode(cut, path, model=model, keyframe_interval=against, force=True, **settings)
-    with Session.open(cut) as session, Replay.open(path, model=model) as replay:
-        other = _frame_errors(session, replay)
     first = {index: step for index, step in steps.items() if index < interval}
     if max(first) < against:
         raise InputError(f"{cut.stem}: no frame after the first {against} to compare")
+    _, other, _ = _encoded(cut, folder, settings, model, against)
     ours, theirs = (_step_psnr(e, first) for e in (errors, other))
     return {**row, "decay": asdict(Decay.between(ours, theirs, against))}
+
+
+def _encoded(
+    cut: Path,
+    folder: Path,
+    settings: dict[str, Any],
+    model: Path | str | None,
+    interval: int,
+) -> "tuple[EncodeReport, dict[int, float], dict[int, int]]":
+    """Encode and decode: the report, the error and the step of every frame."""
+    from relive.codec import Replay, encode
+    from relive.session import Session
+
+    path = folder / "chain.relive"
+    report = encode(cut, path, model=model, keyframe_interval=interval, force=True, **settings)
+    with Session.open(cut) as session, Replay.open(path, model=model) as replay:
+        return report, _frame_errors(session, replay), _steps(replay)
 
 
 def _by_split(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

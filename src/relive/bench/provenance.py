@@ -78,15 +78,23 @@ def versions() -> dict[str, str]:
     return found
 
 
+_ENCODING = (
+    "bitstream",
+    "codec",
+    "container",
+    "cubes",
+    "enhancement",
+    "model",
+    "quantizer",
+    "session",
+)
+
+
 def source_hash() -> str:
     """Return a hash of our own code that shapes an encoding, to know stale cached results."""
     root = Path(__file__).parents[1]
-    folders = (
-        *("cubes", "model", "quantizer", "bitstream", "enhancement", "container"),
-        *("codec", "session"),
-    )
     digest = hashlib.sha256()
-    for folder in folders:
+    for folder in _ENCODING:
         for path in sorted((root / folder).rglob("*.py")):
             digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
     for path in sorted((root / "weights").glob("*")):

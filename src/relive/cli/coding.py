@@ -104,7 +104,7 @@ def decode(
             model=model,
             start_s=start,
             end_s=end,
-            tiers=None if quality is None or quality > 1 else 1,
+            quality=quality,
             force=force,
             progress=progress,
         )
@@ -130,8 +130,6 @@ def export(
     from relive.container import cut
 
     console = Console(as_json, quiet, verbose)
-    if replay.exists() and out.exists() and out.samefile(replay):
-        raise InputError(f"{out} is the replay itself; choose another name")
     report = cut(replay, out, tier, force)
     before, after = replay.stat().st_size, out.stat().st_size
     values = {"gops": report.gops, "frames": report.frames, "bytes": after, "bytes_before": before}

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -108,15 +108,14 @@ def encode_gop(
         frames: uint8 `[n, height, width, 3]`.
         track: of the same frames.
         setting: what to aim at.
-        depth: the same depth for every cube, instead of the search, and no enhancement layer.
+        depth: the same depth for every cube, instead of the search.
         watch: see `layer.Tools`.
     """
     tools = Tools(coder.bundle.level_costs, coder.bundle.post_filter, watch)
     count, (h, w) = len(frames), coder.geometry.grid
     steps = -(-count // 2)
     gop = GopCodes.empty(steps, coder.bundle.config.quantizer.num_quantizers, h, w)
-    layered = setting.step is not None and depth is None
-    detail = GopDetail.empty(2 * steps, h, w) if layered else None
+    detail = None if setting.step is None else GopDetail.empty(2 * steps, h, w)
     padded = coder.geometry.pad(frames)
     carry: Carry | None = None
     squares = 0.0
@@ -330,26 +329,13 @@ def encode(
     if Path(out).exists() and Path(out).samefile(session.path):
         raise InputError(f"{out} is the session itself; choose another name")
     bundle = model if isinstance(model, Bundle) else load_bundle(model)
-    stages = bundle.config.quantizer.num_quantizers
-    _check(session, quality, keyframe_interval, depth, stages)
+    _check(session, quality, keyframe_interval, depth, bundle.config.quantizer.num_quantizers)
     coder = StepCoder(bundle, session.schema, Geometry(session.width, session.height))
     setting = QUALITIES[quality - 1]
-    layered = setting.step is not None and depth is None
-    header = ReplayHeader(
-        bundle.model_id,
-        session.width,
-        session.height,
-        stages,
-        bundle.config.quantizer.codebook_size,
-        keyframe_interval,
-        quality,
-        session.game,
-        session.schema.to_dict(),
-        session.region_schema.to_dict() if session.region_schema else None,
-        tiers=2 if layered else 1,
-    )
+    if depth is not None:
+        setting = replace(setting, step=None)
+    header = _header(session, bundle, keyframe_interval, quality, setting)
     squares, began = 0.0, time.perf_counter()
-    values_per_frame = session.width * session.height * 3
     with ReplayWriter(out, header, force) as writer:
         for encoded in _encode_all(coder, session, keyframe_interval, setting, depth):
             squares += encoded.squares
@@ -359,15 +345,38 @@ def encode(
                 progress(record.first_frame + record.num_frames, session.num_frames)
         for event in session.events:
             writer.add_event(event.time_ns, event.name, event.payload)
-    seconds = time.perf_counter() - began
-    size = Path(out).stat().st_size
+    return _report(session, Path(out), squares, time.perf_counter() - began)
+
+
+def _header(
+    session: Session, bundle: Bundle, interval: int, quality: int, setting: Setting
+) -> ReplayHeader:
+    quantizer, regions = bundle.config.quantizer, session.region_schema
+    return ReplayHeader(
+        bundle.model_id,
+        session.width,
+        session.height,
+        quantizer.num_quantizers,
+        quantizer.codebook_size,
+        interval,
+        quality,
+        session.game,
+        session.schema.to_dict(),
+        regions.to_dict() if regions else None,
+        tiers=setting.tiers,
+    )
+
+
+def _report(session: Session, out: Path, squares: float, seconds: float) -> EncodeReport:
+    """Say what a written replay is like, given its squared error and what it took."""
+    size, pixels = out.stat().st_size, session.width * session.height
     with ReplayReader.open(out) as reader:
         parts = reader.parts
     return EncodeReport(
         session.num_frames,
         size,
-        size * 8 / (session.num_frames * session.width * session.height),
-        _psnr(squares, int(session.present.sum()) * values_per_frame),
+        size * 8 / (session.num_frames * pixels),
+        _psnr(squares, int(session.present.sum()) * 3 * pixels),
         session.num_frames / seconds,
         parts,
         session.damaged,

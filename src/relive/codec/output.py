@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relive.codec.bundle import Bundle
+from relive.codec.rate import tiers_at
 from relive.codec.replay import Replay
 from relive.errors import DamagedError, InputError, ReliveError
 from relive.session import Recorder, RegionSchema
@@ -128,7 +129,7 @@ def decode(
     model: Bundle | Path | str | None = None,
     start_s: float | None = None,
     end_s: float | None = None,
-    tiers: int | None = None,
+    quality: int | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> int:
@@ -140,7 +141,8 @@ def decode(
         model: weights; None for the bundled ones.
         start_s: seconds from the first frame; None for the beginning.
         end_s: seconds from the first frame, not included; None for the end.
-        tiers: 1 decodes the codes alone; None all that the file has. Not for an open replay.
+        quality: 1 to 10: leave out the tiers that a replay of this quality would not have; None
+            for all that the file has. An open replay has its own `tiers`.
         force: overwrite `out`.
         progress: told frames done and frames in all.
 
@@ -152,6 +154,7 @@ def decode(
         DamagedError: Parts of the replay were damaged; the rest was written.
     """
     if not isinstance(replay, Replay):
+        tiers = None if quality is None else tiers_at(quality)
         with Replay.open(replay, model, tiers) as opened:
             return decode(opened, out, start_s=start_s, end_s=end_s, force=force, progress=progress)
     span = _span(replay, start_s, end_s)

@@ -32,6 +32,11 @@ class Setting:
     price: float
     step: int | None = None
 
+    @property
+    def tiers(self) -> int:
+        """Tiers of the replay: 1, or 2 with the enhancement layer."""
+        return 1 if self.step is None else 2
+
 
 CODES_PRICE = 6e-2
 QUALITIES = (
@@ -39,6 +44,13 @@ QUALITIES = (
     *(Setting(CODES_PRICE, step) for step in (49, 46, 43, 40, 37, 34, 29, 23, 16)),
 )
 """Settings of quality 1 to 10."""
+
+
+def tiers_at(quality: int) -> int:
+    """Tiers that a replay of some quality, 1 to 10, has."""
+    return QUALITIES[quality - 1].tiers
+
+
 STAGE_BITS = 7.0  # what the nets of the bitstream leave of 9
 SKIP_BITS = 1.5
 

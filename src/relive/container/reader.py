@@ -125,7 +125,9 @@ class ReplayReader:
         entry = self.gops[i]
         codes = self._read_part(entry.codes_at, entry.index)
         track = self._read_part(entry.track_at, entry.index)
-        detail = entry.detail_at and self._read_part(entry.detail_at, entry.index)
+        detail = None
+        if entry.detail_at is not None:
+            detail = self._read_part(entry.detail_at, entry.index)
         return GopRecord(
             entry.index,
             entry.first_frame,
@@ -135,7 +137,7 @@ class ReplayReader:
             entry.psnr_db,
             codes,
             track,
-            detail or None,
+            detail,
         )
 
     def iter_gops(self) -> Iterator[GopRecord]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from relive.container.gop import GopRecord
 from relive.container.reader import ReplayReader
 from relive.container.writer import ReplayWriter
 from relive.errors import InputError
@@ -40,25 +39,14 @@ def repair(path: Path | str, out: Path | str, force: bool = False) -> RepairRepo
         InputError: the input is missing, the output exists, or both are one file.
         FormatError: the input is not a replay, or its header is damaged.
     """
-    if Path(out).exists() and Path(out).samefile(path):
-        raise InputError(f"{out}: is the damaged file itself; give another output")
-    with (
-        ReplayReader.open(path) as reader,
-        ReplayWriter(out, reader.header, force=force) as writer,
-    ):
-        for number, gop in enumerate(reader.iter_gops()):
-            writer.add_gop(_renumbered(gop, number))
-        for event in reader.events:
-            writer.add_event(event.time_ns, event.name, event.payload)
-        frames = sum(gop.num_frames for gop in reader.gops)
-        return RepairReport(len(reader.gops), frames, list(reader.problems))
+    return _rewrite(path, out, None, force)
 
 
 def cut(path: Path | str, out: Path | str, tiers: int, force: bool = False) -> RepairReport:
     """Write a replay anew with its lowest tiers alone; nothing is decoded.
 
     The qualities of the GOPs are those of all tiers, so the new file says that none was measured
-    where a tier is missing.
+    where a tier is missing. What is damaged is left out, as by `repair`.
 
     Args:
         path: of the replay.
@@ -67,22 +55,26 @@ def cut(path: Path | str, out: Path | str, tiers: int, force: bool = False) -> R
         force: overwrite `out`.
 
     Raises:
-        InputError: the input is missing or the output exists.
+        InputError: the input is missing, the output exists, or both are one file.
         FormatError: the input is not a replay, or its header is damaged.
     """
+    return _rewrite(path, out, tiers, force)
+
+
+def _rewrite(path: Path | str, out: Path | str, tiers: int | None, force: bool) -> RepairReport:
+    """Copy what is whole, with at most so many tiers."""
+    if Path(out).exists() and Path(out).samefile(path):
+        raise InputError(f"{out}: is the input itself; give another output")
     with ReplayReader.open(path) as reader:
-        kept = min(tiers, reader.header.tiers)
-        header = replace(reader.header, tiers=kept, version="")
-        lower = kept < reader.header.tiers
+        header = reader.header
+        lower = tiers is not None and tiers < header.tiers
+        if tiers is not None and lower:
+            header = replace(header, tiers=tiers, version="")
         with ReplayWriter(out, header, force=force) as writer:
-            for gop in reader.iter_gops():
-                less = replace(gop, detail=None, psnr_db=0.0) if lower else gop
-                writer.add_gop(less)
+            for number, gop in enumerate(reader.iter_gops()):
+                kept = replace(gop, detail=None, psnr_db=0.0) if lower else gop
+                writer.add_gop(replace(kept, index=number))
             for event in reader.events:
                 writer.add_event(event.time_ns, event.name, event.payload)
         frames = sum(gop.num_frames for gop in reader.gops)
         return RepairReport(len(reader.gops), frames, list(reader.problems))
-
-
-def _renumbered(gop: GopRecord, number: int) -> GopRecord:
-    return replace(gop, index=number)

@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from relive.model.parts import start_at_zero
+
 WIDTH = 16
 SCALE = 8.0  # of what it adds, levels
 CROP, BATCH, RATE = 64, 16, 2e-3
@@ -32,8 +34,7 @@ class PostFilter(nn.Module):
         self.read = nn.Conv2d(3 * 12 + 1, WIDTH, 3, padding=1)
         self.mix = nn.Conv2d(WIDTH, WIDTH, 3, padding=1)
         self.write = nn.Conv2d(WIDTH, 12, 3, padding=1)
-        nn.init.zeros_(self.write.weight)
-        nn.init.zeros_(self.write.bias)  # type: ignore[arg-type]  # it has one
+        start_at_zero(self.write)
 
     def forward(self, shown: Tensor, prediction: Tensor, base: Tensor, step: Tensor) -> Tensor:
         """Filter frames.

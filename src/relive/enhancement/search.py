@@ -65,31 +65,41 @@ def search_vectors(target: Tensor, reference: Reference, price: float) -> Tensor
     goal, grey = target.mean(0, keepdim=True), reference.picture.mean(0, keepdim=True)
     h, w = (side // CUBE_PX for side in target.shape[-2:])
 
-    def error(vectors: Tensor) -> Tensor:
-        return 3 * squared_error(reference.moved(vectors, grey) - goal)
+    def cost(vectors: Tensor, expected: Tensor) -> Tensor:
+        error = 3 * squared_error(reference.moved(vectors, grey) - goal)
+        return error + price * vector_cost(vectors, expected)
 
-    vectors = _coarse(goal, reference.moved(target.new_zeros(h, w, 2), grey), price)
+    found = _coarse(goal, reference.moved(target.new_zeros(h, w, 2), grey), price)
     for unit in (4, 2, 1):
-        middle = expected = vectors
-        expected = _expected(vectors)
-        best = error(vectors) + price * vector_cost(vectors, expected)
+        expected = _expected(found)
+        best = _Best(found, cost(found, expected))
         for dy in (-unit, 0, unit):
             for dx in (-unit, 0, unit):
                 if dx or dy:
-                    tried = middle + target.new_tensor([dx, dy])
-                    cost = error(tried) + price * vector_cost(tried, expected)
-                    vectors = torch.where((cost < best)[..., None], tried, vectors)
-                    best = torch.minimum(cost, best)
-    chosen = torch.zeros_like(vectors)
+                    tried = found + target.new_tensor([dx, dy])
+                    best.offer(tried, cost(tried, expected))
+        found = best.vectors
+    chosen = torch.zeros_like(found)
     for _ in range(2):
         expected = _expected(chosen)
-        best = error(chosen) + price * vector_cost(chosen, expected)
-        others = (vectors, expected, _shifted(chosen, 0, 1), _shifted(chosen, 1, 0))
-        for tried in (*others, torch.zeros_like(vectors)):
-            cost = error(tried) + price * vector_cost(tried, expected)
-            chosen = torch.where((cost < best)[..., None], tried, chosen)
-            best = torch.minimum(cost, best)
+        best = _Best(chosen, cost(chosen, expected))
+        others = [found, expected, _shifted(chosen, 0, 1), _shifted(chosen, 1, 0)]
+        for tried in (*others, torch.zeros_like(found)):
+            best.offer(tried, cost(tried, expected))
+        chosen = best.vectors
     return chosen.round().long().clamp(-MAX_VECTOR, MAX_VECTOR)
+
+
+class _Best:
+    """The cheapest vector of every cube so far."""
+
+    def __init__(self, vectors: Tensor, cost: Tensor) -> None:
+        self.vectors, self._cost = vectors, cost
+
+    def offer(self, vectors: Tensor, cost: Tensor) -> None:
+        """Take vectors where they cost less; `[h, w, 2]` or one for all `[2]`."""
+        self.vectors = torch.where((cost < self._cost)[..., None], vectors, self.vectors)
+        self._cost = torch.minimum(cost, self._cost)
 
 
 def _coarse(goal: Tensor, warped: Tensor, price: float) -> Tensor:
@@ -98,18 +108,16 @@ def _coarse(goal: Tensor, warped: Tensor, price: float) -> Tensor:
     height, width = small.shape[-2:]
     padded = F.pad(there[None], (RANGE,) * 4, mode="replicate")[0]
     size = CUBE_PX // COARSE
-    best = small.new_full((height // size, width // size), torch.inf)
-    vectors = small.new_zeros(*best.shape, 2)
+    nothing = small.new_full((height // size, width // size), torch.inf)
+    best = _Best(small.new_zeros(*nothing.shape, 2), nothing)
     unit = COARSE * VECTOR_UNITS
     for dy in range(-RANGE, RANGE + 1):
         for dx in range(-RANGE, RANGE + 1):
             seen = padded[:, RANGE + dy :, RANGE + dx :][:, :height, :width]
             tried = small.new_tensor([dx * unit, dy * unit])
-            cost = 3 * COARSE**2 * squared_error(seen - small, size) + price * vector_cost(tried)
-            better = cost < best
-            best = torch.where(better, cost, best)
-            vectors = torch.where(better[..., None], tried, vectors)
-    return vectors
+            error = 3 * COARSE**2 * squared_error(seen - small, size)
+            best.offer(tried, error + price * vector_cost(tried))
+    return best.vectors
 
 
 def choose_modes(
