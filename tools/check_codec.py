@@ -22,13 +22,14 @@ from typing import Any
 import numpy as np
 import torch
 from check_damage import check_mutations
-from codes_digest import PARTS, digest_codes, read_codes
+from codes_digest import PARTS, Integers, digest_codes, read_codes
 from numpy.typing import NDArray
 
 from relive.bench.provenance import provenance, write_json
-from relive.bitstream import GopCodes, encode_codes
+from relive.bitstream import encode_codes, encode_detail
 from relive.codec import Bundle, EncodeReport, Replay, encode, load_bundle
 from relive.codec.encoder import encode_gop, gop_track
+from relive.codec.rate import QUALITIES
 from relive.codec.step import Geometry, StepCoder
 from relive.codec.workers import NUM_WORKERS, workers
 from relive.container import ReplayReader
@@ -53,20 +54,24 @@ def say(text: str) -> None:
 
 def encoders_own_codes(
     session: Session, bundle: Bundle, quality: int, file: Path
-) -> list[GopCodes]:
+) -> list[Integers]:
     """Encode again, keep what goes into the coder, and check that `file` holds these packets."""
     coder = StepCoder(bundle, session.schema, Geometry(session.width, session.height))
 
     @torch.inference_mode()
-    def one(start: int, stop: int) -> GopCodes:
+    def one(start: int, stop: int) -> Integers:
         track = gop_track(session, start, stop)
-        return encode_gop(coder, session.frames(start, stop), track, quality)[0]
+        setting = QUALITIES[quality - 1]
+        gop = encode_gop(coder, session.frames(start, stop), track, setting)
+        return gop.codes, gop.detail
 
     with ReplayReader.open(file) as reader:
         spans = [(g.first_frame, g.first_frame + g.num_frames) for g in reader.gops]
         gops = list(workers().map(one, *zip(*spans, strict=True)))
-        for i, gop in enumerate(gops):
-            if encode_codes(gop, bundle.tables) != reader.read_gop(i).codes:
+        for i, (codes, detail) in enumerate(gops):
+            written = reader.read_gop(i)
+            again = detail and encode_detail(detail, codes, bundle.detail)
+            if encode_codes(codes, bundle.tables) != written.codes or again != written.detail:
                 raise SystemExit(f"GOP {i}: encoding twice gave different packets")
     return gops
 
@@ -214,7 +219,7 @@ def check_states(session: Session, replay: Replay) -> Json:
 def check_overhead(report: EncodeReport, session: Session, replay: Replay) -> Json:
     """Count the bytes that are neither codes nor states nor events."""
     gops = replay.gops
-    packets = sum(gop.codes_bytes + gop.track_bytes for gop in gops[:-1])
+    packets = sum(g.codes_bytes + g.track_bytes + g.detail_bytes for g in gops[:-1])
     frames_between = max(1, gops[-1].first_frame - gops[0].first_frame)
     running = (gops[-1].codes_at - gops[0].codes_at - packets) / frames_between * session.fps
     overhead = report.parts["container"] + report.parts["header"]
