@@ -1,6 +1,6 @@
 """The GPU recipe: pieces come together again or are refused; its settings are right."""
 
-import importlib.util
+import importlib
 import json
 import subprocess
 import sys
@@ -18,15 +18,21 @@ ROOT = Path(__file__).parents[1]
 PIECE = 1000
 
 
+def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    return importlib.import_module(name)
+
+
 @pytest.fixture
-def tool(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("gpu", ROOT / "tools/train_small_on_gpu.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def pieces(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    module = load("gpu_pieces", monkeypatch)
     monkeypatch.setattr(module, "PIECE_BYTES", PIECE)
     return module
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return load("gpu_steps", monkeypatch)
 
 
 @pytest.fixture
@@ -38,23 +44,23 @@ def files(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def test_pieces_come_together_again(tool: ModuleType, files: list[Path], tmp_path: Path) -> None:
+def test_pieces_come_together_again(pieces: ModuleType, files: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "checkpoint-1"
-    assert tool.write_pieces(files, out) == 4 + 1 + 2
+    assert pieces.write_pieces(files, out) == 4 + 1 + 2
     assert max(path.stat().st_size for path in out.glob("*.0*")) == PIECE
-    joined = tool.join_pieces([out], tmp_path / "joined")
+    joined = pieces.join_pieces([out], tmp_path / "joined")
     assert [path.read_bytes() for path in joined] == [path.read_bytes() for path in files]
     assert not [p for p in tmp_path.rglob("*") if p.name.endswith(".part")]
 
 
-def test_pieces_come_in_parts(tool: ModuleType, files: list[Path], tmp_path: Path) -> None:
+def test_pieces_come_in_parts(pieces: ModuleType, files: list[Path], tmp_path: Path) -> None:
     folders = [tmp_path / str(n) / "checkpoint-1" for n in range(3)]
     for number, folder in enumerate(folders):
-        tool.write_pieces(files, folder, slice(3 * number, 3 * number + 3))
+        pieces.write_pieces(files, folder, slice(3 * number, 3 * number + 3))
     assert sum(len(list(folder.glob("*.0*"))) for folder in folders) == 7
-    found = tool.find_sets([folder.parent for folder in folders])
+    found = pieces.find_sets([folder.parent for folder in folders])
     assert found == folders
-    joined = tool.join_pieces(found, tmp_path / "joined")
+    joined = pieces.join_pieces(found, tmp_path / "joined")
     assert [path.read_bytes() for path in joined] == [path.read_bytes() for path in files]
 
 
@@ -69,13 +75,13 @@ def test_pieces_come_in_parts(tool: ModuleType, files: list[Path], tmp_path: Pat
     ],
 )
 def test_what_is_damaged_is_refused_in_one_line(
-    tool: ModuleType, files: list[Path], tmp_path: Path, harm, words: str
+    pieces: ModuleType, files: list[Path], tmp_path: Path, harm, words: str
 ) -> None:
     out = tmp_path / "checkpoint-1"
-    tool.write_pieces(files, out)
+    pieces.write_pieces(files, out)
     harm(out)
     with pytest.raises(InputError, match=words) as error:
-        tool.join_pieces([out], tmp_path / "joined")
+        pieces.join_pieces([out], tmp_path / "joined")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "joined/b.json").exists()
 
@@ -85,13 +91,13 @@ def cut(path: Path, lines: int) -> None:
 
 
 def test_a_set_that_is_not_whole_is_passed_over(
-    tool: ModuleType, files: list[Path], tmp_path: Path
+    pieces: ModuleType, files: list[Path], tmp_path: Path
 ) -> None:
     """A writer that was killed left pieces without a list."""
-    tool.write_pieces(files, tmp_path / "out/checkpoint-00000001")
-    tool.write_pieces(files, tmp_path / "out/checkpoint-00000002")
+    pieces.write_pieces(files, tmp_path / "out/checkpoint-00000001")
+    pieces.write_pieces(files, tmp_path / "out/checkpoint-00000002")
     (tmp_path / "out/checkpoint-00000002/SHA256SUMS").unlink()
-    assert tool.find_sets([tmp_path / "out"]) == [tmp_path / "out/checkpoint-00000001"]
+    assert pieces.find_sets([tmp_path / "out"]) == [tmp_path / "out/checkpoint-00000001"]
 
 
 def test_the_command_refuses_damaged_pieces(files: list[Path], tmp_path: Path) -> None:
@@ -108,7 +114,7 @@ def test_the_command_refuses_damaged_pieces(files: list[Path], tmp_path: Path) -
     assert "a.000 is damaged" in done.stderr
 
 
-def test_updates_are_counted_by_phase(tool: ModuleType) -> None:
+def test_updates_are_counted_by_phase(steps: ModuleType) -> None:
     log = [
         {"update": 0, "event": "phase", "detail": "a"},
         {"update": 20, "phase": "a", "updates_per_s": 2.0, "loader_wait_share": 0.1},
@@ -117,7 +123,7 @@ def test_updates_are_counted_by_phase(tool: ModuleType) -> None:
     ]
     rows = [{"name": n, "flops_per_update": 5.0, "frames_per_update": 8} for n in ("a", "c")]
     planned = {"phases": [rows[0], {"name": "b"}, rows[1]], "peak_flops_per_s": 100.0}
-    a, c = tool._phases(log, planned, 37)
+    a, c = steps._phases(log, planned, 37)
     assert (a["updates"], c["updates"]) == (30, 7)
     assert a["share_of_peak"] == pytest.approx(0.1)
     assert c["share_of_peak"] is None
@@ -147,9 +153,9 @@ def test_what_is_recorded_on_the_spot_keeps_the_splits() -> None:
     assert not sessions & {(take.game, take.play.seed) for take in spot}
 
 
-def test_minutes_follow_the_budget(tool: ModuleType, tmp_path: Path) -> None:
+def test_minutes_follow_the_budget(steps: ModuleType, tmp_path: Path) -> None:
     phases = [{"name": "a", "minutes": 3, "batch": 64}, {"name": "p", "probability": True}]
-    scaled = tool.scaled({"phase": phases}, tool.Place(tmp_path), "tiny", 10.0)
+    scaled = steps.scaled({"phase": phases}, steps.Place(tmp_path), "tiny", 10.0)
     assert scaled["phase"][0]["minutes"] == pytest.approx(6.8)
     assert "minutes" not in scaled["phase"][1]
     assert json.dumps(phases) == json.dumps(
@@ -158,7 +164,7 @@ def test_minutes_follow_the_budget(tool: ModuleType, tmp_path: Path) -> None:
 
 
 def test_a_batch_that_does_not_fit_is_halved(
-    tool: ModuleType, monkeypatch: pytest.MonkeyPatch
+    steps: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pairs an update stay the same; the GPU's refusal is played."""
     settings = read_settings(ROOT / "configs/small.toml")
@@ -178,10 +184,10 @@ def test_a_batch_that_does_not_fit_is_halved(
 
     run = Fake()
     run.settings = settings
-    monkeypatch.setattr(tool, "_count", count)
+    monkeypatch.setattr(steps, "_count", count)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
-    row = tool._probe_phase(run, 1)
+    row = steps._probe_phase(run, 1)
     assert row == {"name": "autoencoder", "batch": 48, "accumulate": 4}
     assert run.settings.phase[1].batch == 48
     assert run.settings.phase[2] == settings.phase[2]
-    assert tool._probe_phase(run, 6) == {"name": "probability"}
+    assert steps._probe_phase(run, 6) == {"name": "probability"}
