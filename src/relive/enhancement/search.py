@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ NOTHING_BITS = 0.5  # of a block without levels
 ROUNDING = 0.45
 RANGE = 8  # of the search, pixels of the halved picture
 COARSE = 2
+FAR = 4  # displacements of the whole picture that are tried beyond the range
 
 
 def squared_error(difference: Tensor, size: int = CUBE_PX) -> Tensor:
@@ -106,18 +108,43 @@ def _coarse(goal: Tensor, warped: Tensor, price: float) -> Tensor:
     """Whole steps of two pixels, on halved pictures: float `[h, w, 2]`."""
     small, there = (F.avg_pool2d(p[None], COARSE)[0] for p in (goal, warped))
     height, width = small.shape[-2:]
-    padded = F.pad(there[None], (RANGE,) * 4, mode="replicate")[0]
+    margin = MAX_VECTOR // (COARSE * VECTOR_UNITS)
+    padded = F.pad(there[None], (margin,) * 4, mode="replicate")[0]
     size = CUBE_PX // COARSE
     nothing = small.new_full((height // size, width // size), torch.inf)
     best = _Best(small.new_zeros(*nothing.shape, 2), nothing)
     unit = COARSE * VECTOR_UNITS
-    for dy in range(-RANGE, RANGE + 1):
-        for dx in range(-RANGE, RANGE + 1):
-            seen = padded[:, RANGE + dy :, RANGE + dx :][:, :height, :width]
-            tried = small.new_tensor([dx * unit, dy * unit])
-            error = 3 * COARSE**2 * squared_error(seen - small, size)
-            best.offer(tried, error + price * vector_cost(tried))
+    near = product(range(-RANGE, RANGE + 1), repeat=2)
+    for dy, dx in (*near, *_far(small[0], there[0], margin)):
+        seen = padded[:, margin + dy :, margin + dx :][:, :height, :width]
+        tried = small.new_tensor([dx * unit, dy * unit])
+        error = 3 * COARSE**2 * squared_error(seen - small, size)
+        best.offer(tried, error + price * vector_cost(tried))
     return best.vectors
+
+
+def _far(goal: Tensor, there: Tensor, limit: int) -> list[tuple[int, int]]:
+    """Displacements beyond `RANGE` that explain most of a picture: rows and columns, best first.
+
+    Phase correlation: the peaks of the inverse transform of the normalised cross spectrum. Finds
+    scrolling maps, where every cube moves alike and further than a search could look.
+
+    Args:
+        goal: `[H, W]`.
+        there: the picture before `[H, W]`.
+        limit: of a displacement.
+    """
+    height, width = goal.shape
+    spectra = [torch.fft.rfft2(p - p.mean()) for p in (there, goal)]
+    cross = spectra[0] * spectra[1].conj()
+    peaks = torch.fft.irfft2(cross / (cross.abs() + 1e-3), s=goal.shape)
+    found = []
+    for place in peaks.flatten().topk(min(4 * FAR, peaks.numel())).indices.tolist():
+        dy, dx = (place // width + height // 2) % height - height // 2, place % width
+        dx = (dx + width // 2) % width - width // 2
+        if RANGE < max(abs(dy), abs(dx)) <= limit:
+            found.append((dy, dx))
+    return found[:FAR]
 
 
 def choose_modes(
