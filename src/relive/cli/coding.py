@@ -29,7 +29,15 @@ def encode(
         typer.Option("--out", "-o", help="The replay to write (.relive).", callback=regular_output),
     ],
     model: Model = None,
-    quality: Annotated[int, typer.Option(min=1, max=10, help="1 smallest … 10 best.")] = 5,
+    quality: Annotated[
+        int | None, typer.Option(min=1, max=10, help="1 smallest … 10 best; 5 by default.")
+    ] = None,
+    bitrate: Annotated[
+        str | None, typer.Option(help="Instead: bits per second, such as 300k or 1.2M.")
+    ] = None,
+    psnr: Annotated[
+        float | None, typer.Option(help="Instead: PSNR in dB that every GOP shall have.")
+    ] = None,
     keyframe_interval: Annotated[
         int, typer.Option(min=2, help="Frames from keyframe to keyframe; even.")
     ] = 32,
@@ -43,6 +51,7 @@ def encode(
 ) -> None:
     """Compress a session into a replay."""
     import relive
+    from relive.codec.control import parse_bitrate
 
     console = Console(as_json, quiet, verbose)
     with console.progress("encode") as progress:
@@ -51,6 +60,8 @@ def encode(
             out,
             model=model,
             quality=quality,
+            bitrate=None if bitrate is None else parse_bitrate(bitrate),
+            psnr=psnr,
             keyframe_interval=keyframe_interval,
             depth=depth,
             force=force,
@@ -68,8 +79,16 @@ def encode(
         }
     )
     console.result(asdict(report), text)
+    if not report.reached:
+        console.note(f"{out} misses its target: {_missed(bitrate)}")
     if report.damaged:
         raise DamagedError(f"{session} is damaged; what could be read was written to {out}")
+
+
+def _missed(bitrate: str | None) -> str:
+    if bitrate is None:
+        return "some GOP stays below that PSNR even with the finest step"
+    return f"it is not within 3 % of {bitrate}"
 
 
 def decode(

@@ -13,9 +13,10 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from torch import Tensor
 
 from relive.bitstream import GopCodes, GopDetail, decode_track, encode_track
 from relive.codec.bundle import Bundle, load_bundle
+from relive.codec.control import Control, Target, setting_of
 from relive.codec.layer import Tools, encode_pair, layer_pair
 from relive.codec.packing import pack_gop
 from relive.codec.rate import QUALITIES, Setting, choose_depths
@@ -38,6 +40,7 @@ from relive.session import Session
 
 Progress = Callable[[int, int], None]
 MIN_SIDE_PX = 16
+DEFAULT_QUALITY = 5
 MAX_GOP_BYTES = 1 << 30  # pixels of one GOP; a few GOPs are in memory at a time
 
 
@@ -52,6 +55,7 @@ class EncodeReport:
     encode_fps: float
     parts: dict[str, int]
     damaged: bool  # of the session; what was readable is in the replay
+    reached: bool = True  # the bitrate within 3 %, or the PSNR in every GOP; True without target
 
 
 @dataclass(frozen=True)
@@ -205,6 +209,17 @@ class _Encoded:
     record: GopRecord
     squares: float
 
+    @property
+    def size(self) -> int:
+        """Bytes of its packets."""
+        record = self.record
+        return len(record.codes) + len(record.track) + len(record.detail or b"")
+
+    @property
+    def psnr_db(self) -> float:
+        """Measured; 0 where the GOP has no frame."""
+        return self.record.psnr_db
+
 
 def _encode_one(
     coder: StepCoder,
@@ -255,6 +270,44 @@ def _encode_all(
             future.cancel()
 
 
+def _try_all(
+    coder: StepCoder,
+    frames: NDArray[np.uint8],
+    track: GopTrack,
+    place: tuple[int, int],
+    numbers: Sequence[int],
+) -> list[_Encoded]:
+    """Encode one GOP at several numbers of the scale, each on a worker."""
+    waiting = [
+        workers().submit(_encode_one, coder, frames, track, place, setting_of(number), None)
+        for number in numbers
+    ]
+    return [future.result() for future in waiting]
+
+
+def _encode_to(
+    coder: StepCoder, session: Session, interval: int, control: Control, out: Path
+) -> Iterator[_Encoded]:
+    """Encode GOP after GOP as a target asks; `out` holds the GOPs that were taken before."""
+    rate = (control.target.bitrate or 0.0) / 8
+    for index, start in enumerate(range(0, session.num_frames, interval)):
+        stop = min(start + interval, session.num_frames)
+        frames, track = session.frames(start, stop), gop_track(session, start, stop)
+        tries = partial(_try_all, coder, frames, track, (index, start))
+        began, ended = (_seconds(session, n) for n in (start, stop))
+        left = rate * ended - out.stat().st_size
+        yield control.choose(tries, rate * (ended - began), left)
+
+
+def _seconds(session: Session, frame: int) -> float:
+    """Time from the first frame to one, in seconds; one past the last is a mean interval later."""
+    times = session.times_ns
+    last = len(times) - 1
+    if frame <= last:
+        return float(times[frame] - times[0]) / 1e9
+    return float(times[last] - times[0]) / 1e9 * (last + 1) / max(last, 1)
+
+
 def _check(session: Session, quality: int, interval: int, depth: int | None, stages: int) -> None:
     """Refuse what cannot work before anything is written."""
     frame_bytes = session.width * session.height * 3
@@ -281,7 +334,9 @@ def encode(
     out: Path | str,
     *,
     model: Bundle | Path | str | None = None,
-    quality: int = 5,
+    quality: int | None = None,
+    bitrate: float | None = None,
+    psnr: float | None = None,
     keyframe_interval: int = 32,
     depth: int | None = None,
     force: bool = False,
@@ -293,7 +348,9 @@ def encode(
         session: an open session, or the path of a recording.
         out: the `.relive` file to write; readable up to the last whole GOP at any moment.
         model: weights; None for the bundled ones.
-        quality: 1 (smallest) to 10 (best).
+        quality: 1 (smallest) to 10 (best); 5 where neither this nor a target is given.
+        bitrate: instead of a quality, bits per second of the whole file.
+        psnr: instead of a quality, PSNR in dB that every GOP shall have at least.
         keyframe_interval: frames between keyframes, even.
         depth: code every cube to this depth instead of searching (for measurements).
         force: overwrite `out`.
@@ -313,6 +370,8 @@ def encode(
                 out,
                 model=model,
                 quality=quality,
+                bitrate=bitrate,
+                psnr=psnr,
                 keyframe_interval=keyframe_interval,
                 depth=depth,
                 force=force,
@@ -321,15 +380,22 @@ def encode(
     if Path(out).exists() and Path(out).samefile(session.path):
         raise InputError(f"{out} is the session itself; choose another name")
     bundle = model if isinstance(model, Bundle) else load_bundle(model)
+    target = _target(quality, bitrate, psnr, depth)
+    quality = DEFAULT_QUALITY if quality is None else quality
     _check(session, quality, keyframe_interval, depth, bundle.config.quantizer.num_quantizers)
     coder = StepCoder(bundle, session.schema, Geometry(session.width, session.height))
     setting = QUALITIES[quality - 1]
     if depth is not None:
         setting = replace(setting, step=None)
-    header = _header(session, bundle, keyframe_interval, quality, setting)
+    control = Control(target) if target else None
+    header = _header(session, bundle, keyframe_interval, 0 if control else quality, setting)
     squares, began = 0.0, time.perf_counter()
     with ReplayWriter(out, header, force) as writer:
-        for encoded in _encode_all(coder, session, keyframe_interval, setting, depth):
+        if control:
+            every = _encode_to(coder, session, keyframe_interval, control, Path(out))
+        else:
+            every = _encode_all(coder, session, keyframe_interval, setting, depth)
+        for encoded in every:
             squares += encoded.squares
             writer.add_gop(encoded.record)
             if progress:
@@ -337,7 +403,26 @@ def encode(
                 progress(record.first_frame + record.num_frames, session.num_frames)
         for event in session.events:
             writer.add_event(event.time_ns, event.name, event.payload)
-    return _report(session, Path(out), squares, time.perf_counter() - began)
+    report = _report(session, Path(out), squares, time.perf_counter() - began)
+    if control is None:
+        return report
+    length = _seconds(session, session.num_frames)
+    return replace(report, reached=control.reached(report.bytes, length))
+
+
+def _target(
+    quality: int | None, bitrate: float | None, psnr: float | None, depth: int | None
+) -> Target | None:
+    """Put together a target, if there is one."""
+    given = {"quality": quality, "bitrate": bitrate, "psnr": psnr, "depth": depth}
+    named = [name for name, value in given.items() if value is not None]
+    if bitrate is None and psnr is None:
+        return None
+    if len(named) > 1:
+        raise InputError(f"{' and '.join(named)} exclude each other; give one of them")
+    target = Target(bitrate, psnr)
+    target.check()
+    return target
 
 
 def _header(
