@@ -4,6 +4,8 @@
  session ─frames─► pad ─► step by step: context, latents, codes, depths ─► codes packet ─┐
          ─states─► track packet (its decoded values are what the steps see) ─────────────┴─► file
 ```
+
+Codes and enhancement packets are decoded again before they are written (`packing.py`).
 """
 
 from __future__ import annotations
@@ -21,16 +23,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from relive.bitstream import (
-    GopCodes,
-    GopDetail,
-    decode_track,
-    encode_codes,
-    encode_detail,
-    encode_track,
-)
+from relive.bitstream import GopCodes, GopDetail, decode_track, encode_track
 from relive.codec.bundle import Bundle, load_bundle
 from relive.codec.layer import Tools, encode_pair, layer_pair
+from relive.codec.packing import pack_gop
 from relive.codec.rate import QUALITIES, Setting, choose_depths
 from relive.codec.step import Geometry, StepCoder, StepContext, StepState, to_picture
 from relive.codec.workers import NUM_WORKERS, workers
@@ -202,12 +198,6 @@ def gop_track(session: Session, start: int, stop: int) -> GopTrack:
     return GopTrack(times, states, present, packet)
 
 
-def _detail_packet(gop: CodedGop, bundle: Bundle) -> bytes | None:
-    if gop.detail is None:
-        return None
-    return encode_detail(gop.detail, gop.codes, bundle.detail)
-
-
 @dataclass(frozen=True)
 class _Encoded:
     """One GOP, ready to be written, and its squared error."""
@@ -228,6 +218,7 @@ def _encode_one(
     with torch.inference_mode():
         gop = encode_gop(coder, frames, track, setting, depth)
     index, first_frame = place
+    codes, detail = pack_gop(index, gop.codes, gop.detail, coder.bundle)
     record = GopRecord(
         index,
         first_frame,
@@ -235,9 +226,9 @@ def _encode_one(
         int(track.times_ns[0]),
         int(track.times_ns[-1]),
         _psnr(gop.squares, int(track.present.sum()) * frames[0].size),
-        encode_codes(gop.codes, coder.bundle.tables),
+        codes,
         track.packet,
-        _detail_packet(gop, coder.bundle),
+        detail,
     )
     return _Encoded(record, gop.squares)
 
@@ -310,6 +301,7 @@ def encode(
 
     Raises:
         InputError: A setting or the session is wrong, or `out` exists.
+        ReliveError: The packets of a GOP do not decode to what was encoded.
         ModelMismatchError: The model is missing.
     """
     if Path(out).exists() and not force:
