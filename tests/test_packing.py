@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_bitstream_codes import make_gop
-from test_bitstream_detail import make_detail
 
 from relive.bitstream import GopCodes, GopDetail
 from relive.codec import Bundle, load_bundle, packing
 from relive.errors import InputError, ReliveError
+from test_bitstream_codes import make_gop
+from test_bitstream_detail import make_detail
 
 CODES, DETAIL = make_gop(1, 2, 3, 4), make_detail(1, 2, 3, 4)
 
@@ -22,7 +22,8 @@ def bundle() -> Bundle:
 def test_whole_packets_pass(bundle: Bundle) -> None:
     assert packing.pack_gop(0, CODES, None, bundle)[1] is None
     codes, detail = packing.pack_gop(0, CODES, DETAIL, bundle)
-    assert codes and detail
+    assert codes
+    assert detail
 
 
 def test_other_codes_are_refused_by_gop(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
