@@ -140,6 +140,8 @@ class ModelConfig:
         Raises:
             InputError: A key is unknown or a value does not fit.
         """
+        if not isinstance(values, dict):
+            raise InputError(f"model configuration is no table: {str(values)[:40]}")
         known = {f.name for f in dataclasses.fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
