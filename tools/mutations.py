@@ -6,6 +6,7 @@ of a `random.Random`, so a seed names the input.
 
 import json
 import struct
+import tempfile
 import zlib
 from collections.abc import Callable
 from io import BytesIO
@@ -21,6 +22,7 @@ from relive.container import header as replay_header
 from relive.container import records
 from relive.container.messages import PART, RECORD_HEAD_BYTES, read_message
 from relive.session.mcap_read import ChunkWalk
+from relive.session.messages import new_message, parse
 
 Mutation = Callable[[bytes, Random], bytes]
 
@@ -225,8 +227,6 @@ def reseal_session(data: bytes, chance: Random) -> tuple[str, bytes]:
 
 def _reseal_schema(inner: bytes, chance: Random) -> tuple[str, bytes]:
     """Mutate the state schema in the session header, all lengths right."""
-    from relive.session.messages import new_message, parse
-
     head = inner[:31]  # opcode, length, channel, sequence and times of the one message
     message = parse("relive.SessionHeader", inner[31 : 9 + int.from_bytes(inner[1:9], "little")])
     name, text = mutate_json(message.state_schema.encode(), chance)
@@ -239,9 +239,7 @@ def _reseal_schema(inner: bytes, chance: Random) -> tuple[str, bytes]:
 
 def _opened(data: bytes) -> Any:
     """A real file, because a recording is read by its descriptor."""
-    import tempfile
-
-    file = tempfile.TemporaryFile()
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by who asked
     file.write(data)
     file.flush()
     return file
