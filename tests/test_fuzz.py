@@ -192,6 +192,7 @@ def test_an_event_of_no_time_does_not_hinder_the_repair(tmp_path: Path) -> None:
         {"depths": [10**9, 1, 1, 1]},
         {"quantizer": {"codebook_size": 10**12}},
         {"mlp_ratio": ""},
+        {"mechanisms": 5},
     ],
 )
 def test_model_configurations(tmp_path: Path, change: object) -> None:

@@ -152,7 +152,7 @@ class ModelConfig:
             plain["quantizer"] = QuantizerConfig(**values.get("quantizer", {}))
             plain["mechanisms"] = Mechanisms(**_with_tuples(values.get("mechanisms", {})))
             return cls(**plain)
-        except TypeError as error:
+        except (TypeError, AttributeError) as error:
             raise InputError(f"model configuration is wrong: {error}") from error
 
 
