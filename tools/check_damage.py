@@ -5,7 +5,6 @@ ours is an answer, a traceback, a hang or a wrong number is not.
 """
 
 import hashlib
-import multiprocessing
 import os
 import random
 import time
@@ -21,6 +20,8 @@ from typing import Any
 
 import numpy as np
 from codes_digest import PARTS, digest_codes, read_codes
+from judging import Judge
+from mutations import cut, flip_bit
 from numpy.typing import NDArray
 
 from relive.codec import Bundle, Replay, load_bundle
@@ -60,11 +61,12 @@ class Whole:
 def mutate(data: bytes, seed: int) -> tuple[bytes, str]:
     """Flip one bit (even seeds) or cut the file at a byte (odd ones); say which."""
     chance = random.Random(seed)
-    at = chance.randrange(len(data))
     if seed % 2:
-        return data[:at], f"cut at byte {at}"
-    bit = chance.randrange(8)
-    return data[:at] + bytes([data[at] ^ 1 << bit]) + data[at + 1 :], f"bit {bit} of byte {at}"
+        out = cut(data, chance)
+        return out, f"cut at byte {len(out)}"
+    out = flip_bit(data, chance)
+    at = next(i for i, (old, new) in enumerate(zip(data, out, strict=True)) if old != new)
+    return out, f"bit {(data[at] ^ out[at]).bit_length() - 1} of byte {at}"
 
 
 def with_pixels(seed: int) -> bool:
@@ -131,42 +133,6 @@ def serve(pipe: "Connection[Any, Any]", file: Path, model: Path | None) -> None:
         pipe.send((change, outcome))
 
 
-class Judge:
-    """A worker process; a new one after a hang or a crash."""
-
-    def __init__(self, file: Path, model: Path | None) -> None:
-        self._arguments = (file, model)
-        self._start()
-
-    def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(theirs, *self._arguments), daemon=True)
-        self._process.start()
-        theirs.close()
-        self._pipe.recv()
-
-    def ask(self, seed: int) -> tuple[str, str]:
-        """Return the change and the outcome of a seed."""
-        self._pipe.send(seed)
-        try:
-            if self._pipe.poll(TIME_LIMIT_S):
-                answer: tuple[str, str] = self._pipe.recv()
-                return answer
-            outcome = f"WRONG hang of more than {TIME_LIMIT_S:.0f} s"
-        except EOFError:
-            outcome = "WRONG crash of the process"
-        self._process.kill()
-        self._process.join()
-        self._start()
-        return "see the seed", outcome
-
-    def stop(self) -> None:
-        """End the worker."""
-        self._pipe.send(None)
-        self._process.join()
-
-
 def check_mutations(
     file: Path, model: Path | None, count: int, say: Callable[[str], None]
 ) -> dict[str, Any]:
@@ -174,10 +140,13 @@ def check_mutations(
     began = time.perf_counter()
 
     def batch(seeds: range) -> list[tuple[int, str, str]]:
-        judge_process = Judge(file, model)
+        judge_process = Judge(serve, (file, model), TIME_LIMIT_S)
         results = []
         for seed in seeds:
-            results.append((seed, *judge_process.ask(seed)))
+            answer = judge_process.ask(seed)
+            if isinstance(answer, str):
+                answer = ("see the seed", f"WRONG {answer}")
+            results.append((seed, *answer))
             if len(results) % 100 == 0:
                 say(f"mutations: {len(results)} of {len(seeds)} in one of two batches")
         judge_process.stop()

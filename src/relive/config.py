@@ -140,6 +140,8 @@ class ModelConfig:
         Raises:
             InputError: A key is unknown or a value does not fit.
         """
+        if not isinstance(values, dict):
+            raise InputError(f"model configuration is no table: {str(values)[:40]}")
         known = {f.name for f in dataclasses.fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
@@ -150,7 +152,7 @@ class ModelConfig:
             plain["quantizer"] = QuantizerConfig(**values.get("quantizer", {}))
             plain["mechanisms"] = Mechanisms(**_with_tuples(values.get("mechanisms", {})))
             return cls(**plain)
-        except TypeError as error:
+        except (TypeError, AttributeError) as error:
             raise InputError(f"model configuration is wrong: {error}") from error
 
 

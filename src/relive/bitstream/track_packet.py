@@ -106,6 +106,8 @@ def decode_track(
     residuals = decode_residuals(classes, reader.rest(), n - 1, activity)
     columns = rebuild(first, residuals, plans)
     times = _line(start, length, n) + columns[:, 0]
+    if int(times[0]) < 0 or bool((times[1:] < times[:-1]).any()):
+        raise FormatError(f"{_NAME}: times are negative or fall")
     states = np.empty((n, width), np.float32)
     for i, step in enumerate(schema_steps):
         states[:, i] = to_floats(heads[i + 1][0], columns[:, i + 1], step)

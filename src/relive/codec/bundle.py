@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -18,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from relive.bitstream import DetailTables, Tables
+from relive.bitstream.gop_codes import MAX_CODEBOOK, MAX_QUANTIZERS
 from relive.config import ModelConfig
 from relive.enhancement.post_filter import PostFilter
 from relive.enhancement.search import LevelCosts
@@ -28,6 +30,8 @@ from relive.quantizer.rvq import ResidualVQ
 
 BUNDLED = "tiny"
 ID_CHARACTERS = 16
+MAX_WIDTH = 4096
+"""Largest number in the configuration of a model; widths of the largest size are below 2048."""
 
 
 @dataclass(frozen=True)
@@ -119,13 +123,15 @@ def load_bundle(path: Path | str | None = None) -> Bundle:
         with safe_open(file, "pt") as opened:
             config = ModelConfig.from_dict(json.loads((opened.metadata() or {})["config"]))
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+    except (SafetensorError, KeyError, ValueError, OSError, RecursionError) as error:
         raise InputError(f"{file} is not a Relive model: {error}") from error
-    model, quantizer = HSTMAE(config), ResidualVQ(config.quantizer)
+    model, quantizer = _build(file, config)
     weights = {k[6:]: v.float() for k, v in tensors.items() if k.startswith("model.")}
     try:
         model.load_state_dict(current_names(weights))
-        quantizer.codebooks.copy_(tensors["quantizer.codebooks"])
+        books = tensors["quantizer.codebooks"]
+        _check_shape("codebooks", books, quantizer.codebooks.shape)
+        quantizer.codebooks.copy_(books)
     except (RuntimeError, KeyError) as error:
         raise InputError(f"{file} does not fit its configuration: {error}") from error
     arrays = {k[7:]: v.numpy() for k, v in tensors.items() if k.startswith("tables.")}
@@ -133,16 +139,48 @@ def load_bundle(path: Path | str | None = None) -> Bundle:
     tables = Tables.from_arrays(arrays) if arrays else Tables.uniform(*sizes)
     dim = config.quantizer.codebook_dim
     sensitivity = tensors.get("rate.sensitivity", torch.eye(dim).expand(2, dim, dim))
+    _check_shape("rate.sensitivity", sensitivity, (2, dim, dim))
     arrays = {k[7:]: v.numpy() for k, v in tensors.items() if k.startswith("detail.")}
     detail = DetailTables.from_arrays(arrays) if arrays else DetailTables.uniform()
     costs = LevelCosts.guess()
     if "rate.levels" in tensors:
+        _check_shape("rate.levels", tensors["rate.levels"], costs.bits.shape)
         costs = LevelCosts(tensors["rate.levels"].float())
     networks = (model.eval(), quantizer.eval())
     post_filter = _load_filter({k[7:]: v for k, v in tensors.items() if k.startswith("filter.")})
     return Bundle(
         digest, config, *networks, tables, sensitivity.float(), detail, costs, post_filter
     )
+
+
+def _check_shape(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    if tensor.shape != shape:
+        raise InputError(f"{name} of the model has the shape {tuple(tensor.shape)}, not {shape}")
+
+
+def _numbers(values: object) -> Iterator[float]:
+    """List every number in a tree of plain values."""
+    if isinstance(values, int | float):
+        yield values
+    elif isinstance(values, dict | list | tuple):
+        for value in values.values() if isinstance(values, dict) else values:
+            yield from _numbers(value)
+
+
+def _build(file: Path, config: ModelConfig) -> tuple[HSTMAE, ResidualVQ]:
+    """Build the networks of a configuration, whatever the file says."""
+    sizes = config.to_dict() | {"state_inputs": (), "quantizer": (config.quantizer.codebook_dim,)}
+    if any(not 0 <= number <= MAX_WIDTH for number in _numbers(sizes)):
+        raise InputError(f"{file} has a configuration with a number outside 0 … {MAX_WIDTH}")
+    quantizer = config.quantizer
+    for name, top in (("num_quantizers", MAX_QUANTIZERS), ("codebook_size", MAX_CODEBOOK)):
+        if type(value := getattr(quantizer, name)) is not int or not 1 <= value <= top:
+            raise InputError(f"{file} has {name} {str(value)[:40]}, not a number in 1 … {top}")
+    try:
+        return HSTMAE(config), ResidualVQ(config.quantizer)
+    except Exception as error:  # whatever torch says of a width that is none
+        reason = str(error).partition("\n")[0][:200]
+        raise InputError(f"{file} has a configuration that cannot be built: {reason}") from error
 
 
 def _load_filter(weights: dict[str, Tensor]) -> PostFilter | None:

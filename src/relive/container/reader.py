@@ -13,7 +13,7 @@ from mcap.exceptions import McapError
 from mcap.records import Metadata
 
 from relive.container import records
-from relive.container.gop import GopEntry, GopRecord, GopSpan, ReplayEvent
+from relive.container.gop import MAX_TIME_NS, GopEntry, GopRecord, GopSpan, ReplayEvent
 from relive.container.header import METADATA_NAME, ReplayHeader
 from relive.container.messages import EVENT, PART, is_whole, read_message, record_head
 from relive.container.records import Record, RecordWalk
@@ -222,6 +222,8 @@ class _Index:
                 self._details.setdefault(sequence, (record.offset, len(data)))
             elif channel == records.EVENTS:
                 event = read_message(EVENT, record.content)
+                if time_ns > MAX_TIME_NS:
+                    raise FormatError(f"event {event.name[:40]!r}: time {time_ns} is out of range")
                 self.events.append(ReplayEvent(time_ns, event.name, event.payload))
                 self.event_bytes += len(record.content)
         except FormatError as error:

@@ -1,5 +1,6 @@
 """What the labels of the pixels mean: the schema of the regions (design, section 3)."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
@@ -50,7 +51,7 @@ class RegionSchema:
         object.__setattr__(self, "regions", tuple(self.regions))
         for word in ("id", "name"):
             values = [getattr(region, word) for region in self.regions]
-            twice = [value for value in values if values.count(value) > 1]
+            twice = [value for value, count in Counter(values).items() if count > 1]
             if twice:
                 raise InputError(f"region schema: the {word} {twice[0]!r} is there twice")
 

@@ -6,6 +6,7 @@ as a dict of plain values (in files, as JSON) and is written by people as TOML.
 
 import math
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -106,7 +107,7 @@ class StateSchema:
         names = [field.name for field in self.fields]
         roles = [field.role for field in self.fields if field.role.startswith("camera.")]
         for word, values in (("name", names), ("role", roles)):
-            twice = sorted({value for value in values if values.count(value) > 1})
+            twice = sorted(value for value, count in Counter(values).items() if count > 1)
             if twice:
                 raise InputError(f"state schema: the {word} {twice[0]!r} is there twice")
 
@@ -181,7 +182,10 @@ def _text(value: object) -> str:
 def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError("a number")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise TypeError("a number that a float holds") from None
 
 
 def _view(value: object) -> tuple[int, ...] | None:

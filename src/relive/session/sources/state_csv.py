@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Iterator
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, DecimalException
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -93,18 +93,20 @@ class StateCsv:
     def _match(self) -> list[int]:
         """Find the column of every field."""
         wanted = [field.name for field in self.schema.fields]
-        if missing := [name for name in wanted if name not in self._names]:
+        places = {name: place for place, name in enumerate(self._names)}
+        known = set(wanted)
+        if missing := [name for name in wanted if name not in places]:
             raise InputError(f"{self.path}: the column {missing[0]!r} of the schema is missing")
-        if extra := [name for name in self._names if name not in wanted]:
+        if extra := [name for name in self._names if name not in known]:
             raise InputError(f"{self.path}: the schema has no field {extra[0]!r}")
         if len(self._names) != len(wanted):
             raise InputError(f"{self.path}: a column is there twice")
-        return [self._names.index(name) for name in wanted]
+        return [places[name] for name in wanted]
 
     def _time_ns(self, cell: str) -> int:
         try:
             exact = Decimal(cell.strip()) * 1_000_000_000
-        except InvalidOperation:
+        except DecimalException:
             raise self._wrong(f"time_s {cell!r} is not a number") from None
         if not exact.is_finite() or not 0 <= exact <= _MAX_NS:
             raise self._wrong(f"time_s {cell} is not a number of seconds from 0 up")
