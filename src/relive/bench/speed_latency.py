@@ -23,7 +23,7 @@ from relive.bench.speed_networks import Networks, Step, size_config
 from relive.bench.speed_plan import SPECIFICATION, Plan
 from relive.bitstream import GopCodes, decode_codes, encode_codes
 from relive.codec.bundle import Bundle, load_bundle
-from relive.codec.encoder import GopTrack, gop_track, step_rows, try_step
+from relive.codec.gop import GopTrack, gop_track, step_rows, try_step
 from relive.codec.rate import choose_depths
 from relive.codec.step import Geometry, StepCoder
 from relive.config import ModelConfig
@@ -190,7 +190,7 @@ def _encode_gop(
     track: GopTrack,
     seconds: dict[str, list[float]],
 ) -> tuple[GopCodes, list[float]]:
-    """Encode as `relive.codec.encoder.encode_gop` does: the codes, and the time of every step."""
+    """Encode as `relive.codec.gop.encode_gop` does: the codes, and the time of every step."""
     count, (h, w) = len(frames), coder.geometry.grid
     gop = GopCodes.empty(-(-count // 2), coder.bundle.config.quantizer.num_quantizers, h, w)
     padded, carry, taken = coder.geometry.pad(frames), None, []

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from relive.bitstream import DetailTables, Tables
 from relive.codec.bundle import Bundle, load_bundle, save_bundle
-from relive.codec.encoder import CodedGop, GopTrack, encode_gop, step_rows, try_step
+from relive.codec.gop import CodedGop, GopTrack, encode_gop, step_rows, try_step
 from relive.codec.rate import QUALITIES, fit_sensitivity, measure_step
 from relive.codec.step import Geometry, StepCoder
 from relive.codec.workers import NUM_WORKERS, workers

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from relive.bitstream import GopCodes, GopDetail, decode_codes, decode_detail, decode_track
 from relive.codec.bundle import Bundle, load_for
-from relive.codec.encoder import MAX_GOP_BYTES, step_rows
+from relive.codec.encoder import MAX_GOP_BYTES
+from relive.codec.gop import step_rows
 from relive.codec.layer import decode_pair, layer_pair
 from relive.codec.step import Geometry, StepCoder
 from relive.codec.workers import NUM_WORKERS, workers
