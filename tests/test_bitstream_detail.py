@@ -15,9 +15,11 @@ from relive.bitstream import DetailTables, GopCodes, GopDetail, decode_detail, e
 from relive.bitstream.detail import (
     BAND_MEMBERS,
     MAX_LEVEL,
+    MAX_OFFSET,
     MAX_VECTOR,
     MOVED,
     NUM_MODES,
+    has_levels,
     step_number,
     step_size,
 )
@@ -49,11 +51,22 @@ def make_detail(seed: int, steps: int, h: int, w: int, much: float = 0.15) -> Go
     fall = np.exp(-0.35 * np.add.outer(np.arange(8), np.arange(8)))
     busy = np.repeat(np.repeat(rng.random((h, w)) * 3, 2, 0), 2, 1)[..., None, None]
     detail.levels[:] = rng.laplace(0, 1, detail.levels.shape) * much * 4 * busy * fall
+    place_offsets(detail, rng)
     return detail
 
 
+def place_offsets(detail: GopDetail, rng: np.random.Generator) -> None:
+    """Draw offsets of cubes that have levels; the others keep those of the frame before."""
+    drawn = rng.integers(-MAX_OFFSET, MAX_OFFSET + 1, detail.offsets.shape)
+    before = np.zeros_like(detail.offsets[0])
+    for frame, offsets in enumerate(detail.offsets):
+        offsets[:] = before = np.where(has_levels(detail.levels[frame]), drawn[frame], before)
+
+
 def same(a: GopDetail, b: GopDetail) -> bool:
-    pairs = [(getattr(a, n), getattr(b, n)) for n in ("steps", "modes", "vectors", "levels")]
+    pairs = [
+        (getattr(a, n), getattr(b, n)) for n in ("steps", "offsets", "modes", "vectors", "levels")
+    ]
     return all(np.array_equal(x, y) and x.dtype == y.dtype for x, y in pairs)
 
 
@@ -132,6 +145,8 @@ def test_layers_that_do_not_fit_are_refused(tables: DetailTables) -> None:
     good, codes = make_detail(7, 2, 3, 4), make_codes(7, 2, 3, 4)
     wrong = [
         replace(good, steps=np.full(4, 64, np.uint8)),
+        replace(good, offsets=good.offsets + np.int8(MAX_OFFSET)),
+        replace(good, offsets=np.ones_like(good.offsets), levels=np.zeros_like(good.levels)),
         replace(good, modes=np.full_like(good.modes, NUM_MODES)),
         replace(good, modes=np.ones_like(good.modes)),
         replace(good, vectors=np.full_like(good.vectors, 3)),

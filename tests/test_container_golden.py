@@ -20,13 +20,13 @@ def test_the_golden_layer_reads_as_it_was_made() -> None:
     tables, detail_tables = make_replay.make_tables(), make_replay.make_detail_tables()
     with ReplayReader.open(make_replay.LAYERED) as reader:
         assert not reader.damaged
-        assert (reader.header.version, reader.header.tiers) == ("1.1", 2)
+        assert (reader.header.version, reader.header.tiers) == ("1.2", 2)
         for index, record in enumerate(reader.iter_gops()):
             gop = decode_codes(record.codes, tables, make_replay.STEPS, *make_replay.GRID)
             assert record.detail is not None
             detail = decode_detail(record.detail, gop, detail_tables)
             made = make_replay.make_detail(index)
-            for name in ("steps", "modes", "vectors", "levels"):
+            for name in ("steps", "offsets", "modes", "vectors", "levels"):
                 assert np.array_equal(getattr(detail, name), getattr(made, name))
 
 

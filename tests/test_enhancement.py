@@ -80,10 +80,11 @@ def test_vectors_find_a_shift() -> None:
     last = smooth_picture(3, 96, 128)
     wide = still(last)
     target = Reference(last, None, wide.x + 5.25, wide.y - 3.5).moved(torch.zeros(6, 8, 2)).round()
-    vectors = search_vectors(target, wide, LAMBDA * 8.0**2)
+    price = torch.full((6, 8), LAMBDA * 8.0**2)
+    vectors = search_vectors(target, wide, price)
     inner = vectors[1:-1, 1:-1]
     assert torch.equal(inner, torch.tensor([21, -14]).expand_as(inner))
-    modes = choose_modes(target, torch.full_like(last, 128.0), wide, vectors, LAMBDA * 8.0**2)
+    modes = choose_modes(target, torch.full_like(last, 128.0), wide, vectors, price)
     assert (modes[1:-1, 1:-1] == MOVED).all()
     assert (search_vectors(last, wide, LAMBDA * 8.0**2) == 0).all()
 
@@ -92,12 +93,16 @@ def test_levels_pay_for_their_bits() -> None:
     target, step = smooth_picture(4, 48, 64, 3), 20.0
     coefficients = forward(target - 128)
     costs = LevelCosts.guess()
-    levels = choose_levels(coefficients, step, costs)
+    steps = torch.full((3, 4), step)
+    levels = choose_levels(coefficients, steps, costs)
     plain = (coefficients / step).round()
     assert (levels.abs() <= plain.abs()).all()
     assert 0 < (levels != 0).sum() < (plain != 0).sum()
-    assert not choose_levels(torch.randn(3, 6, 8, 8, 8) * 3, step, costs).any()
-    near = reconstruct(torch.full_like(target, 128.0), choose_levels(coefficients, 2.0, costs), 2.0)
+    assert not choose_levels(torch.randn(3, 6, 8, 8, 8) * 3, steps, costs).any()
+    fine = torch.full((3, 4), 2.0)
+    near = reconstruct(
+        torch.full_like(target, 128.0), choose_levels(coefficients, fine, costs), fine
+    )
     assert (near - target).square().mean() < 1.5
 
     layer = GopDetail.empty(2, 3, 4)
@@ -136,10 +141,14 @@ def test_the_post_filter_learns_to_mend() -> None:
     def sample(seed: int, step: float) -> FilterSample:
         target = smooth_picture(seed, 64, 96, 4)
         levels = (forward(target - 128) / step).round()
-        shown = reconstruct(torch.full_like(target, 128.0), levels, step)
+        shown = reconstruct(torch.full_like(target, 128.0), levels, torch.full((4, 6), step))
         grey = np.full(target.shape, 128, np.uint8)
         return FilterSample(
-            shown.to(torch.uint8).numpy(), grey, grey, target.to(torch.uint8).numpy(), step
+            shown.to(torch.uint8).numpy(),
+            grey,
+            grey,
+            target.to(torch.uint8).numpy(),
+            np.full((32, 48), step, np.float32),
         )
 
     samples = [sample(seed, step) for seed in range(6) for step in (30.0, 60.0)]
@@ -148,10 +157,10 @@ def test_the_post_filter_learns_to_mend() -> None:
     held = sample(99, 60.0)
     parts = (held.shown, held.prediction, held.base, held.target)
     shown, prediction, base, target = (torch.from_numpy(part).float() for part in parts)
-    filtered = learned.apply_to(shown, prediction, base, 60.0)
+    filtered = learned.apply_to(shown, prediction, base, torch.full((4, 6), 60.0))
     assert torch.equal(filtered, filtered.round())
     assert (filtered - target).square().mean() < 0.95 * (shown - target).square().mean()
     again = fit_filter(samples, 150)
     assert again is not None
-    assert torch.equal(again.apply_to(shown, prediction, base, 60.0), filtered)
+    assert torch.equal(again.apply_to(shown, prediction, base, torch.full((4, 6), 60.0)), filtered)
     assert fit_filter([], 150) is None

@@ -20,7 +20,7 @@ from relive.bitstream import (
     encode_detail,
     encode_track,
 )
-from relive.bitstream.detail import MOVED
+from relive.bitstream.detail import MAX_OFFSET, MOVED, has_levels
 from relive.bitstream.detail_layout import FAMILIES
 from relive.bitstream.layout import Family, Layout
 from relive.bitstream.net import Net, net_shapes
@@ -28,7 +28,7 @@ from relive.container import GopRecord, ReplayHeader, ReplayWriter
 
 HERE = Path(__file__).parent
 REPLAY = HERE / "replay-1.0.relive"
-LAYERED = HERE / "replay-1.1.relive"
+LAYERED = HERE / "replay-1.2.relive"
 SIZES = (3, 64, 5)  # num_quantizers, codebook_size, num_motion
 GRID = (5, 6)
 STEPS = 4
@@ -91,6 +91,10 @@ def make_detail(index: int) -> GopDetail:
     sign = numbers(f"signs{index}", detail.levels.shape, 64) % 2 * 2 - 1
     fall = np.add.outer(np.arange(8), np.arange(8))
     detail.levels[:] = sign * ((size >> (14 + fall)) ** 2 >> 5)
+    drawn = numbers(f"offsets{index}", detail.offsets.shape, 2 * MAX_OFFSET + 1) - MAX_OFFSET
+    before = np.zeros_like(detail.offsets[0])
+    for frame, offsets in enumerate(detail.offsets):
+        offsets[:] = before = np.where(has_levels(detail.levels[frame]), drawn[frame], before)
     return detail
 
 
@@ -106,7 +110,7 @@ def make_track(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def write(path: Path, layered: bool = False) -> None:
-    """Write the replay, of format 1.0, or of 1.1 with an enhancement layer."""
+    """Write the replay, of format 1.0, or of 1.2 with an enhancement layer."""
     header = ReplayHeader(
         "60" * 32, 96, 80, 3, 64, 8, 5, "golden", {"fields": []}, None,
         tiers=2 if layered else 1, extra={"note": "ä"},

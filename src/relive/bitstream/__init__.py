@@ -8,7 +8,7 @@
 """
 
 from relive.bitstream.codes_packet import decode_codes, encode_codes
-from relive.bitstream.detail import GopDetail, step_size
+from relive.bitstream.detail import GopDetail, cube_steps, has_levels, step_size
 from relive.bitstream.detail_packet import DetailTables, decode_detail, encode_detail
 from relive.bitstream.gop_codes import GopCodes
 from relive.bitstream.tables import Tables
@@ -22,6 +22,7 @@ __all__ = [
     "decode_codes",
     "decode_detail",
     "decode_track",
+    "cube_steps",
     "encode_codes",
     "encode_detail",
     "encode_track",

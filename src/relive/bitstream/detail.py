@@ -17,6 +17,9 @@ BLOCK = 8
 COLOURS = 3
 NUM_STEPS = 64
 """Quantiser steps that a frame may name: 2^(i / 6), in levels of 255."""
+OFFSET_UNIT = 2
+"""Of a cube's offset, in numbers of steps."""
+MAX_OFFSET = 6
 BASE, WARPED, MEAN, MOVED, MOVED_MEAN = range(5)
 """Where the prediction of a cube comes from: the cube as decoded from its codes; the frame before,
 warped by the motion hypothesis; the mean of both; and the two latter with a vector on top."""
@@ -37,6 +40,9 @@ class GopDetail:
 
     Attributes:
         steps: uint8 `[F]`: number of the quantiser step of a frame.
+        offsets: int8 `[F, h, w]`, in units of `OFFSET_UNIT`: how much coarser the step of a cube is
+            than that of its frame. A cube without levels has that of the frame before, 0 in frame
+            0.
         modes: uint8 `[F, h, w]`; `BASE` throughout frame 0.
         vectors: int16 `[F, h, w, 2]`, column then row, quarters of a pixel; 0 unless the mode has
             one.
@@ -44,6 +50,7 @@ class GopDetail:
     """
 
     steps: npt.NDArray[np.uint8]
+    offsets: npt.NDArray[np.int8]
     modes: npt.NDArray[np.uint8]
     vectors: npt.NDArray[np.int16]
     levels: npt.NDArray[np.int16]
@@ -53,6 +60,7 @@ class GopDetail:
         """Return a layer that adds nothing."""
         return cls(
             np.zeros(frames, np.uint8),
+            np.zeros((frames, h, w), np.int8),
             np.zeros((frames, h, w), np.uint8),
             np.zeros((frames, h, w, 2), np.int16),
             np.zeros((frames, COLOURS, 2 * h, 2 * w, BLOCK, BLOCK), np.int16),
@@ -67,6 +75,7 @@ class GopDetail:
         blank = GopDetail.empty(frames, h, w)
         for name, top in (
             ("steps", NUM_STEPS - 1),
+            ("offsets", MAX_OFFSET),
             ("modes", NUM_MODES - 1),
             ("vectors", MAX_VECTOR),
             ("levels", MAX_LEVEL),
@@ -83,6 +92,24 @@ class GopDetail:
             raise FormatError("modes of the first frame of a GOP must be 0 everywhere")
         if self.vectors[self.modes < MOVED].any():
             raise FormatError("vectors where the mode has none must be 0")
+        for number in range(frames):
+            before = self.offsets[number - 1] if number else 0
+            kept = has_levels(self.levels[number]) | (self.offsets[number] == before)
+            if not kept.all():
+                raise FormatError(
+                    "offsets of cubes without levels must be those of the frame before"
+                )
+
+
+def has_levels(levels: npt.NDArray[np.int16]) -> npt.NDArray[np.bool_]:
+    """Which cubes have levels: `[3, 2h, 2w, 8, 8]` of a frame to `[h, w]`."""
+    blocks = levels.any(axis=(0, 3, 4))
+    return blocks[::2, ::2] | blocks[1::2, ::2] | blocks[::2, 1::2] | blocks[1::2, 1::2]
+
+
+def cube_steps(step: int, offsets: npt.NDArray[np.int8]) -> npt.NDArray[np.int64]:
+    """Numbers of the steps of cubes, given that of their frame."""
+    return np.clip(step + OFFSET_UNIT * offsets.astype(np.int64), 0, NUM_STEPS - 1)
 
 
 def step_size(number: int) -> float:

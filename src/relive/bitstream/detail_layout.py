@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from relive.bitstream.detail import BLOCK, ESCAPE, NUM_BANDS, NUM_MODES
+from relive.bitstream.detail import BLOCK, ESCAPE, MAX_OFFSET, NUM_BANDS, NUM_MODES
 from relive.bitstream.grid import Group
 from relive.bitstream.layout import GROUPS, PLACES, Family
 
@@ -13,6 +13,7 @@ Rows = npt.NDArray[np.int64]
 Grid = npt.NDArray[np.int64]
 
 ENDS = NUM_BANDS + 1
+OFFSETS = 2 * MAX_OFFSET + 1
 STEP_CLASSES = 16
 DEPTHS = 8  # deeper ones count as the last
 MOTIONS = 33
@@ -35,6 +36,13 @@ FAMILIES: dict[str, Family] = {
         VECTOR_CLASSES,
         1,
         VECTOR_CLASSES,
+    ),
+    "offset": Family(
+        2,
+        (OFFSETS, DEPTHS, NUM_MODES, STEP_CLASSES, 2 * OFFSETS + 3, *PLACE),
+        OFFSETS,
+        1,
+        OFFSETS,
     ),
     "end": Family(
         6,
@@ -80,9 +88,9 @@ def around(values: Grid, alphabet: int, number: int, group: Group) -> Rows:
     return np.asarray(values[group.around] + alphabet * (number == 1))
 
 
-def step_class(number: int) -> int:
-    """Class of a quantiser step."""
-    return min(number // 4, STEP_CLASSES - 1)
+def step_class(numbers: Grid) -> Grid:
+    """Classes of quantiser steps."""
+    return np.minimum(numbers // 4, STEP_CLASSES - 1)
 
 
 def spread_class(vectors: Grid) -> Grid:

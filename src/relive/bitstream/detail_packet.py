@@ -24,7 +24,7 @@ from relive.bitstream.net import Net, net_shapes
 from relive.bitstream.tables import take_nets
 from relive.errors import FormatError
 
-PROFILE = 0
+PROFILE = 1
 _NAME = "enhancement packet"
 
 
@@ -75,7 +75,15 @@ class DetailTables:
         Raises:
             FormatError: an array is missing, misshapen or out of range.
         """
-        return cls({name: take_nets(arrays, name, family) for name, family in FAMILIES.items()})
+        # TODO until the bundled model has the nets
+        return cls(
+            {
+                name: take_nets(arrays, name, family)
+                if f"{name}.embed" in arrays
+                else (Net.uniform(family),) * family.count
+                for name, family in FAMILIES.items()
+            }
+        )
 
 
 def encode_detail(detail: GopDetail, codes: GopCodes, tables: DetailTables) -> bytes:
@@ -121,10 +129,11 @@ def decode_detail(packet: bytes, codes: GopCodes, tables: DetailTables) -> GopDe
 def content_crc(detail: GopDetail, codes: GopCodes) -> int:
     """Return the CRC-32 of what a layer says and of the codes below it.
 
-    Of the content crc of the codes packet, modes, vectors and levels, little endian, in this order.
+    Of the content crc of the codes packet, offsets, modes, vectors and levels, little endian, in this order.
     """
     return crc32(
         struct.pack("<I", codes_crc(codes)),
+        detail.offsets.tobytes(),
         detail.modes.tobytes(),
         detail.vectors.astype("<i2", copy=False).tobytes(),
         detail.levels.astype("<i2", copy=False).tobytes(),

@@ -1,8 +1,8 @@
 """The order in which the enhancement layer of a GOP is coded: one function for both directions.
 
-    frame ─► modes ─► vectors ─► of grey, red-blue, green: ends of blocks, then levels band by band
+    frame ─► modes ─► vectors ─► ends of blocks, by colour ─► offsets ─► by colour: levels, by band
 
-Modes, vectors and ends go in groups A ► B ► C (`grid.py`), levels of a band all at once. The codes
+Modes, vectors, ends and offsets go in groups A ► B ► C (`grid.py`), levels of a band all at once. The codes
 of the base tier are known before.
 """
 
@@ -21,15 +21,19 @@ from relive.bitstream.detail import (
     BLOCK,
     COLOURS,
     ESCAPE,
+    MAX_OFFSET,
     MAX_VECTOR,
     MOVED,
     NUM_BANDS,
+    NUM_STEPS,
+    OFFSET_UNIT,
     GopDetail,
 )
 from relive.bitstream.detail_layout import (
     DEPTHS,
     FAMILIES,
     MOTIONS,
+    OFFSETS,
     SUMS,
     VECTOR_CLASSES,
     around,
@@ -77,7 +81,8 @@ def walk_detail(model: DetailModel, detail: GopDetail, codes: GopCodes) -> GopDe
     for number in range(frames):
         frame = _Frame(
             number,
-            step_class(int(detail.steps[number])),
+            int(detail.steps[number]),
+            detail.offsets[number].reshape(-1).astype(np.int64),
             _wide(codes.depths[number // 2], DEPTHS - 1),
             _wide(codes.motion[number // 2, 0], MOTIONS - 1),
             detail.modes[number].reshape(-1).astype(np.int64),
@@ -85,6 +90,7 @@ def walk_detail(model: DetailModel, detail: GopDetail, codes: GopCodes) -> GopDe
             detail.levels[number].reshape(COLOURS, -1, BLOCK * BLOCK).astype(np.int64),
         )
         walk.frame(frame)
+        coded.offsets[number] = frame.offsets.reshape(h, w)
         coded.modes[number] = frame.modes.reshape(h, w)
         coded.vectors[number] = frame.vectors.reshape(h, w, 2)
         coded.levels[number] = frame.levels.reshape(coded.levels.shape[1:])
@@ -100,7 +106,8 @@ class _Frame:
     """One frame on the way: its arrays are full, or fill up. int64."""
 
     number: int
-    step: int  # class of the quantiser step
+    step: int  # number of the quantiser step
+    offsets: Grid  # of cubes [cubes]
     depths: Grid  # of the base tier [cubes]
     motion: Grid  # [cubes]
     modes: Grid  # [cubes]
@@ -136,6 +143,7 @@ class _Walk:
         y, x = np.divmod(np.arange(4 * h * w), 2 * w)
         self._cube_of = (y // 2) * w + x // 2
         # of the frame before
+        self._offsets = np.zeros(h * w, np.int64)
         self._modes = np.zeros(h * w, np.int64)
         self._vectors = np.zeros((h * w, 2), np.int64)
         self._ends = np.zeros((COLOURS, 4 * h * w), np.int64)
@@ -150,12 +158,12 @@ class _Walk:
         for colour in range(COLOURS):
             ends[colour] = _ends_of(frame.levels[colour])
             self._code_ends(frame, colour, ends)
+        self._code_offsets(frame, ends)
+        for colour in range(COLOURS):
             self._code_levels(frame, colour, ends[colour], sizes)
             self._code_signs(sizes[colour], frame.levels[colour])
-        self._modes, self._vectors, self._ends, self._sizes = (
-            *(frame.modes, frame.vectors),
-            *(ends, sizes),
-        )
+        self._modes, self._vectors, self._offsets = frame.modes, frame.vectors, frame.offsets
+        self._ends, self._sizes = ends, sizes
 
     def _code_grid(
         self, name: tuple[str, int], places: _Places, values: Grid, features: list[Grid]
@@ -186,7 +194,7 @@ class _Walk:
         net = 2 if frame.number == 1 else frame.number % 2
         before = self._modes + 1 if frame.number > 1 else np.zeros_like(self._modes)
         step = np.full_like(before, frame.step)
-        features = [before, frame.depths, frame.motion, step]
+        features = [before, frame.depths, frame.motion, step_class(step)]
         self._code_grid(("mode", net), self._cubes, frame.modes, features)
 
     def _code_vectors(self, frame: _Frame) -> None:
@@ -207,7 +215,7 @@ class _Walk:
                         spread_class(near[:, :, axis]),
                         first,
                         frame.modes[cubes],
-                        np.full(len(cubes), frame.step),
+                        step_class(np.full(len(cubes), frame.step)),
                         np.full(len(cubes), index),
                     ],
                 )
@@ -229,15 +237,42 @@ class _Walk:
             ends[1] + 1 if colour == 2 else none,
             frame.modes[self._cube_of],
             frame.depths[self._cube_of],
-            np.full_like(now, frame.step),
+            _classes(frame.step, self._offsets)[self._cube_of],
         ]
         self._code_grid(("end", _net(frame, colour)), self._blocks, now, features)
+
+    def _code_offsets(self, frame: _Frame, ends: Grid) -> None:
+        """Code the offsets of cubes that have levels; the others keep that of the frame before."""
+        has = np.zeros(len(frame.offsets), np.bool_)
+        has[self._cube_of[ends.any(axis=0)]] = True
+        before = self._offsets + MAX_OFFSET
+        now = np.where(has, frame.offsets + MAX_OFFSET, before)
+        step = step_class(np.full_like(now, frame.step))
+        for index, every in enumerate(self._cubes.groups):
+            inside = has[every.cubes]
+            group = Group(every.cubes[inside], every.around[:, inside])
+            here = group.cubes
+            if not len(here):
+                continue
+            rows = place_rows(
+                "offset",
+                [
+                    *(feature[here] for feature in (before, frame.depths, frame.modes, step)),
+                    around(now, OFFSETS, index, group),
+                    *self._cubes.place[:, here],
+                    np.full(len(here), index),
+                ],
+            )
+            symbols = now[here].astype(np.int32)
+            now[here] = self._model.code("offset", min(frame.number, 1), rows, symbols)
+        frame.offsets[:] = now - MAX_OFFSET
 
     def _code_levels(self, frame: _Frame, colour: int, ends: Grid, sizes: Grid) -> None:
         """Code the sizes of a colour, up to the escape, band by band."""
         beside = np.minimum(ends[self._direct].sum(axis=0) // 2, 2 * NUM_BANDS)
         known = np.zeros((len(ends), BLOCK, BLOCK), np.int64)  # at most 3
         flat = known.reshape(len(ends), -1)
+        classes = _classes(frame.step, frame.offsets)[self._cube_of]
         for band, members in enumerate(BAND_MEMBERS):
             here = np.flatnonzero(ends > band)
             if not len(here):
@@ -251,6 +286,7 @@ class _Walk:
                 "beside": beside[here],
                 "mode": frame.modes[self._cube_of[here]],
                 "depth": frame.depths[self._cube_of[here]],
+                "step": classes[here],
             }
             of = {name: np.broadcast_to(v[:, None], shape) for name, v in blocks.items()}
             features = [
@@ -264,7 +300,7 @@ class _Walk:
                 _seen(sizes[1][chosen]) if colour == 2 else none,
                 of["mode"],
                 of["depth"],
-                np.full(shape, frame.step),
+                of["step"],
             ]
             rows = place_rows("level", [feature.reshape(-1) for feature in features])
             symbols = np.minimum(np.abs(frame.levels[colour][chosen]), ESCAPE).reshape(-1)
@@ -296,6 +332,11 @@ class _Walk:
                 coded = self._model.raw(part.astype(np.int32), 1 << int(width))
                 out[mine] |= coded.astype(np.int64) << shift
         return out
+
+
+def _classes(step: int, offsets: Grid) -> Grid:
+    """Classes of the steps of cubes."""
+    return step_class(np.clip(step + OFFSET_UNIT * offsets, 0, NUM_STEPS - 1))
 
 
 def _net(frame: _Frame, colour: int) -> int:

@@ -20,6 +20,7 @@ from relive.codec.layer import Tools, encode_pair, layer_pair
 from relive.codec.rate import Setting, choose_depths
 from relive.codec.step import Geometry, StepCoder, StepContext, StepState, to_picture
 from relive.enhancement.post_filter import FilterSample
+from relive.enhancement.look_ahead import look_ahead
 from relive.model.context import Carry
 from relive.session import Session
 
@@ -83,6 +84,7 @@ def encode_gop(
     gop = GopCodes.empty(steps, coder.bundle.config.quantizer.num_quantizers, h, w)
     detail = None if setting.step is None else GopDetail.empty(2 * steps, h, w)
     padded = coder.geometry.pad(frames)
+    plan = None if setting.step is None else look_ahead(padded, 2 * steps, setting.step)
     carry: Carry | None = None
     squares = 0.0
     for index in range(steps):
@@ -97,10 +99,10 @@ def encode_gop(
         gop.depths[index] = depths.numpy()
         gop.motion[index] = trial.choice.numpy()
         gop.codes[index] = sent.permute(2, 0, 1).numpy()
-        if detail is not None and setting.step is not None:
+        if detail is not None and plan is not None:
             pair = layer_pair(carry, before, trial.state, trial.choice)
             target = (trial.target[0] * 255).round()
-            shown = encode_pair(detail, index, pair, target, setting.step, tools)
+            shown = encode_pair(detail, index, pair, target, plan, tools)
             pixels, carry = shown.pixels, shown.carry(carry)
         squares += _squares(coder.geometry, pixels, frames, track.present, rows)
     return CodedGop(gop, detail, squares)

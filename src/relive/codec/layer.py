@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from relive.bitstream import GopDetail, step_size
+from relive.bitstream import GopDetail, cube_steps, has_levels
 from relive.bitstream.detail import MOVED
 from relive.codec.step import StepState
+from relive.enhancement.look_ahead import Plan
 from relive.enhancement.frame import Reference, enlarge, predict, reconstruct
 from relive.enhancement.post_filter import FilterSample, PostFilter
 from relive.enhancement.search import (
@@ -28,9 +29,6 @@ from relive.enhancement.search import (
 from relive.enhancement.transform import forward
 from relive.model.context import Carry
 from relive.model.motion import Motion, positions
-
-KEYFRAME_FINER, EVEN_FINER = 3, 1
-"""Sixths of an octave by which the quantiser is finer on keyframes, and on every other step."""
 
 
 @dataclass(frozen=True)
@@ -118,12 +116,12 @@ class _Frames:
         place = len(self._kept)
         return self._pair.reference(place, self._kept[0] if place else None, self._added)
 
-    def add(self, prediction: Tensor, levels: Tensor, size: float) -> Tensor:
-        """Reconstruct the next frame."""
-        frame = shown = reconstruct(prediction, levels, size)
+    def add(self, prediction: Tensor, levels: Tensor, sizes: Tensor) -> Tensor:
+        """Reconstruct the next frame, given the quantiser steps of its cubes `[h, w]`."""
+        frame = shown = reconstruct(prediction, levels, sizes)
         if self._filter is not None:
             base = self._pair.base[len(self._kept)]
-            shown = self._filter.apply_to(frame, prediction, base, size)
+            shown = self._filter.apply_to(frame, prediction, base, sizes)
         self._kept.append(frame)
         self._shown.append(shown)
         self._added = frame - prediction
@@ -144,8 +142,13 @@ def decode_pair(
         vectors = torch.from_numpy(detail.vectors[row].astype(np.int64))
         prediction = predict(pair.base[place], frames.reference, modes, vectors)
         levels = torch.from_numpy(detail.levels[row].astype(np.float32))
-        frames.add(prediction, levels, step_size(int(detail.steps[row])))
+        frames.add(prediction, levels, _sizes(int(detail.steps[row]), detail.offsets[row]))
     return frames.done()
+
+
+def _sizes(step: int, offsets: NDArray[np.int8]) -> Tensor:
+    """Quantiser steps of cubes `[h, w]`, in levels of 255."""
+    return torch.exp2(torch.from_numpy(cube_steps(step, offsets)) / 6)
 
 
 def _bytes(*pictures: Tensor) -> Iterator[NDArray[np.uint8]]:
@@ -172,7 +175,7 @@ def encode_pair(
     index: int,
     pair: Pair,
     target: Tensor,
-    step: int,
+    plan: Plan,
     tools: Tools,
 ) -> Enhanced:
     """Choose the layer of step `index` and write it into `detail`.
@@ -182,18 +185,17 @@ def encode_pair(
         index: number of the step.
         pair: what is known before.
         target: the true pair `[2, 3, H, W]`, 0..255.
-        step: number of the quantiser step.
+        plan: quantiser steps of the GOP.
         tools: what the model has for the layer.
 
     Returns:
         What `decode_pair` will give.
     """
-    finer = KEYFRAME_FINER if index == 0 else EVEN_FINER if index % 2 == 0 else 0
-    number = max(step - finer, 0)
-    size = step_size(number)
-    price = LAMBDA * size**2
     frames = _Frames(pair, tools.post_filter)
     for place, row in enumerate((2 * index, 2 * index + 1)):
+        number, offsets = int(plan.steps[row]), plan.offsets[row]
+        sizes = _sizes(number, offsets)
+        price = LAMBDA * sizes.square()
         reference = frames.reference
         grid = pair.choice.shape[1:]
         modes = torch.zeros(grid, dtype=torch.long)
@@ -204,13 +206,17 @@ def encode_pair(
             modes = choose_modes(target[place], own, reference, vectors, price)
             vectors = torch.where((modes >= MOVED)[..., None], vectors, 0)
         prediction = predict(pair.base[place], reference, modes, vectors)
-        levels = choose_levels(forward(target[place] - prediction), size, tools.costs)
-        frame = frames.add(prediction, levels, size)
+        levels = choose_levels(forward(target[place] - prediction), sizes, tools.costs)
+        detail.levels[row] = levels.numpy()
+        before = detail.offsets[row - 1] if row else np.zeros_like(offsets)
+        detail.offsets[row] = np.where(has_levels(detail.levels[row]), offsets, before)
+        sizes = _sizes(number, detail.offsets[row])
+        frame = frames.add(prediction, levels, sizes)
         if tools.watch is not None:
             a, b, c, d = _bytes(frame, prediction, pair.base[place], target[place])
-            tools.watch(row, FilterSample(a, b, c, d, size))
+            half = [side // 2 for side in a.shape[1:]]
+            tools.watch(row, FilterSample(a, b, c, d, enlarge(sizes, half).numpy()))
         detail.steps[row] = number
         detail.modes[row] = modes.numpy()
         detail.vectors[row] = vectors.numpy()
-        detail.levels[row] = levels.numpy()
     return frames.done()

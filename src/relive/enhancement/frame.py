@@ -11,6 +11,7 @@ Shapes: H W padded pixels, h w cube grid. Pictures are 0..255.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -62,7 +63,7 @@ class Reference:
         return base + sample(self.added[None], self.x[None], self.y[None])[0]
 
 
-def enlarge(grid: Tensor, shape: torch.Size | tuple[int, int]) -> Tensor:
+def enlarge(grid: Tensor, shape: Sequence[int]) -> Tensor:
     """Repeat the values of squares to pixels: `[n, n']` to `[H, W]`, float32."""
     size = shape[0] // grid.shape[0]
     return grid.float().repeat_interleave(size, 0).repeat_interleave(size, 1)
@@ -95,12 +96,17 @@ def whole(picture: Tensor) -> Tensor:
     return (picture + (0.5 + TIE)).floor().clamp(0, 255)
 
 
-def reconstruct(prediction: Tensor, levels: Tensor, step: float) -> Tensor:
+def reconstruct(prediction: Tensor, levels: Tensor, steps: Tensor) -> Tensor:
     """Add what the levels say: `[3, H, W]`, whole numbers in 0..255.
 
     Args:
         prediction: from `predict`.
         levels: float32 `[3, H/8, W/8, 8, 8]`.
-        step: of the quantiser.
+        steps: of the quantiser, for every cube `[H/16, W/16]`.
     """
-    return (prediction + inverse(levels * step)).round().clamp(0, 255)
+    return (prediction + inverse(levels * of_blocks(steps))).round().clamp(0, 255)
+
+
+def of_blocks(cubes: Tensor) -> Tensor:
+    """Repeat values of cubes `[h, w]` for the coefficients of their blocks: `[2h, 2w, 1, 1]`."""
+    return cubes.repeat_interleave(2, 0).repeat_interleave(2, 1)[..., None, None]

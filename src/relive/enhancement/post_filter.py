@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from relive.enhancement.frame import enlarge
 from relive.model.parts import start_at_zero
 
 WIDTH = 16
@@ -43,34 +44,35 @@ class PostFilter(nn.Module):
             shown: prediction and levels `[B, 3, H, W]`.
             prediction: `[B, 3, H, W]`.
             base: decoded from the codes `[B, 3, H, W]`.
-            step: of the quantiser `[B]`.
+            step: of the quantiser `[B, H/2, W/2]`.
 
         Returns:
             `[B, 3, H, W]`, neither rounded nor clamped.
         """
         seen = torch.cat([(shown - 128) / 128, (shown - prediction) / 32, (shown - base) / 32], 1)
         small = F.pixel_unshuffle(seen, 2)
-        level = (torch.log2(step) / 6 - 0.8)[:, None, None, None].expand_as(small[:, :1])
+        level = (torch.log2(step) / 6 - 0.8)[:, None]
         x = F.relu(self.read(torch.cat([small, level], 1)))
         x = x + F.relu(self.mix(x))
         return shown + SCALE * F.pixel_shuffle(self.write(x), 2)
 
-    def apply_to(self, shown: Tensor, prediction: Tensor, base: Tensor, step: float) -> Tensor:
-        """Filter one frame `[3, H, W]` to whole numbers in 0..255."""
-        size = shown.new_tensor([step])
-        filtered: Tensor = self(shown[None], prediction[None], base[None], size)[0]
+    def apply_to(self, shown: Tensor, prediction: Tensor, base: Tensor, steps: Tensor) -> Tensor:
+        """Filter one frame `[3, H, W]`, given steps of cubes `[h, w]`, to whole numbers in 0..255."""
+        height, width = shown.shape[1:]
+        size = enlarge(steps, (height // 2, width // 2))
+        filtered: Tensor = self(shown[None], prediction[None], base[None], size[None])[0]
         return filtered.round().clamp(0, 255)
 
 
 @dataclass(frozen=True)
 class FilterSample:
-    """A frame to learn from, uint8 `[3, H, W]` each, and its quantiser step."""
+    """A frame to learn from, uint8 `[3, H, W]` each, and quantiser steps `[H/2, W/2]`."""
 
     shown: NDArray[np.uint8]
     prediction: NDArray[np.uint8]
     base: NDArray[np.uint8]
     target: NDArray[np.uint8]
-    step: float
+    step: NDArray[np.float32]
 
 
 def fit_filter(samples: Sequence[FilterSample], updates: int, seed: int = 0) -> PostFilter | None:
@@ -98,8 +100,9 @@ def fit_filter(samples: Sequence[FilterSample], updates: int, seed: int = 0) -> 
             for group in optimizer.param_groups:
                 group["lr"] = RATE * (1.01 - update / updates)
             *pictures, target, step = _crops(samples, rng)
-            error = (network(*pictures, step) - target).square().mean((1, 2, 3))
-            loss = (error / (step**2 + 16)).mean() * 100
+            error = (network(*pictures, step) - target).square().mean(1)
+            error = F.avg_pool2d(error, 2)
+            loss = (error / (step.square() + 16)).mean() * 100
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -107,7 +110,7 @@ def fit_filter(samples: Sequence[FilterSample], updates: int, seed: int = 0) -> 
 
 
 def _crops(samples: Sequence[FilterSample], rng: np.random.Generator) -> list[Tensor]:
-    """Draw crops: pictures `[B, 3, CROP, CROP]` four times, and the steps `[B]`."""
+    """Draw crops: pictures `[B, 3, CROP, CROP]` four times, and the steps `[B, CROP/2, CROP/2]`."""
     rows = []
     chosen = [samples[index] for index in rng.integers(0, len(samples), BATCH)]
     for sample in chosen:
@@ -115,8 +118,9 @@ def _crops(samples: Sequence[FilterSample], rng: np.random.Generator) -> list[Te
         y, x = (2 * int(rng.integers(0, (side - CROP) // 2 + 1)) for side in (height, width))
         parts = (sample.shown, sample.prediction, sample.base, sample.target)
         rows.append([part[:, y : y + CROP, x : x + CROP] for part in parts])
+        rows[-1].append(sample.step[y // 2 : (y + CROP) // 2, x // 2 : (x + CROP) // 2])
     drawn = [torch.from_numpy(np.stack(part)).float() for part in zip(*rows, strict=True)]
-    return [*drawn, torch.tensor([sample.step for sample in chosen])]
+    return drawn
 
 
 __all__ = ["FilterSample", "PostFilter", "fit_filter"]

@@ -20,7 +20,7 @@ from torch import Tensor
 from relive.bitstream import GopDetail
 from relive.bitstream.detail import MAX_LEVEL, MAX_VECTOR
 from relive.config import CUBE_PX
-from relive.enhancement.frame import VECTOR_UNITS, Reference
+from relive.enhancement.frame import VECTOR_UNITS, Reference, of_blocks
 
 LAMBDA = 0.11
 MODE_BITS = 1.5
@@ -56,13 +56,13 @@ def _expected(vectors: Tensor) -> Tensor:
     return torch.stack(near).median(0).values
 
 
-def search_vectors(target: Tensor, reference: Reference, price: float) -> Tensor:
+def search_vectors(target: Tensor, reference: Reference, price: Tensor) -> Tensor:
     """Search the vector of every cube: int64 `[h, w, 2]`, quarters of a pixel.
 
     Args:
         target: the true frame `[3, H, W]`.
         reference: the frame before.
-        price: squared error that one bit must save.
+        price: squared error that one bit must save `[h, w]`.
     """
     goal, grey = target.mean(0, keepdim=True), reference.picture.mean(0, keepdim=True)
     h, w = (side // CUBE_PX for side in target.shape[-2:])
@@ -74,7 +74,7 @@ def search_vectors(target: Tensor, reference: Reference, price: float) -> Tensor
     found = _coarse(goal, reference.moved(target.new_zeros(h, w, 2), grey), price)
     for unit in (4, 2, 1):
         expected = _expected(found)
-        best = _Best(found, cost(found, expected))
+        best = Best(found, cost(found, expected))
         for dy in (-unit, 0, unit):
             for dx in (-unit, 0, unit):
                 if dx or dy:
@@ -84,7 +84,7 @@ def search_vectors(target: Tensor, reference: Reference, price: float) -> Tensor
     chosen = torch.zeros_like(found)
     for _ in range(2):
         expected = _expected(chosen)
-        best = _Best(chosen, cost(chosen, expected))
+        best = Best(chosen, cost(chosen, expected))
         others = [found, expected, _shifted(chosen, 0, 1), _shifted(chosen, 1, 0)]
         for tried in (*others, torch.zeros_like(found)):
             best.offer(tried, cost(tried, expected))
@@ -92,19 +92,19 @@ def search_vectors(target: Tensor, reference: Reference, price: float) -> Tensor
     return chosen.round().long().clamp(-MAX_VECTOR, MAX_VECTOR)
 
 
-class _Best:
+class Best:
     """The cheapest vector of every cube so far."""
 
     def __init__(self, vectors: Tensor, cost: Tensor) -> None:
-        self.vectors, self._cost = vectors, cost
+        self.vectors, self.cost = vectors, cost
 
     def offer(self, vectors: Tensor, cost: Tensor) -> None:
         """Take vectors where they cost less; `[h, w, 2]` or one for all `[2]`."""
-        self.vectors = torch.where((cost < self._cost)[..., None], vectors, self.vectors)
-        self._cost = torch.minimum(cost, self._cost)
+        self.vectors = torch.where((cost < self.cost)[..., None], vectors, self.vectors)
+        self.cost = torch.minimum(cost, self.cost)
 
 
-def _coarse(goal: Tensor, warped: Tensor, price: float) -> Tensor:
+def _coarse(goal: Tensor, warped: Tensor, price: Tensor) -> Tensor:
     """Whole steps of two pixels, on halved pictures: float `[h, w, 2]`."""
     small, there = (F.avg_pool2d(p[None], COARSE)[0] for p in (goal, warped))
     height, width = small.shape[-2:]
@@ -112,10 +112,10 @@ def _coarse(goal: Tensor, warped: Tensor, price: float) -> Tensor:
     padded = F.pad(there[None], (margin,) * 4, mode="replicate")[0]
     size = CUBE_PX // COARSE
     nothing = small.new_full((height // size, width // size), torch.inf)
-    best = _Best(small.new_zeros(*nothing.shape, 2), nothing)
+    best = Best(small.new_zeros(*nothing.shape, 2), nothing)
     unit = COARSE * VECTOR_UNITS
     near = product(range(-RANGE, RANGE + 1), repeat=2)
-    for dy, dx in (*near, *_far(small[0], there[0], margin)):
+    for dy, dx in (*near, *far_displacements(small[0], there[0], RANGE, margin)):
         seen = padded[:, margin + dy :, margin + dx :][:, :height, :width]
         tried = small.new_tensor([dx * unit, dy * unit])
         error = 3 * COARSE**2 * squared_error(seen - small, size)
@@ -123,8 +123,8 @@ def _coarse(goal: Tensor, warped: Tensor, price: float) -> Tensor:
     return best.vectors
 
 
-def _far(goal: Tensor, there: Tensor, limit: int) -> list[tuple[int, int]]:
-    """Displacements beyond `RANGE` that explain most of a picture: rows and columns, best first.
+def far_displacements(goal: Tensor, there: Tensor, reach: int, limit: int) -> list[tuple[int, int]]:
+    """Displacements beyond a search that explain most of a picture: rows and columns, best first.
 
     Phase correlation: the peaks of the inverse transform of the normalised cross spectrum. Finds
     scrolling maps, where every cube moves alike and further than a search could look.
@@ -132,6 +132,7 @@ def _far(goal: Tensor, there: Tensor, limit: int) -> list[tuple[int, int]]:
     Args:
         goal: `[H, W]`.
         there: the picture before `[H, W]`.
+        reach: of the search.
         limit: of a displacement.
     """
     height, width = goal.shape
@@ -142,13 +143,13 @@ def _far(goal: Tensor, there: Tensor, limit: int) -> list[tuple[int, int]]:
     for place in peaks.flatten().topk(min(4 * FAR, peaks.numel())).indices.tolist():
         dy, dx = (place // width + height // 2) % height - height // 2, place % width
         dx = (dx + width // 2) % width - width // 2
-        if RANGE < max(abs(dy), abs(dx)) <= limit:
+        if reach < max(abs(dy), abs(dx)) <= limit:
             found.append((dy, dx))
     return found[:FAR]
 
 
 def choose_modes(
-    target: Tensor, base: Tensor, reference: Reference, vectors: Tensor, price: float
+    target: Tensor, base: Tensor, reference: Reference, vectors: Tensor, price: Tensor
 ) -> Tensor:
     """Choose the mode of every cube: int64 `[h, w]`.
 
@@ -157,7 +158,7 @@ def choose_modes(
         base: decoded from the codes, with what was added before.
         reference: the frame before.
         vectors: int64 `[h, w, 2]`.
-        price: squared error that one bit must save.
+        price: squared error that one bit must save `[h, w]`.
     """
     warped, moved = reference.moved(torch.zeros_like(vectors)), reference.moved(vectors)
     candidates = (base, warped, (base + warped) / 2, moved, (base + moved) / 2)
@@ -223,17 +224,17 @@ def level_contexts(sizes: Tensor) -> tuple[Tensor, Tensor]:
     return inside, beside
 
 
-def choose_levels(coefficients: Tensor, step: float, costs: LevelCosts) -> Tensor:
+def choose_levels(coefficients: Tensor, steps: Tensor, costs: LevelCosts) -> Tensor:
     """Quantise by rate and distortion: whole numbers `[3, bh, bw, 8, 8]`.
 
     Every level is rounded, rounded down, or 0; then every block is that or nothing.
 
     Args:
         coefficients: of what the prediction left.
-        step: of the quantiser.
+        steps: of the quantiser, for every cube `[h, w]`.
         costs: bits of levels.
     """
-    size = coefficients.abs() / step
+    size = coefficients.abs() / of_blocks(steps)
     nearest = (size + ROUNDING).floor().clamp(max=MAX_LEVEL)
     levels, bits = nearest, torch.zeros_like(size)
     live = nearest.flatten().nonzero()[:, 0]  # the others stay 0

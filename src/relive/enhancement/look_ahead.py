@@ -1,0 +1,167 @@
+"""How fine to code every cube: finer what later frames are predicted from.
+
+After macroblock-tree rate control (Garrett-Glaser, "A novel macroblock-tree algorithm for
+high-performance optimization of dependent video coding in H.264/AVC", 2009), on true frames: what
+a cube is worth to later frames goes from the last frame of the GOP back along the motion. The share
+that is passed on is what prediction saves of the bits; coefficients too small to be coded at the
+step at hand pass everything on.
+
+Shapes: F frames, H W padded pixels, h w cube grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from relive.bitstream.detail import MAX_OFFSET, NUM_STEPS, OFFSET_UNIT, step_size
+from relive.config import CUBE_PX
+from relive.enhancement.frame import enlarge
+from relive.enhancement.search import Best, far_displacements, squared_error, vector_cost
+from relive.enhancement.transform import dct_matrix
+
+STRENGTH = 2.0
+"""Numbers of steps that a doubled worth is finer by."""
+HALF = 2
+REACH = 4
+"""Of the search on quartered pictures, pixels."""
+DEAD_ZONE = 0.8
+"""Of the quantiser step: what is smaller is not coded, and what it was predicted from stays."""
+LEAST = 0.1
+"""Bits of a cube: flat cubes pass nothing on, rather than divide by 0."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Quantiser steps of a GOP.
+
+    Attributes:
+        steps: number of each frame's step, int `[F]`.
+        offsets: int8 `[F, h, w]`, see `GopDetail`.
+    """
+
+    steps: NDArray[np.int64]
+    offsets: NDArray[np.int8]
+
+
+def look_ahead(frames: NDArray[np.uint8], count: int, step: int) -> Plan:
+    """Plan the steps of a GOP.
+
+    Args:
+        frames: uint8 `[n, H, W, 3]`.
+        count: frames to plan; those beyond n are like the last.
+        step: number of the step of what nothing is predicted from.
+    """
+    gain = STRENGTH * torch.log2(worth(torch.from_numpy(frames), step_size(step)))  # [n, h, w]
+    mean = gain.mean((1, 2)).round()
+    offsets = ((mean[:, None, None] - gain) / OFFSET_UNIT).round().clamp(-MAX_OFFSET, MAX_OFFSET)
+    rows = np.arange(count).clip(max=len(frames) - 1)
+    steps = (step - mean).long().clamp(0, NUM_STEPS - 1)
+    return Plan(steps.numpy()[rows], offsets.to(torch.int8).numpy()[rows])
+
+
+def worth(frames: Tensor, step: float) -> Tensor:
+    """What a bit in a cube is worth to its frame and to all later ones, over its frame alone.
+
+    Args:
+        frames: uint8 `[n, H, W, 3]`.
+        step: of the quantiser, in levels of 255.
+
+    Returns:
+        `[n, h, w]`, 1 and more.
+    """
+    grey = frames.float().mean(-1)[:, None]  # [n, 1, H, W]
+    small = F.avg_pool2d(grey, HALF)
+    cut = DEAD_ZONE * step / 3**0.5  # grey is the mean of three colours
+    intra = _bits(small - _flat(small), cut)
+    n, h, w = intra.shape
+    worths = [intra.new_ones(h, w)]
+    for index in range(n - 1, 0, -1):
+        vectors = _search(small[index], small[index - 1])
+        inter = _bits((small[index] - _moved(small[index - 1], vectors))[None], cut)[0]
+        share = (1 - inter / (intra[index] + LEAST)).clamp(0, 1)
+        worths.append(1 + _splat(worths[-1] * share, vectors))
+    return torch.stack(worths[::-1])
+
+
+def _flat(small: Tensor) -> Tensor:
+    size = CUBE_PX // HALF
+    return F.avg_pool2d(small, size).repeat_interleave(size, -1).repeat_interleave(size, -2)
+
+
+def _bits(pictures: Tensor, cut: float) -> Tensor:
+    """About the bits of DCT coefficients beyond a dead zone: `[n, 1, H/2, W/2]` to `[n, h, w]`."""
+    size = CUBE_PX // HALF
+    blocks = pictures[:, 0].unflatten(-1, (-1, size)).unflatten(-3, (-1, size)).transpose(-2, -3)
+    dct = dct_matrix()
+    return torch.log2(1 + ((dct @ blocks @ dct.T) / cut).square()).sum((-1, -2))
+
+
+def _search(now: Tensor, before: Tensor) -> Tensor:
+    """Where cubes come from: halved pictures `[1, H/2, W/2]` to `[h, w, 2]`, halved pixels.
+
+    Every displacement on quartered pictures, then the eight around the best.
+    """
+    best = _coarsest(F.avg_pool2d(now, HALF), F.avg_pool2d(before, HALF))
+    best = Best(best.vectors * HALF, torch.full_like(best.cost, torch.inf))
+    size = CUBE_PX // HALF
+    middle = best.vectors
+    for dy, dx in product((-1, 0, 1), repeat=2):
+        tried = middle + middle.new_tensor([dx, dy])
+        error = squared_error(_moved(before, tried) - now, size)
+        best.offer(tried, error + vector_cost(tried))
+    return best.vectors
+
+
+def _coarsest(now: Tensor, before: Tensor) -> Best:
+    """Search quartered pictures `[1, H/4, W/4]`; the vectors count their pixels."""
+    size = CUBE_PX // HALF**2
+    height, width = now.shape[-2:]
+    near = list(product(range(-REACH, REACH + 1), repeat=2))
+    far = far_displacements(now[0], before[0], REACH, min(height, width) // 2)
+    margin = max(max(abs(dy), abs(dx)) for dy, dx in (*near, *far))
+    padded = F.pad(before[None], (margin,) * 4, mode="replicate")[0]
+    nothing = now.new_full((height // size, width // size), torch.inf)
+    best = Best(now.new_zeros(*nothing.shape, 2), nothing)
+    for dy, dx in (*near, *far):
+        seen = padded[:, margin + dy :, margin + dx :][:, :height, :width]
+        tried = now.new_tensor([dx, dy])
+        best.offer(tried, squared_error(seen - now, size) + vector_cost(tried))
+    return best
+
+
+def _moved(small: Tensor, vectors: Tensor) -> Tensor:
+    """Cubes of the picture before, `[1, H/2, W/2]`, at whole vectors `[h, w, 2]`."""
+    height, width = small.shape[-2:]
+    dx, dy = (enlarge(part, (height, width)).long() for part in vectors.unbind(-1))
+    x = (torch.arange(width) + dx).clamp(0, width - 1)
+    y = (torch.arange(height)[:, None] + dy).clamp(0, height - 1)
+    return small[0, y, x][None]
+
+
+def _splat(amount: Tensor, vectors: Tensor) -> Tensor:
+    """Hand amounts `[h, w]` to the cubes of the frame before that they come from, by area."""
+    h, w = amount.shape
+    x, y = (
+        (grid + part / (CUBE_PX // HALF)).clamp(0, side - 1)
+        for grid, part, side in zip(
+            (torch.arange(w).expand(h, w), torch.arange(h)[:, None].expand(h, w)),
+            vectors.unbind(-1),
+            (w, h),
+            strict=True,
+        )
+    )
+    left, top = x.floor(), y.floor()
+    total = amount.new_zeros(h * w)
+    for dy in (0, 1):
+        for dx in (0, 1):
+            column, row = (left + dx).clamp(max=w - 1), (top + dy).clamp(max=h - 1)
+            part = (1 - (x - left - dx).abs()) * (1 - (y - top - dy).abs())
+            total.index_add_(0, (row * w + column).long().flatten(), (amount * part).flatten())
+    return total.view(h, w)
