@@ -103,8 +103,9 @@ class GopDetail:
 
 def has_levels(levels: npt.NDArray[np.int16]) -> npt.NDArray[np.bool_]:
     """Which cubes have levels: `[3, 2h, 2w, 8, 8]` of a frame to `[h, w]`."""
-    blocks = levels.any(axis=(0, 3, 4))
-    return blocks[::2, ::2] | blocks[1::2, ::2] | blocks[::2, 1::2] | blocks[1::2, 1::2]
+    _, height, width, *_ = levels.shape
+    cubes = levels.reshape(COLOURS, height // 2, 2, width // 2, 2, -1)
+    return np.asarray(cubes.any(axis=(0, 2, 4, 5)))
 
 
 def cube_steps(step: int, offsets: npt.NDArray[np.int8]) -> npt.NDArray[np.int64]:

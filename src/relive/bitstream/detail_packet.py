@@ -129,7 +129,8 @@ def decode_detail(packet: bytes, codes: GopCodes, tables: DetailTables) -> GopDe
 def content_crc(detail: GopDetail, codes: GopCodes) -> int:
     """Return the CRC-32 of what a layer says and of the codes below it.
 
-    Of the content crc of the codes packet, offsets, modes, vectors and levels, little endian, in this order.
+    Of the content crc of the codes packet, offsets, modes, vectors and levels, little endian, in
+    this order.
     """
     return crc32(
         struct.pack("<I", codes_crc(codes)),

@@ -2,8 +2,8 @@
 
     frame ─► modes ─► vectors ─► ends of blocks, by colour ─► offsets ─► by colour: levels, by band
 
-Modes, vectors, ends and offsets go in groups A ► B ► C (`grid.py`), levels of a band all at once. The codes
-of the base tier are known before.
+Modes, vectors, ends and offsets go in groups A ► B ► C (`grid.py`), levels of a band all at once.
+The codes of the base tier are known before.
 """
 
 from __future__ import annotations

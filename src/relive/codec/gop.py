@@ -19,8 +19,8 @@ from relive.bitstream import GopCodes, GopDetail, decode_track, encode_track
 from relive.codec.layer import Tools, encode_pair, layer_pair
 from relive.codec.rate import Setting, choose_depths
 from relive.codec.step import Geometry, StepCoder, StepContext, StepState, to_picture
-from relive.enhancement.post_filter import FilterSample
 from relive.enhancement.look_ahead import look_ahead
+from relive.enhancement.post_filter import FilterSample
 from relive.model.context import Carry
 from relive.session import Session
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from relive.bitstream import GopDetail, cube_steps, has_levels
 from relive.bitstream.detail import MOVED
 from relive.codec.step import StepState
-from relive.enhancement.look_ahead import Plan
 from relive.enhancement.frame import Reference, enlarge, predict, reconstruct
+from relive.enhancement.look_ahead import Plan
 from relive.enhancement.post_filter import FilterSample, PostFilter
 from relive.enhancement.search import (
     LAMBDA,

@@ -57,7 +57,7 @@ class PostFilter(nn.Module):
         return shown + SCALE * F.pixel_shuffle(self.write(x), 2)
 
     def apply_to(self, shown: Tensor, prediction: Tensor, base: Tensor, steps: Tensor) -> Tensor:
-        """Filter one frame `[3, H, W]`, given steps of cubes `[h, w]`, to whole numbers in 0..255."""
+        """Filter one frame `[3, H, W]`, given steps of cubes `[h, w]`, to whole numbers."""
         height, width = shown.shape[1:]
         size = enlarge(steps, (height // 2, width // 2))
         filtered: Tensor = self(shown[None], prediction[None], base[None], size[None])[0]
@@ -119,8 +119,7 @@ def _crops(samples: Sequence[FilterSample], rng: np.random.Generator) -> list[Te
         parts = (sample.shown, sample.prediction, sample.base, sample.target)
         rows.append([part[:, y : y + CROP, x : x + CROP] for part in parts])
         rows[-1].append(sample.step[y // 2 : (y + CROP) // 2, x // 2 : (x + CROP) // 2])
-    drawn = [torch.from_numpy(np.stack(part)).float() for part in zip(*rows, strict=True)]
-    return drawn
+    return [torch.from_numpy(np.stack(part)).float() for part in zip(*rows, strict=True)]
 
 
 __all__ = ["FilterSample", "PostFilter", "fit_filter"]
