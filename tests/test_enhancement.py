@@ -16,9 +16,9 @@ from relive.enhancement.search import (
     choose_levels,
     choose_modes,
     fit_costs,
-    search_vectors,
 )
 from relive.enhancement.transform import forward, inverse, requantised
+from relive.enhancement.vectors import search_vectors
 from relive.train.chain import enhance
 from relive.train.chance import Chance
 

@@ -98,7 +98,7 @@ def encode_once(
 
 def decode_once(coder: StepCoder, record: GopRecord) -> None:
     """Decode all frames of a GOP."""
-    decoding = replay._Decoding(coder, 0, record)  # noqa: SLF001
+    decoding = replay._Decoding(coder, 0, record)
     decoding.take_detail(record)
     for index in range(-(-record.num_frames // 2)):
         decoding.pair(index)

@@ -23,9 +23,9 @@ from relive.enhancement.search import (
     LevelCosts,
     choose_levels,
     choose_modes,
-    search_vectors,
 )
 from relive.enhancement.transform import forward
+from relive.enhancement.vectors import search_vectors
 from relive.model.context import Carry
 from relive.model.motion import Motion, positions
 

@@ -1,4 +1,4 @@
-"""What the encoder of the enhancement layer chooses: vectors, modes and levels.
+"""What the encoder of the enhancement layer chooses: modes and levels; `vectors.py` has vectors.
 
 All by rate and distortion: squared error (0..255, sum over colours) plus `LAMBDA` · step² · bits,
 where bits are estimated.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 import torch
@@ -18,133 +17,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from relive.bitstream import GopDetail
-from relive.bitstream.detail import MAX_LEVEL, MAX_VECTOR
+from relive.bitstream.detail import MAX_LEVEL
 from relive.config import CUBE_PX
-from relive.enhancement.frame import VECTOR_UNITS, Reference
+from relive.enhancement.frame import Reference
+from relive.enhancement.vectors import vector_cost
 
 LAMBDA = 0.11
 MODE_BITS = 1.5
 NOTHING_BITS = 0.5  # of a block without levels
 ROUNDING = 0.45
-RANGE = 8  # of the search, pixels of the halved picture
-COARSE = 2
-FAR = 4  # displacements of the whole picture that are tried beyond the range
 
 
 def squared_error(difference: Tensor, size: int = CUBE_PX) -> Tensor:
     """Sum over colours and the pixels of squares: `[C, H, W]` to `[H/size, W/size]`."""
     total = difference.square().sum(0, keepdim=True)
     return F.avg_pool2d(total[None], size)[0, 0] * size**2
-
-
-def vector_cost(vectors: Tensor, expected: Tensor | float = 0) -> Tensor:
-    """Estimate the bits of vectors `[..., 2]`."""
-    return 0.75 * (1 + 2 * torch.log2(1 + (vectors - expected).abs())).sum(-1)
-
-
-def _shifted(vectors: Tensor, dy: int, dx: int) -> Tensor:
-    """The vector of the cube `dy` up and `dx` to the left, 0 outside."""
-    h, w = vectors.shape[:2]
-    padded = F.pad(vectors, (0, 0, max(dx, 0), max(-dx, 0), max(dy, 0), 0))
-    column = max(-dx, 0)
-    return padded[:h, column : column + w]
-
-
-def _expected(vectors: Tensor) -> Tensor:
-    """Median of the vectors to the left, above, and above to the right."""
-    near = [_shifted(vectors, 0, 1), _shifted(vectors, 1, 0), _shifted(vectors, 1, -1)]
-    return torch.stack(near).median(0).values
-
-
-def search_vectors(target: Tensor, reference: Reference, price: float) -> Tensor:
-    """Search the vector of every cube: int64 `[h, w, 2]`, quarters of a pixel.
-
-    Args:
-        target: the true frame `[3, H, W]`.
-        reference: the frame before.
-        price: squared error that one bit must save.
-    """
-    goal, grey = target.mean(0, keepdim=True), reference.picture.mean(0, keepdim=True)
-    h, w = (side // CUBE_PX for side in target.shape[-2:])
-
-    def cost(vectors: Tensor, expected: Tensor) -> Tensor:
-        error = 3 * squared_error(reference.moved(vectors, grey) - goal)
-        return error + price * vector_cost(vectors, expected)
-
-    found = _coarse(goal, reference.moved(target.new_zeros(h, w, 2), grey), price)
-    for unit in (4, 2, 1):
-        expected = _expected(found)
-        best = _Best(found, cost(found, expected))
-        for dy in (-unit, 0, unit):
-            for dx in (-unit, 0, unit):
-                if dx or dy:
-                    tried = found + target.new_tensor([dx, dy])
-                    best.offer(tried, cost(tried, expected))
-        found = best.vectors
-    chosen = torch.zeros_like(found)
-    for _ in range(2):
-        expected = _expected(chosen)
-        best = _Best(chosen, cost(chosen, expected))
-        others = [found, expected, _shifted(chosen, 0, 1), _shifted(chosen, 1, 0)]
-        for tried in (*others, torch.zeros_like(found)):
-            best.offer(tried, cost(tried, expected))
-        chosen = best.vectors
-    return chosen.round().long().clamp(-MAX_VECTOR, MAX_VECTOR)
-
-
-class _Best:
-    """The cheapest vector of every cube so far."""
-
-    def __init__(self, vectors: Tensor, cost: Tensor) -> None:
-        self.vectors, self._cost = vectors, cost
-
-    def offer(self, vectors: Tensor, cost: Tensor) -> None:
-        """Take vectors where they cost less; `[h, w, 2]` or one for all `[2]`."""
-        self.vectors = torch.where((cost < self._cost)[..., None], vectors, self.vectors)
-        self._cost = torch.minimum(cost, self._cost)
-
-
-def _coarse(goal: Tensor, warped: Tensor, price: float) -> Tensor:
-    """Whole steps of two pixels, on halved pictures: float `[h, w, 2]`."""
-    small, there = (F.avg_pool2d(p[None], COARSE)[0] for p in (goal, warped))
-    height, width = small.shape[-2:]
-    margin = MAX_VECTOR // (COARSE * VECTOR_UNITS)
-    padded = F.pad(there[None], (margin,) * 4, mode="replicate")[0]
-    size = CUBE_PX // COARSE
-    nothing = small.new_full((height // size, width // size), torch.inf)
-    best = _Best(small.new_zeros(*nothing.shape, 2), nothing)
-    unit = COARSE * VECTOR_UNITS
-    near = product(range(-RANGE, RANGE + 1), repeat=2)
-    for dy, dx in (*near, *_far(small[0], there[0], margin)):
-        seen = padded[:, margin + dy :, margin + dx :][:, :height, :width]
-        tried = small.new_tensor([dx * unit, dy * unit])
-        error = 3 * COARSE**2 * squared_error(seen - small, size)
-        best.offer(tried, error + price * vector_cost(tried))
-    return best.vectors
-
-
-def _far(goal: Tensor, there: Tensor, limit: int) -> list[tuple[int, int]]:
-    """Displacements beyond `RANGE` that explain most of a picture: rows and columns, best first.
-
-    Phase correlation: the peaks of the inverse transform of the normalised cross spectrum. Finds
-    scrolling maps, where every cube moves alike and further than a search could look.
-
-    Args:
-        goal: `[H, W]`.
-        there: the picture before `[H, W]`.
-        limit: of a displacement.
-    """
-    height, width = goal.shape
-    spectra = [torch.fft.rfft2(p - p.mean()) for p in (there, goal)]
-    cross = spectra[0] * spectra[1].conj()
-    peaks = torch.fft.irfft2(cross / (cross.abs() + 1e-3), s=goal.shape)
-    found = []
-    for place in peaks.flatten().topk(min(4 * FAR, peaks.numel())).indices.tolist():
-        dy, dx = (place // width + height // 2) % height - height // 2, place % width
-        dx = (dx + width // 2) % width - width // 2
-        if RANGE < max(abs(dy), abs(dx)) <= limit:
-            found.append((dy, dx))
-    return found[:FAR]
 
 
 def choose_modes(
