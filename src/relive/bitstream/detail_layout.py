@@ -57,7 +57,8 @@ FAMILIES: dict[str, Family] = {
         ESCAPE + 1,
     ),
 }  # fmt: skip
-_STARTS = {name: np.array(family.starts) for name, family in FAMILIES.items()}
+STARTS = {name: np.array(family.starts) for name, family in FAMILIES.items()}
+"""First row of each block of features, and their number last."""
 
 
 def place_rows(family: str, rows: list[Grid]) -> Rows:
@@ -68,7 +69,7 @@ def place_rows(family: str, rows: list[Grid]) -> Rows:
         rows: values of the features `[n]` each, in the order of the blocks. A feature given as
             `[k, n]` is k features that share a block.
     """
-    starts = _STARTS[family]
+    starts = STARTS[family]
     placed = [np.atleast_2d(row) + start for row, start in zip(rows, starts[:-1], strict=True)]
     return np.concatenate(placed)
 
