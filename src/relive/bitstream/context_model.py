@@ -103,7 +103,7 @@ def _expected(counts: Counts) -> npt.NDArray[np.float64]:
     reach a whole number that the quotient is not.
     """
     whole = counts.astype(np.float64)
-    total = np.add.reduce(whole, axis=1, keepdims=True)
+    total = whole @ np.ones((whole.shape[1], 1))
     whole *= ONE
     whole /= total  # one rounding alone
     return np.asarray(np.floor(whole, out=whole))

