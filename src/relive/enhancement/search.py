@@ -83,8 +83,16 @@ class LevelCosts:
     @staticmethod
     def index(sizes: Tensor) -> Tensor:
         """Row of every place among the contexts of `bits`, int64 `[3, bh, bw, 8, 8]`."""
-        inside, beside = level_contexts(sizes)
-        return ((_COLOUR * 10 + _diagonals()) * 6 + inside) * 6 + beside
+        m = sizes.clamp(max=4)
+        left, above = F.pad(m, (0, 0, 0, 0, 1, 0))[:, :, :-1], F.pad(m, (0,) * 4 + (0, 0, 1, 0))
+        near = left + above[:, :-1]
+        inside, beside = level_contexts(m.flatten(0, 2), near.flatten(0, 2))
+        return _rows(_COLOUR, inside.view_as(sizes), beside.view_as(sizes))
+
+
+def _rows(colour: Tensor, inside: Tensor, beside: Tensor) -> Tensor:
+    """Row of places `[..., 8, 8]` among the contexts, with classes of `level_contexts`."""
+    return ((colour * 10 + _diagonals()) * 6 + inside) * 6 + beside
 
 
 _COLOUR = torch.tensor([0, 1, 1])[:, None, None, None, None]
@@ -95,19 +103,45 @@ def _diagonals() -> Tensor:
     return (torch.arange(8)[:, None] + torch.arange(8)[None, :]).clamp(max=9)
 
 
-def level_contexts(sizes: Tensor) -> tuple[Tensor, Tensor]:
-    """Classes 0..5 of the sizes towards lower frequencies and in the blocks left and above."""
-    m = sizes.clamp(max=4)
-    p = F.pad(m, (2, 0, 2, 0))
+def level_contexts(own: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
+    """Classes 0..5 of the sizes towards lower frequencies and in the blocks left and above.
+
+    Args:
+        own: sizes of blocks, at most 4 `[n, 8, 8]`.
+        near: those of the block to the left plus those of the block above `[n, 8, 8]`.
+    """
+    p = F.pad(own, (2, 0, 2, 0))
     lower = p[..., 2:, 1:-1] + p[..., 1:-1, 2:]
     lower = lower + 0.5 * (p[..., 1:-1, 1:-1] + p[..., 2:, :-2] + p[..., :-2, 2:])
-    q = F.pad(m.permute(0, 3, 4, 1, 2), (1, 0, 1, 0))
-    near = (q[..., 1:, :-1] + q[..., :-1, 1:]).permute(0, 3, 4, 1, 2)
-    flat = near.flatten(0, 2)[:, None]
-    smooth = F.avg_pool2d(flat, 3, 1, 1, count_include_pad=False)[:, 0].view_as(near)
+    smooth = F.avg_pool2d(near[:, None], 3, 1, 1, count_include_pad=False)[:, 0]
     inside = torch.bucketize(lower, torch.tensor([0.25, 0.75, 1.25, 2.25, 3.75]))
     beside = torch.bucketize(smooth, torch.tensor([0.06, 0.2, 0.45, 0.9, 1.6]))
     return inside, beside
+
+
+class _LiveBlocks:
+    """Those blocks of a frame that may get levels; all others stay 0.
+
+    Args:
+        live: which `[3, bh, bw]`.
+    """
+
+    def __init__(self, live: Tensor) -> None:
+        colours, rows, columns = live.shape
+        self.chosen = live.flatten().nonzero()[:, 0]
+        self._line = columns + 1
+        colour, place = self.chosen // (rows * columns), self.chosen % (rows * columns)
+        row, column = place // columns, place % columns
+        self._place = (colour * (rows + 1) + row + 1) * self._line + column + 1
+        self._colour = (colour > 0).long()[:, None, None]
+        self._sizes = torch.zeros(colours * (rows + 1) * self._line, 8, 8)  # 0 beyond the edges
+
+    def contexts(self, sizes: Tensor) -> Tensor:
+        """Row of every place among the contexts of `LevelCosts`, int64 `[n, 8, 8]`."""
+        own = sizes.clamp(max=4)
+        self._sizes[self._place] = own
+        near = self._sizes[self._place - 1] + self._sizes[self._place - self._line]
+        return _rows(self._colour, *level_contexts(own, near))
 
 
 def choose_levels(coefficients: Tensor, step: float, costs: LevelCosts) -> Tensor:
@@ -120,14 +154,17 @@ def choose_levels(coefficients: Tensor, step: float, costs: LevelCosts) -> Tenso
         step: of the quantiser.
         costs: bits of levels.
     """
-    size = coefficients.abs() / step
-    nearest = (size + ROUNDING).floor().clamp(max=MAX_LEVEL)
-    levels, bits = nearest, torch.zeros_like(size)
-    live = nearest.flatten().nonzero()[:, 0]  # the others stay 0
-    near, true = nearest.flatten()[live], size.flatten()[live]
+    greatest = coefficients.abs().flatten(3).amax(-1) / step
+    blocks = _LiveBlocks(greatest + ROUNDING >= 1)
+    given = coefficients.flatten(0, 2)[blocks.chosen]  # [n, 8, 8]
+    size = given.abs() / step
+    levels = (size + ROUNDING).floor().clamp(max=MAX_LEVEL)
+    live = levels.flatten().nonzero()[:, 0]  # the others stay 0
+    near, true = levels.flatten()[live], size.flatten()[live]
     table = costs.bits.flatten(0, 3)
+    bits = torch.zeros_like(size)
     for _ in range(2):
-        context = costs.index(levels)
+        context = blocks.contexts(levels)
         here = table[context.flatten()[live]]
         best = torch.zeros_like(near)
         least = true.square() + LAMBDA * here[:, 0]
@@ -146,7 +183,9 @@ def choose_levels(coefficients: Tensor, step: float, costs: LevelCosts) -> Tenso
     cost = ((levels - size).square() + LAMBDA * bits).sum((-1, -2))
     nothing = size.square().sum((-1, -2)) + LAMBDA * NOTHING_BITS
     kept = (cost < nothing)[..., None, None]
-    return torch.where(kept, levels * coefficients.sign(), 0.0)
+    chosen = torch.zeros_like(coefficients)
+    chosen.view(-1, 8, 8)[blocks.chosen] = torch.where(kept, levels * given.sign(), 0.0)
+    return chosen
 
 
 def fit_costs(layers: Iterable[GopDetail]) -> LevelCosts:
