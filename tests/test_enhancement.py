@@ -12,6 +12,7 @@ from relive.enhancement.frame import Reference, predict, reconstruct
 from relive.enhancement.post_filter import FilterSample, fit_filter
 from relive.enhancement.search import (
     LAMBDA,
+    Candidates,
     LevelCosts,
     choose_levels,
     choose_modes,
@@ -83,8 +84,12 @@ def test_vectors_find_a_shift() -> None:
     vectors = search_vectors(target, wide, LAMBDA * 8.0**2)
     inner = vectors[1:-1, 1:-1]
     assert torch.equal(inner, torch.tensor([21, -14]).expand_as(inner))
-    modes = choose_modes(target, torch.full_like(last, 128.0), wide, vectors, LAMBDA * 8.0**2)
+    base = torch.full_like(last, 128.0)
+    seen = Candidates.of(base, wide, vectors)
+    modes = choose_modes(target, seen, vectors, LAMBDA * 8.0**2)
     assert (modes[1:-1, 1:-1] == MOVED).all()
+    used = torch.where((modes >= MOVED)[..., None], vectors, 0)
+    assert torch.equal(seen.predict(modes), predict(base, wide, modes, used))
     assert (search_vectors(last, wide, LAMBDA * 8.0**2) == 0).all()
 
 

@@ -20,6 +20,7 @@ from relive.enhancement.frame import Reference, enlarge, predict, reconstruct
 from relive.enhancement.post_filter import FilterSample, PostFilter
 from relive.enhancement.search import (
     LAMBDA,
+    Candidates,
     LevelCosts,
     choose_levels,
     choose_modes,
@@ -200,10 +201,12 @@ def encode_pair(
         vectors = torch.zeros(*grid, 2, dtype=torch.long)
         if reference is not None:
             vectors = search_vectors(target[place], reference, price)
-            own = reference.carried(pair.base[place])
-            modes = choose_modes(target[place], own, reference, vectors, price)
+            seen = Candidates.of(pair.base[place], reference, vectors)
+            modes = choose_modes(target[place], seen, vectors, price)
             vectors = torch.where((modes >= MOVED)[..., None], vectors, 0)
-        prediction = predict(pair.base[place], reference, modes, vectors)
+            prediction = seen.predict(modes)
+        else:
+            prediction = predict(pair.base[place], None, modes, vectors)
         levels = choose_levels(forward(target[place] - prediction), size, tools.costs)
         frame = frames.add(prediction, levels, size)
         if tools.watch is not None:

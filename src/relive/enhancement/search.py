@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from relive.bitstream import GopDetail
-from relive.bitstream.detail import MAX_LEVEL
+from relive.bitstream.detail import MAX_LEVEL, MOVED
 from relive.config import CUBE_PX
-from relive.enhancement.frame import Reference
+from relive.enhancement.frame import Reference, enlarge, mixed_by_mode
 from relive.enhancement.vectors import vector_cost
 
 LAMBDA = 0.11
@@ -34,19 +34,42 @@ def squared_error(difference: Tensor, size: int = CUBE_PX) -> Tensor:
     return F.avg_pool2d(total[None], size)[0, 0] * size**2
 
 
-def choose_modes(
-    target: Tensor, base: Tensor, reference: Reference, vectors: Tensor, price: float
-) -> Tensor:
+@dataclass(frozen=True)
+class Candidates:
+    """Where the prediction of a cube may come from, none of them rounded `[3, H, W]`.
+
+    Attributes:
+        own: the base picture, with what was added before.
+        warped: the frame before, without vectors.
+        moved: the frame before, with vectors.
+    """
+
+    own: Tensor
+    warped: Tensor
+    moved: Tensor
+
+    @classmethod
+    def of(cls, base: Tensor, reference: Reference, vectors: Tensor) -> Candidates:
+        """Read the frame before, with and without vectors `[h, w, 2]`."""
+        still = reference.moved(torch.zeros_like(vectors))
+        return cls(reference.carried(base), still, reference.moved(vectors))
+
+    def predict(self, modes: Tensor) -> Tensor:
+        """What `predict` gives, where vectors are 0 unless the mode has one."""
+        moved = torch.where(enlarge(modes, self.own.shape[-2:]) >= MOVED, self.moved, self.warped)
+        return mixed_by_mode(self.own, moved, modes)
+
+
+def choose_modes(target: Tensor, seen: Candidates, vectors: Tensor, price: float) -> Tensor:
     """Choose the mode of every cube: int64 `[h, w]`.
 
     Args:
         target: the true frame `[3, H, W]`.
-        base: decoded from the codes, with what was added before.
-        reference: the frame before.
+        seen: what there is to choose from.
         vectors: int64 `[h, w, 2]`.
         price: squared error that one bit must save.
     """
-    warped, moved = reference.moved(torch.zeros_like(vectors)), reference.moved(vectors)
+    base, warped, moved = seen.own, seen.warped, seen.moved
     candidates = (base, warped, (base + warped) / 2, moved, (base + moved) / 2)
     costs = torch.stack([squared_error(c - target) for c in candidates])
     far = MODE_BITS + 0.5 * vector_cost(vectors.float())
