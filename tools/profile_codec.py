@@ -21,6 +21,7 @@ from relive.bitstream import context_model
 from relive.bitstream.coder import SymbolDecoder, SymbolEncoder
 from relive.bitstream.context_model import LiveNet
 from relive.codec import gop, layer, load_bundle, packing, replay
+from relive.codec.effort import DEFAULT_PRESET, PRESETS, Effort, effort_of
 from relive.codec.gop import encode_gop, gop_track
 from relive.codec.rate import QUALITIES
 from relive.codec.step import Geometry, StepCoder
@@ -86,11 +87,13 @@ class Clock:
 
 
 def encode_once(
-    coder: StepCoder, session: Session, start: int, stop: int, quality: int
+    coder: StepCoder, session: Session, start: int, stop: int, quality: int, effort: Effort
 ) -> GopRecord:
     """Encode frames [start, stop) as one GOP."""
     track = gop_track(session, start, stop)
-    coded = encode_gop(coder, session.frames(start, stop), track, QUALITIES[quality - 1])
+    coded = encode_gop(
+        coder, session.frames(start, stop), track, QUALITIES[quality - 1], effort=effort
+    )
     codes, detail = packing.pack_gop(0, coded.codes, coded.detail, coder.bundle)
     first, last = (int(track.times_ns[i]) for i in (0, -1))
     return GopRecord(0, 0, stop - start, first, last, 0.0, codes, track.packet, detail)
@@ -133,7 +136,9 @@ def main() -> int:
     parser.add_argument("--start", type=int, default=0)
     parser.add_argument("--frames", type=int, default=32)
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--preset", choices=list(PRESETS), default=DEFAULT_PRESET)
     options = parser.parse_args()
+    effort = effort_of(options.preset)
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     clock = Clock()
@@ -144,7 +149,7 @@ def main() -> int:
         coder = StepCoder(load_bundle(), session.schema, Geometry(session.width, session.height))
         spent, record = measure(
             clock,
-            lambda: encode_once(coder, session, options.start, stop, options.quality),
+            lambda: encode_once(coder, session, options.start, stop, options.quality, effort),
             options.repeat,
         )
     size = sum(len(part) for part in (record.codes, record.track, record.detail or b""))

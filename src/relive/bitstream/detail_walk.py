@@ -297,7 +297,7 @@ class _Walk:
             ).reshape(len(here), -1)
             sizes[chosen] = coded
             known[chosen] = np.minimum(coded, 3)
-        return sizes
+        return np.asarray(sizes)
 
     def _code_signs(self, live: Grid, sizes: Grid, levels: npt.NDArray[np.int16]) -> None:
         """Code what is left of the levels: what lies beyond the escape, and signs.

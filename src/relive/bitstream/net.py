@@ -75,7 +75,7 @@ class Net:
         for other in others:  # four times as fast as a sum over the axis
             total += other
         np.minimum(np.maximum(total, _LEAST, out=total), _MOST, out=total)
-        return total.astype(np.float32)
+        return np.asarray(total, np.float32)
 
     def high_logits(self, hidden: Floats) -> Ints:
         """Return logits int32 `[n, G]`."""

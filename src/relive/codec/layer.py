@@ -26,7 +26,7 @@ from relive.enhancement.search import (
     choose_modes,
 )
 from relive.enhancement.transform import forward
-from relive.enhancement.vectors import search_vectors
+from relive.enhancement.vectors import VectorSearch, search_vectors
 from relive.model.context import Carry
 from relive.model.motion import Motion, positions
 
@@ -160,11 +160,13 @@ class Tools:
     Attributes:
         costs: estimated bits of levels.
         post_filter: of the model, if it has one.
+        vectors: how to search them.
         watch: told every frame of the GOP by its number, before the filter.
     """
 
     costs: LevelCosts
     post_filter: PostFilter | None
+    vectors: VectorSearch
     watch: Callable[[int, FilterSample], None] | None = None
 
 
@@ -200,7 +202,7 @@ def encode_pair(
         modes = torch.zeros(grid, dtype=torch.long)
         vectors = torch.zeros(*grid, 2, dtype=torch.long)
         if reference is not None:
-            vectors = search_vectors(target[place], reference, price)
+            vectors = search_vectors(target[place], reference, price, tools.vectors)
             seen = Candidates.of(pair.base[place], reference, vectors)
             modes = choose_modes(target[place], seen, vectors, price)
             vectors = torch.where((modes >= MOVED)[..., None], vectors, 0)
