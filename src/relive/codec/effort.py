@@ -26,8 +26,8 @@ class Effort:
 
 
 PRESETS: dict[str, Effort] = {
-    "fast": Effort(VectorSearch(units=(4, 2), diagonal=False, spacing=2), skip_bits=40.0),
-    "medium": Effort(VectorSearch(), skip_bits=20.0),
+    "fast": Effort(VectorSearch(diagonal=False, spacing=2), skip_bits=20.0),
+    "medium": Effort(VectorSearch(diagonal=False)),
     "slow": Effort(VectorSearch(reach=12, rounds=2)),
 }
 
