@@ -66,7 +66,8 @@ def _expected(vectors: Tensor) -> Tensor:
 def cut_cubes(pictures: Tensor) -> Tensor:
     """Pictures `[..., H, W]` to their cubes, pixels row by row `[..., h, w, P]`."""
     rows = pictures.unflatten(-1, (-1, CUBE_PX)).unflatten(-3, (-1, CUBE_PX))
-    return rows.transpose(-2, -3).flatten(-2)
+    cubes: Tensor = rows.transpose(-2, -3).flatten(-2)
+    return cubes
 
 
 class _Errors:
@@ -191,7 +192,8 @@ def _refine(
 
 def _join_cubes(cubes: Tensor) -> Tensor:
     """Undo `cut_cubes`: `[h, w, P]` to `[H, W]`."""
-    return cubes.unflatten(-1, (CUBE_PX, CUBE_PX)).transpose(1, 2).flatten(2).flatten(0, 1)
+    picture: Tensor = cubes.unflatten(-1, (CUBE_PX, CUBE_PX)).transpose(1, 2)
+    return picture.flatten(2).flatten(0, 1)
 
 
 def _coarse(goal: Tensor, warped: Tensor, price: Tensor, reach: int) -> Tensor:
