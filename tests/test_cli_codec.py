@@ -75,8 +75,9 @@ def test_info_says_the_same_of_session_and_replay(folder: Path, capsys: Capsys) 
     same = ("frames", "width", "height", "fps", "duration_s", "state_fields", "game", "damaged")
     assert {key: session[key] for key in same} == {key: replay[key] for key in same}
     assert (session["kind"], replay["kind"]) == ("session", "replay")
-    assert session["model_id"] is None
+    assert (session["model_id"], session["preset"]) == (None, None)
     assert replay["model_id"]
+    assert replay["preset"] == "medium"
 
 
 def test_info_of_a_replay_loads_no_torch(folder: Path) -> None:

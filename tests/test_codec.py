@@ -5,10 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from numpy.typing import NDArray
 
 from relive.codec import Replay, decode, encode
 from relive.codec.bundle import Bundle, load_bundle
+from relive.codec.effort import PRESETS, Effort
+from relive.codec.gop import encode_gop, gop_track
+from relive.codec.rate import Setting
+from relive.codec.step import Geometry, StepCoder
 from relive.container import ReplayReader, ReplayWriter, cut, repair
+from relive.enhancement.vectors import VectorSearch
 from relive.errors import InputError, ModelMismatchError, ReliveError
 from relive.session import Camera, Recorder, Session, StateField, StateSchema
 from small_model import write_small_model
@@ -118,6 +125,36 @@ def test_quality_orders_the_bytes(tmp_path: Path, bundle: Bundle) -> None:
     assert sizes == sorted(sizes)
 
 
+@pytest.mark.parametrize("preset", list(PRESETS))
+def test_every_preset_gives_a_replay_that_names_it(
+    tmp_path: Path, bundle: Bundle, preset: str
+) -> None:
+    session = record(tmp_path / "s.mcap")
+    report = encode(session, tmp_path / "s.relive", model=bundle, preset=preset)
+    with Replay.open(tmp_path / "s.relive", bundle) as replay, Session.open(session) as original:
+        assert replay.header.extra == {"preset": preset}
+        squares = np.square(original.frames(0, 21).astype(float) - replay.frames(0, 21)).mean()
+    assert report.psnr_db == pytest.approx(10 * np.log10(255**2 / squares), abs=1e-6)
+
+
+def test_a_settled_delta_gets_no_codes_where_the_layer_can_take_over(
+    tmp_path: Path, bundle: Bundle
+) -> None:
+    with Session.open(record(tmp_path / "s.mcap")) as session:
+        coder = StepCoder(bundle, session.schema, Geometry(56, 40))
+        frames, track = session.frames(0, 8), gop_track(session, 0, 8)
+
+    def depths(skip_bits: float, step: int | None) -> NDArray[np.uint8]:
+        effort = Effort(VectorSearch(), skip_bits)
+        with torch.inference_mode():
+            return encode_gop(coder, frames, track, Setting(1e-3, step), effort=effort).codes.depths
+
+    assert depths(0.0, 30)[1:].any()
+    assert depths(1e9, 30)[0].any()
+    assert not depths(1e9, 30)[1:].any()
+    assert np.array_equal(depths(1e9, None), depths(0.0, None))
+
+
 def test_a_schema_without_camera_and_one_without_fields(tmp_path: Path, bundle: Bundle) -> None:
     for name, schema in (("plain", replace(SCHEMA, camera=None)), ("none", StateSchema())):
         session = record(tmp_path / f"{name}.mcap", schema=schema)
@@ -148,7 +185,13 @@ def test_another_model_is_refused(tmp_path: Path, bundle: Bundle) -> None:
 
 def test_wrong_settings_leave_nothing_behind(tmp_path: Path, bundle: Bundle) -> None:
     session, out = record(tmp_path / "s.mcap"), tmp_path / "s.relive"
-    for wrong in ({"quality": 0}, {"quality": 11}, {"keyframe_interval": 7}, {"depth": 4}):
+    for wrong in (
+        {"quality": 0},
+        {"quality": 11},
+        {"keyframe_interval": 7},
+        {"depth": 4},
+        {"preset": "quick"},
+    ):
         with pytest.raises(InputError):
             encode(session, out, model=bundle, **wrong)  # type: ignore[arg-type]
         assert not out.exists()

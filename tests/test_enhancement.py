@@ -1,5 +1,7 @@
 """The enhancement layer: transform, prediction, and what its encoder chooses."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -8,17 +10,19 @@ from torch import Tensor
 
 from relive.bitstream import GopDetail
 from relive.bitstream.detail import BASE, MEAN, MOVED, MOVED_MEAN, WARPED
+from relive.codec.effort import PRESETS
 from relive.enhancement.frame import Reference, predict, reconstruct
 from relive.enhancement.post_filter import FilterSample, fit_filter
 from relive.enhancement.search import (
     LAMBDA,
+    Candidates,
     LevelCosts,
     choose_levels,
     choose_modes,
     fit_costs,
-    search_vectors,
 )
 from relive.enhancement.transform import forward, inverse, requantised
+from relive.enhancement.vectors import near_errors, search_vectors
 from relive.train.chain import enhance
 from relive.train.chance import Chance
 
@@ -84,9 +88,45 @@ def test_vectors_find_a_shift() -> None:
     vectors = search_vectors(target, wide, price)
     inner = vectors[1:-1, 1:-1]
     assert torch.equal(inner, torch.tensor([21, -14]).expand_as(inner))
-    modes = choose_modes(target, torch.full_like(last, 128.0), wide, vectors, price)
+    base = torch.full_like(last, 128.0)
+    seen = Candidates.of(base, wide, vectors)
+    modes = choose_modes(target, seen, vectors, price)
     assert (modes[1:-1, 1:-1] == MOVED).all()
-    assert (search_vectors(last, wide, LAMBDA * 8.0**2) == 0).all()
+    used = torch.where((modes >= MOVED)[..., None], vectors, 0)
+    assert torch.equal(seen.predict(modes), predict(base, wide, modes, used))
+    assert (search_vectors(last, wide, price) == 0).all()
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+def test_every_preset_finds_a_shift_of_half_pixels(preset: str) -> None:
+    last = smooth_picture(3, 96, 128)
+    wide, how = still(last), PRESETS[preset].vectors
+    target = Reference(last, None, wide.x + 5.5, wide.y - 3.5).moved(torch.zeros(6, 8, 2)).round()
+    price = torch.full((6, 8), LAMBDA * 8.0**2)
+    inner = search_vectors(target, wide, price, how)[1:-1, 1:-1]
+    assert torch.equal(inner, torch.tensor([22, -14]).expand_as(inner))
+
+
+def test_vectors_of_a_dear_cube_stay_with_its_neighbours() -> None:
+    last = smooth_picture(3, 96, 128)
+    wide = still(last)
+    target = Reference(last, None, wide.x + 5.25, wide.y - 3.5).moved(torch.zeros(6, 8, 2)).round()
+    price = torch.full((6, 8), LAMBDA * 8.0**2)
+    assert (search_vectors(target, wide, torch.full((6, 8), 1e9)) == 0).all()
+    price[2:4, 2:4] = 1e9
+    free = search_vectors(target, wide, price)
+    assert torch.equal(free[0, 3:5], torch.tensor([[21, -14]] * 2))
+
+
+def test_errors_of_near_displacements_are_those_of_the_displaced_picture() -> None:
+    small, there = (smooth_picture(seed, 48, 64).mean(0) - 128 for seed in (5, 6))
+    reach, margin = 3, 5
+    padded = F.pad(there[None, None], (margin,) * 4, mode="replicate")[0, 0]
+    errors = near_errors(small, padded, reach, margin)
+    for number, (dy, dx) in enumerate(product(range(-reach, reach + 1), repeat=2)):
+        seen = padded[margin + dy :, margin + dx :][:48, :64]
+        true = (seen - small).square().unflatten(0, (6, 8)).unflatten(2, (8, 8)).sum((1, 3))
+        assert torch.allclose(errors[..., number], true, rtol=1e-4, atol=2.0)
 
 
 def test_levels_pay_for_their_bits() -> None:

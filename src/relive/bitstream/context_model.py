@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from relive.bitstream.coder import Counts, Ints, SymbolCoder
-from relive.bitstream.net import Net
+from relive.bitstream.net import Floats, Net
 from relive.bitstream.powers import logarithm, weights
 from relive.errors import FormatError
 
@@ -57,31 +57,53 @@ class LiveNet:
 
     def code(self, rows: Rows, symbols: Ints, coder: SymbolCoder) -> Ints:
         """Code symbols `[n]` under the net and its bias, then learn from them."""
-        net, lows, highs = self._net, self._lows, self._highs
-        if len(net.rank) == 1:
+        if len(self._net.rank) == 1:
             return np.zeros(rows.shape[1], np.int32)
         logs = logarithm(self._sums)
         correction = logs[0] - logs[1]
-        rank = net.rank[symbols].astype(np.int32)
-        hidden = net.hidden(rows)
-        high = np.zeros(len(hidden), np.int32)
-        if highs > 1:
-            counts = weights(net.high_logits(hidden) + correction[:highs])
-            high = coder.code(rank // lows, counts)
-            self._sums[1, :highs] += _expected(counts).sum(axis=0)
-        counts = weights(net.low_logits(hidden, high) + correction[highs:].reshape(-1, lows)[high])
-        low = coder.code(rank % lows, counts)
-        rank = high * lows + low
+        rank = self._net.rank.take(symbols).astype(np.int32)
+        hidden = self._net.hidden(rows)
+        if self._highs == 1:
+            rank = self._whole(hidden, rank, correction[1:], coder)
+        else:
+            rank = self._parts(hidden, rank, correction, coder)
+        return self._net.symbol_of.take(rank)
+
+    def _whole(self, hidden: Floats, rank: Ints, correction: Ints, coder: SymbolCoder) -> Ints:
+        """Code ranks that have no high part, and learn."""
+        counts = weights(self._net.low_logits(hidden, None) + correction)
+        rank = coder.code(rank, counts)
+        seen, due = self._sums[:, 1:]
+        due += np.add.reduce(_expected(counts), axis=0)
+        seen += np.bincount(rank, minlength=self._lows) * ONE
+        return rank
+
+    def _parts(self, hidden: Floats, rank: Ints, correction: Ints, coder: SymbolCoder) -> Ints:
+        """Code ranks in two parts, and learn."""
+        net, lows, highs = self._net, self._lows, self._highs
+        counts = weights(net.high_logits(hidden) + correction[:highs])
+        high = coder.code(rank // lows, counts)
+        self._sums[1, :highs] += np.add.reduce(_expected(counts), axis=0)
+        low_correction = correction[highs:].reshape(-1, lows).take(high, axis=0)
+        counts = weights(net.low_logits(hidden, high) + low_correction)
+        rank = high * lows + coder.code(rank % lows, counts)
         if int(rank.max(initial=0)) >= len(net.rank):
             raise FormatError("codes packet decodes to a symbol that its alphabet does not have")
         here = (high == np.arange(highs, dtype=np.int32)[:, None]).astype(np.float64)
         self._sums[1, highs:] += (here @ _expected(counts)).reshape(-1)
         self._sums[0, :highs] += here.sum(axis=1) * ONE
-        np.add.at(self._sums[0, highs:], rank, ONE)
-        return net.symbol_of[rank]
+        self._sums[0, highs:] += np.bincount(rank, minlength=highs * lows) * ONE
+        return rank
 
 
-def _expected(counts: Counts) -> Ints:
-    """Return the share of each symbol in its row, int32 `[n, ways]`, `ONE` being all."""
-    whole = counts.astype(np.int32)  # at most 2^16 each, 2^24 a row
-    return np.asarray(whole * ONE // whole.sum(axis=1, keepdims=True, dtype=np.int32))
+def _expected(counts: Counts) -> npt.NDArray[np.float64]:
+    """Return the share of each symbol in its row, whole numbers `[n, ways]`, `ONE` being all.
+
+    Counts are at most 2^16 and their sum 2^24, so the rounding of a quotient, 2^-41 at most, cannot
+    reach a whole number that the quotient is not.
+    """
+    whole = counts.astype(np.float64)
+    total = whole @ np.ones((whole.shape[1], 1))
+    whole *= ONE
+    whole /= total  # one rounding alone
+    return np.asarray(np.floor(whole, out=whole))

@@ -86,7 +86,7 @@ class GopDetail:
                     f"{name} must be {like.dtype} of shape {like.shape}, "
                     f"not {array.dtype} of shape {array.shape}"
                 )
-            if array.size and int(np.abs(array.astype(np.int32)).max()) > top:
+            if array.size and max(int(array.max()), -int(array.min())) > top:
                 raise FormatError(f"{name} of the enhancement layer exceed {top}")
         if self.modes[0].any():
             raise FormatError("modes of the first frame of a GOP must be 0 everywhere")

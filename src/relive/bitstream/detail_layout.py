@@ -65,7 +65,8 @@ FAMILIES: dict[str, Family] = {
         ESCAPE + 1,
     ),
 }  # fmt: skip
-_STARTS = {name: np.array(family.starts) for name, family in FAMILIES.items()}
+STARTS = {name: np.array(family.starts) for name, family in FAMILIES.items()}
+"""First row of each block of features, and their number last."""
 
 
 def place_rows(family: str, rows: list[Grid]) -> Rows:
@@ -76,7 +77,7 @@ def place_rows(family: str, rows: list[Grid]) -> Rows:
         rows: values of the features `[n]` each, in the order of the blocks. A feature given as
             `[k, n]` is k features that share a block.
     """
-    starts = _STARTS[family]
+    starts = STARTS[family]
     placed = [np.atleast_2d(row) + start for row, start in zip(rows, starts[:-1], strict=True)]
     return np.concatenate(placed)
 
@@ -88,9 +89,9 @@ def around(values: Grid, alphabet: int, number: int, group: Group) -> Rows:
     return np.asarray(values[group.around] + alphabet * (number == 1))
 
 
-def step_class(numbers: Grid) -> Grid:
-    """Classes of quantiser steps."""
-    return np.minimum(numbers // 4, STEP_CLASSES - 1)
+def step_class(number: Grid | int) -> Grid:
+    """Class of a quantiser step, or of many."""
+    return np.asarray(np.minimum(np.asarray(number) // 4, STEP_CLASSES - 1))
 
 
 def spread_class(vectors: Grid) -> Grid:

@@ -8,6 +8,7 @@ The codes of the base tier are known before.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,6 +35,7 @@ from relive.bitstream.detail_layout import (
     FAMILIES,
     MOTIONS,
     OFFSETS,
+    STARTS,
     SUMS,
     VECTOR_CLASSES,
     around,
@@ -78,6 +80,7 @@ def walk_detail(model: DetailModel, detail: GopDetail, codes: GopCodes) -> GopDe
     walk = _Walk(model, h, w)
     coded = GopDetail.empty(frames, h, w)
     coded.steps[:] = detail.steps
+    coded.levels[:] = detail.levels
     for number in range(frames):
         frame = _Frame(
             number,
@@ -87,13 +90,12 @@ def walk_detail(model: DetailModel, detail: GopDetail, codes: GopCodes) -> GopDe
             _wide(codes.motion[number // 2, 0], MOTIONS - 1),
             detail.modes[number].reshape(-1).astype(np.int64),
             detail.vectors[number].reshape(-1, 2).astype(np.int64),
-            detail.levels[number].reshape(COLOURS, -1, BLOCK * BLOCK).astype(np.int64),
+            coded.levels[number].reshape(COLOURS, -1, BLOCK * BLOCK),
         )
         walk.frame(frame)
         coded.offsets[number] = frame.offsets.reshape(h, w)
         coded.modes[number] = frame.modes.reshape(h, w)
         coded.vectors[number] = frame.vectors.reshape(h, w, 2)
-        coded.levels[number] = frame.levels.reshape(coded.levels.shape[1:])
     return coded
 
 
@@ -103,7 +105,7 @@ def _wide(values: npt.NDArray[np.uint8], highest: int) -> Grid:
 
 @dataclass(frozen=True)
 class _Frame:
-    """One frame on the way: its arrays are full, or fill up. int64."""
+    """One frame on the way: its arrays are full, or fill up."""
 
     number: int
     step: int  # number of the quantiser step
@@ -112,7 +114,7 @@ class _Frame:
     motion: Grid  # [cubes]
     modes: Grid  # [cubes]
     vectors: Grid  # [cubes, 2]
-    levels: Grid  # [colours, blocks, 64]
+    levels: npt.NDArray[np.int16]  # [colours, blocks, 64]
 
 
 @dataclass(frozen=True)
@@ -121,16 +123,27 @@ class _Places:
 
     Attributes:
         groups: A, B, C.
-        place: sixteenth of the rows and of the columns `[2, n]`.
+        order: raster positions, group after group `[n]`.
+        place: of these, sixteenth of the rows, of the columns, and number of the group `[3, n]`.
     """
 
     groups: tuple[Group, ...]
+    order: Grid
     place: Grid
 
     @classmethod
     def of(cls, h: int, w: int) -> _Places:
-        y, x = np.divmod(np.arange(h * w), w)
-        return cls(cube_groups(h, w), np.stack([y * PLACES // h, x * PLACES // w]))
+        groups = cube_groups(h, w)
+        order = np.concatenate([group.cubes for group in groups])
+        y, x = np.divmod(order, w)
+        number = np.repeat(np.arange(len(groups)), [len(group.cubes) for group in groups])
+        return cls(groups, order, np.stack([y * PLACES // h, x * PLACES // w, number]))
+
+    def place_of(self) -> Grid:
+        """Return `place` in raster order."""
+        places = np.empty_like(self.place)
+        places[:, self.order] = self.place
+        return places
 
 
 class _Walk:
@@ -147,23 +160,29 @@ class _Walk:
         self._modes = np.zeros(h * w, np.int64)
         self._vectors = np.zeros((h * w, 2), np.int64)
         self._ends = np.zeros((COLOURS, 4 * h * w), np.int64)
-        self._sizes = np.zeros((COLOURS, 4 * h * w, BLOCK * BLOCK), np.int64)
+        self._around = np.zeros_like(self._ends)  # sums of the ends of the direct neighbours
+        self._seen = np.zeros((COLOURS, 4 * h * w, BLOCK * BLOCK), np.uint8)  # 1 + size; 0: none
 
     def frame(self, frame: _Frame) -> None:
         """Code all of a frame."""
         if frame.number:
             self._code_modes(frame)
             self._code_vectors(frame)
-        ends, sizes = np.zeros_like(self._ends), np.zeros_like(self._sizes)
+        ends, around = np.zeros_like(self._ends), np.zeros_like(self._around)
+        seen = np.ones_like(self._seen)
         for colour in range(COLOURS):
             ends[colour] = _ends_of(frame.levels[colour])
             self._code_ends(frame, colour, ends)
+            around[colour] = ends[colour][self._direct].sum(axis=0)
         self._code_offsets(frame, ends)
         for colour in range(COLOURS):
-            self._code_levels(frame, colour, ends[colour], sizes)
-            self._code_signs(sizes[colour], frame.levels[colour])
+            live = np.flatnonzero(ends[colour])
+            history = (self._seen[colour], *(seen[:colour]))
+            sizes = self._code_levels(frame, colour, live, (ends, around), history)
+            seen[colour, live] = np.minimum(sizes, 3) + 1
+            self._code_signs(live, sizes, frame.levels[colour])
         self._modes, self._vectors, self._offsets = frame.modes, frame.vectors, frame.offsets
-        self._ends, self._sizes = ends, sizes
+        self._ends, self._around, self._seen = ends, around, seen
 
     def _code_grid(
         self, name: tuple[str, int], places: _Places, values: Grid, features: list[Grid]
@@ -176,25 +195,24 @@ class _Walk:
             values: `[n]`.
             features: `[n]` each, those of the family before its neighbours.
         """
-        family, net = name
+        (family, net), count = name, len(features)
+        starts = STARTS[family][:, None]
+        rows = np.empty((count + 7, len(places.order)), np.int64)
+        rows[:count] = np.stack(features)[:, places.order] + starts[:count]
+        rows[count : count + 3] = places.place + starts[count + 1 : count + 4]
+        begin = 0
         for index, group in enumerate(places.groups):
-            here = group.cubes
-            rows = place_rows(
-                family,
-                [
-                    *(feature[here] for feature in features),
-                    around(values, FAMILIES[family].size, index, group),
-                    *places.place[:, here],
-                    np.full(len(here), index),
-                ],
-            )
-            values[here] = self._model.code(family, net, rows, values[here].astype(np.int32))
+            here = rows[:, begin : begin + len(group.cubes)]
+            here[-4:] = around(values, FAMILIES[family].size, index, group) + starts[count]
+            given = values[group.cubes].astype(np.int32)
+            values[group.cubes] = self._model.code(family, net, here, given)
+            begin += len(group.cubes)
 
     def _code_modes(self, frame: _Frame) -> None:
         net = 2 if frame.number == 1 else frame.number % 2
         before = self._modes + 1 if frame.number > 1 else np.zeros_like(self._modes)
-        step = np.full_like(before, frame.step)
-        features = [before, frame.depths, frame.motion, step_class(step)]
+        step = np.full_like(before, step_class(frame.step))
+        features = [before, frame.depths, frame.motion, step]
         self._code_grid(("mode", net), self._cubes, frame.modes, features)
 
     def _code_vectors(self, frame: _Frame) -> None:
@@ -215,7 +233,7 @@ class _Walk:
                         spread_class(near[:, :, axis]),
                         first,
                         frame.modes[cubes],
-                        step_class(np.full(len(cubes), frame.step)),
+                        np.full(len(cubes), step_class(frame.step)),
                         np.full(len(cubes), index),
                     ],
                 )
@@ -232,7 +250,7 @@ class _Walk:
         none = np.zeros_like(now)
         features = [
             old + 1 if frame.number else none,
-            old[self._direct].sum(axis=0),
+            self._around[colour],
             ends[0] + 1 if colour else none,
             ends[1] + 1 if colour == 2 else none,
             frame.modes[self._cube_of],
@@ -247,86 +265,100 @@ class _Walk:
         has[self._cube_of[ends.any(axis=0)]] = True
         before = self._offsets + MAX_OFFSET
         now = np.where(has, frame.offsets + MAX_OFFSET, before)
-        step = step_class(np.full_like(now, frame.step))
+        step = np.full_like(now, step_class(frame.step))
+        features = np.stack([before, frame.depths, frame.modes, step])
+        places = self._cubes.place_of()
         for index, every in enumerate(self._cubes.groups):
             inside = has[every.cubes]
             group = Group(every.cubes[inside], every.around[:, inside])
             here = group.cubes
             if not len(here):
                 continue
-            rows = place_rows(
-                "offset",
-                [
-                    *(feature[here] for feature in (before, frame.depths, frame.modes, step)),
-                    around(now, OFFSETS, index, group),
-                    *self._cubes.place[:, here],
-                    np.full(len(here), index),
-                ],
-            )
+            near = around(now, OFFSETS, index, group)
+            rows = place_rows("offset", [*features[:, here], near, *places[:, here]])
             symbols = now[here].astype(np.int32)
             now[here] = self._model.code("offset", min(frame.number, 1), rows, symbols)
         frame.offsets[:] = now - MAX_OFFSET
 
-    def _code_levels(self, frame: _Frame, colour: int, ends: Grid, sizes: Grid) -> None:
-        """Code the sizes of a colour, up to the escape, band by band."""
-        beside = np.minimum(ends[self._direct].sum(axis=0) // 2, 2 * NUM_BANDS)
-        known = np.zeros((len(ends), BLOCK, BLOCK), np.int64)  # at most 3
-        flat = known.reshape(len(ends), -1)
-        classes = _classes(frame.step, frame.offsets)[self._cube_of]
+    def _code_levels(
+        self,
+        frame: _Frame,
+        colour: int,
+        live: Grid,
+        ends_around: tuple[Grid, Grid],
+        history: tuple[npt.NDArray[np.uint8], ...],
+    ) -> Grid:
+        """Code the sizes of a colour, up to the escape, band by band.
+
+        Args:
+            frame: at hand.
+            colour: of it.
+            live: blocks whose end is not 0 `[n]`.
+            ends_around: ends, and sums of those around `[colours, blocks]` each.
+            history: 1 + sizes of the frame before and of the colours before `[blocks, 64]` each.
+
+        Returns:
+            Sizes int64 `[n, 64]`.
+        """
+        cubes = self._cube_of[live]
+        ends, around = (of[colour, live] for of in ends_around)
+        beside = np.minimum(around // 2, 2 * NUM_BANDS)
+        step = _classes(frame.step, frame.offsets)[cubes]
+        blocks = np.stack([ends, beside, frame.modes[cubes], frame.depths[cubes], step])
+        start = STARTS["level"][:-1, None, None]
+        blocks += start[[1, 4, 8, 9, 10], 0]
+        before = np.zeros((3, len(live), BLOCK * BLOCK), np.uint8)
+        for place, seen in enumerate(history):
+            before[place] = seen[live]
+        sizes = np.minimum(np.abs(frame.levels[colour, live].astype(np.int64)), ESCAPE)
+        known = np.zeros(sizes.shape, np.float32)  # at most 3
         for band, members in enumerate(BAND_MEMBERS):
             here = np.flatnonzero(ends > band)
             if not len(here):
                 break
-            chosen = np.ix_(here, members)
-            shape = (len(here), len(members))
-            none = np.zeros(shape, np.int64)
-            blocks = {
-                "end": ends[here],
-                "total": np.minimum(flat[here].sum(axis=1), SUMS - 1),
-                "beside": beside[here],
-                "mode": frame.modes[self._cube_of[here]],
-                "depth": frame.depths[self._cube_of[here]],
-                "step": classes[here],
-            }
-            of = {name: np.broadcast_to(v[:, None], shape) for name, v in blocks.items()}
-            features = [
-                np.broadcast_to(members, shape),
-                of["end"],
-                _inside(known[here])[:, members],
-                of["total"],
-                of["beside"],
-                _seen(self._sizes[colour][chosen]) if frame.number else none,
-                _seen(sizes[0][chosen]) if colour else none,
-                _seen(sizes[1][chosen]) if colour == 2 else none,
-                of["mode"],
-                of["depth"],
-                of["step"],
-            ]
-            rows = place_rows("level", [feature.reshape(-1) for feature in features])
-            symbols = np.minimum(np.abs(frame.levels[colour][chosen]), ESCAPE).reshape(-1)
-            coded = self._model.code("level", _net(frame, colour), rows, symbols.astype(np.int32))
-            sizes[colour][chosen] = coded.reshape(shape)
-            flat[chosen] = np.minimum(coded, 3).reshape(shape)
+            chosen = here[:, None], members
+            sums = np.minimum(known[here] @ _LOWER[band], SUMS - 1)
+            rows = np.empty((len(start), len(here), len(members)), np.int64)
+            rows[:5] = blocks[:, here, None]
+            rows[5] = sums[:, -1:]
+            rows[6] = sums[:, :-1]
+            rows[7] = members
+            rows[8:] = before[:, *chosen]
+            rows[5:] += start[[3, 2, 0, 5, 6, 7]]
+            coded = self._model.code(
+                "level",
+                _net(frame, colour),
+                rows.reshape(len(start), -1),
+                sizes[chosen].reshape(-1).astype(np.int32),
+            ).reshape(len(here), -1)
+            sizes[chosen] = coded
+            known[chosen] = np.minimum(coded, 3)
+        return np.asarray(sizes)
 
-    def _code_signs(self, sizes: Grid, levels: Grid) -> None:
-        """Code what is left of the levels: what lies beyond the escape, and signs."""
+    def _code_signs(self, live: Grid, sizes: Grid, levels: npt.NDArray[np.int16]) -> None:
+        """Code what is left of the levels: what lies beyond the escape, and signs.
+
+        Args:
+            live: blocks that have levels `[n]`.
+            sizes: of these `[n, 64]`.
+            levels: of all blocks `[blocks, 64]`.
+        """
         rows, columns = np.nonzero(sizes)
+        given = levels[live[rows], columns].astype(np.int64)
         size = sizes[rows, columns]
         far = size == ESCAPE
         if far.any():
-            beyond = np.abs(levels[rows[far], columns[far]]) - ESCAPE
-            beyond = np.maximum(beyond, 0)
+            beyond = np.maximum(np.abs(given[far]) - ESCAPE, 0)
             size[far] += self._raw(beyond, np.full(len(beyond), 2 * RAW_BITS))
-        negative = self._model.raw((levels[rows, columns] < 0).astype(np.int32), 2)
-        levels[:] = 0
-        levels[rows, columns] = np.where(negative == 1, -size, size)
+        negative = self._model.raw((given < 0).astype(np.int32), 2)
+        levels[live[rows], columns] = np.where(negative == 1, -size, size)
 
     def _raw(self, values: Grid, bits: Grid) -> Grid:
         """Code values below 2^bits, at most `RAW_BITS` bits at a time, low bits first."""
         out = np.zeros_like(values)
-        for shift in range(0, 2 * RAW_BITS, RAW_BITS):
+        for shift in range(0, int(bits.max(initial=0)), RAW_BITS):
             left = np.clip(bits - shift, 0, RAW_BITS)
-            for width in np.unique(left[left > 0]):
+            for width in np.flatnonzero(np.bincount(left)[1:]) + 1:
                 mine = left == width
                 part = (values[mine] >> shift) & ((1 << int(width)) - 1)
                 coded = self._model.raw(part.astype(np.int32), 1 << int(width))
@@ -344,19 +376,25 @@ def _net(frame: _Frame, colour: int) -> int:
     return (COLOURS if frame.number else 0) + colour
 
 
-def _seen(sizes: Grid) -> Grid:
-    """Sizes as features."""
-    return np.asarray(np.minimum(sizes, 3) + 1)
-
-
-def _ends_of(levels: Grid) -> Grid:
+def _ends_of(levels: npt.NDArray[np.int16]) -> Grid:
     """Bands up to the last one with a level, `[blocks, 64]` to `[blocks]`."""
-    return np.asarray(((levels != 0) * (BAND_OF + 1)).max(axis=1))
+    ends = np.zeros(len(levels), np.int64)
+    live = np.flatnonzero(levels.any(axis=1))
+    ends[live] = ((levels[live] != 0) * (BAND_OF + 1)).max(axis=1)
+    return ends
 
 
-def _inside(known: Grid) -> Grid:
-    """Sum of the sizes towards lower frequencies `[n, 8, 8]` to `[n, 64]`, below `SUMS`."""
-    padded = np.pad(known, ((0, 0), (2, 0), (2, 0)))
-    total = padded[:, 1:-1, 2:] + padded[:, 2:, 1:-1] + padded[:, 1:-1, 1:-1]
-    total = total + padded[:, :-2, 2:] + padded[:, 2:, :-2]
-    return np.asarray(np.minimum(total, SUMS - 1).reshape(len(known), -1))
+def _lower() -> Iterator[npt.NDArray[np.float32]]:
+    """For each band a matrix `[64, members + 1]` that adds up sizes `[n, 64]`.
+
+    Those towards lower frequencies of every member, and of the whole block.
+    """
+    row, column = np.divmod(np.arange(BLOCK * BLOCK), BLOCK)
+    down, right = (place[None, :] - place[:, None] for place in (row, column))
+    near = (down >= 0) & (right >= 0) & (down + right >= 1) & (down + right <= 2)
+    whole = np.ones((BLOCK * BLOCK, 1), np.float32)
+    for members in BAND_MEMBERS:
+        yield np.concatenate([near[:, members].astype(np.float32), whole], axis=1)
+
+
+_LOWER = tuple(_lower())

@@ -27,6 +27,8 @@ SHIFT = 6
 """Products are counted in 1/64 of a logit unit."""
 MAX_BIAS = 64 * UNIT
 
+_LEAST, _MOST = np.int16(0), np.int16(MAX_HIDDEN)
+
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
 Rows = npt.NDArray[np.int64]
@@ -69,17 +71,19 @@ class Net:
 
     def hidden(self, rows: Rows) -> Floats:
         """Return the hidden integers float32 `[n, HIDDEN]` of feature rows `[features, n]`."""
-        total = self._embed.take(rows, axis=0).sum(axis=0)
-        np.clip(total, np.float32(0), np.float32(MAX_HIDDEN), out=total)
-        return np.asarray(total)
+        total, *others = self._embed.take(rows, axis=0)
+        for other in others:  # four times as fast as a sum over the axis
+            total += other
+        np.minimum(np.maximum(total, _LEAST, out=total), _MOST, out=total)
+        return np.asarray(total, np.float32)
 
     def high_logits(self, hidden: Floats) -> Ints:
         """Return logits int32 `[n, G]`."""
         return _logits(hidden @ self._high, self.high_bias)
 
-    def low_logits(self, hidden: Floats, high: Ints) -> Ints:
-        """Return logits int32 `[n, L]`, given the high parts `[n]`."""
-        if len(self._low) == 1:
+    def low_logits(self, hidden: Floats, high: Ints | None) -> Ints:
+        """Return logits int32 `[n, L]`, given the high parts `[n]`; None where there are none."""
+        if high is None:
             return _logits(hidden @ self._low[0], self.low_bias)
         products = np.matmul(hidden[:, None, :], self._low.take(high, axis=0))[:, 0]
         return _logits(products, self._low_bias.take(high, axis=0))
@@ -90,8 +94,8 @@ class Net:
         return np.argsort(self.rank).astype(np.int32)
 
     @cached_property
-    def _embed(self) -> Floats:
-        return self.embed.astype(np.float32)
+    def _embed(self) -> npt.NDArray[np.int16]:
+        return self.embed.astype(np.int16)  # sums of at most 64 rows fit
 
     @cached_property
     def _high(self) -> Floats:

@@ -38,6 +38,9 @@ def encode(
     psnr: Annotated[
         float | None, typer.Option(help="Instead: PSNR in dB that every GOP shall have.")
     ] = None,
+    preset: Annotated[
+        str, typer.Option(help="How long to search: fast, medium or slow; the format is the same.")
+    ] = "medium",
     keyframe_interval: Annotated[
         int, typer.Option(min=2, help="Frames from keyframe to keyframe; even.")
     ] = 32,
@@ -62,6 +65,7 @@ def encode(
             quality=quality,
             bitrate=None if bitrate is None else parse_bitrate(bitrate),
             psnr=psnr,
+            preset=preset,
             keyframe_interval=keyframe_interval,
             depth=depth,
             force=force,

@@ -54,6 +54,7 @@ def description_text(path: Path, values: dict[str, Any]) -> str:
         else "no frames",
         "state": ", ".join(values["state_fields"]) or "none",
         "model": values["model_id"],
+        "preset": values["preset"],
         "tiers": _tiers(values),
         "damaged": "yes, the whole part is readable" if values["damaged"] else "no",
     }
@@ -103,6 +104,7 @@ def _describe_session(path: Path) -> dict[str, Any]:
             "fps": session.fps,
             "duration_s": session.duration_s,
             "model_id": None,
+            "preset": None,
             "tiers": None,
             "degraded_gops": None,
             "state_fields": [field.name for field in session.schema.fields],
@@ -134,6 +136,7 @@ def _describe_replay(path: Path) -> dict[str, Any]:
             "fps": 1e9 / interval_ns if interval_ns else 0.0,
             "duration_s": (span_ns + interval_ns) / 1e9,
             "model_id": header.model_id,
+            "preset": header.extra.get("preset"),
             "tiers": header.tiers,
             "degraded_gops": sum(gop.detail_at is None for gop in replay.gops)
             if header.tiers > 1

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from relive.codec.bundle import Bundle, load_bundle
 from relive.codec.control import Control, Target, setting_of
+from relive.codec.effort import DEFAULT_PRESET, Effort, effort_of
 from relive.codec.gop import GopTrack, encode_gop, gop_track
 from relive.codec.packing import pack_gop
 from relive.codec.rate import QUALITIES, Setting
@@ -73,17 +74,25 @@ class _Encoded:
         return self.record.psnr_db
 
 
+@dataclass(frozen=True)
+class _Search:
+    """How a GOP is searched: by a preset, and whether all cubes have the same depth."""
+
+    effort: Effort
+    depth: int | None
+
+
 def _encode_one(
     coder: StepCoder,
     frames: NDArray[np.uint8],
     track: GopTrack,
     place: tuple[int, int],
     setting: Setting,
-    depth: int | None,
+    search: _Search,
 ) -> _Encoded:
     """Encode one GOP on a worker; `place` is its number and its first frame."""
     with torch.inference_mode():
-        gop = encode_gop(coder, frames, track, setting, depth)
+        gop = encode_gop(coder, frames, track, setting, search.depth, effort=search.effort)
     index, first_frame = place
     codes, detail = pack_gop(index, gop.codes, gop.detail, coder.bundle)
     record = GopRecord(
@@ -101,7 +110,7 @@ def _encode_one(
 
 
 def _encode_all(
-    coder: StepCoder, session: Session, interval: int, setting: Setting, depth: int | None
+    coder: StepCoder, session: Session, interval: int, setting: Setting, search: _Search
 ) -> Iterator[_Encoded]:
     """Encode GOP after GOP in order, as many at a time as there are workers."""
     pool = workers()
@@ -111,7 +120,7 @@ def _encode_all(
             stop = min(start + interval, session.num_frames)
             frames, track = session.frames(start, stop), gop_track(session, start, stop)
             waiting.append(
-                pool.submit(_encode_one, coder, frames, track, (index, start), setting, depth)
+                pool.submit(_encode_one, coder, frames, track, (index, start), setting, search)
             )
             if len(waiting) > NUM_WORKERS:
                 yield waiting.popleft().result()
@@ -127,25 +136,31 @@ def _try_all(
     frames: NDArray[np.uint8],
     track: GopTrack,
     place: tuple[int, int],
+    search: _Search,
     numbers: Sequence[int],
 ) -> list[_Encoded]:
     """Encode one GOP at several numbers of the scale, each on a worker."""
     waiting = [
-        workers().submit(_encode_one, coder, frames, track, place, setting_of(number), None)
+        workers().submit(_encode_one, coder, frames, track, place, setting_of(number), search)
         for number in numbers
     ]
     return [future.result() for future in waiting]
 
 
 def _encode_to(
-    coder: StepCoder, session: Session, interval: int, control: Control, out: Path
+    coder: StepCoder,
+    session: Session,
+    interval: int,
+    control: Control,
+    search: _Search,
+    out: Path,
 ) -> Iterator[_Encoded]:
     """Encode GOP after GOP as a target asks; `out` holds the GOPs that were taken before."""
     rate = (control.target.bitrate or 0.0) / 8
     for index, start in enumerate(range(0, session.num_frames, interval)):
         stop = min(start + interval, session.num_frames)
         frames, track = session.frames(start, stop), gop_track(session, start, stop)
-        tries = partial(_try_all, coder, frames, track, (index, start))
+        tries = partial(_try_all, coder, frames, track, (index, start), search)
         began, ended = (_seconds(session, n) for n in (start, stop))
         left = rate * ended - out.stat().st_size
         yield control.choose(tries, rate * (ended - began), left)
@@ -189,6 +204,7 @@ def encode(
     quality: int | None = None,
     bitrate: float | None = None,
     psnr: float | None = None,
+    preset: str = DEFAULT_PRESET,
     keyframe_interval: int = 32,
     depth: int | None = None,
     force: bool = False,
@@ -203,6 +219,7 @@ def encode(
         quality: 1 (smallest) to 10 (best); 5 where neither this nor a target is given.
         bitrate: instead of a quality, bits per second of the whole file.
         psnr: instead of a quality, PSNR in dB that every GOP shall have at least.
+        preset: `fast`, `medium` or `slow`: how long to search; the format is the same.
         keyframe_interval: frames between keyframes, even.
         depth: code every cube to this depth instead of searching (for measurements).
         force: overwrite `out`.
@@ -224,6 +241,7 @@ def encode(
                 quality=quality,
                 bitrate=bitrate,
                 psnr=psnr,
+                preset=preset,
                 keyframe_interval=keyframe_interval,
                 depth=depth,
                 force=force,
@@ -233,6 +251,7 @@ def encode(
         raise InputError(f"{out} is the session itself; choose another name")
     bundle = model if isinstance(model, Bundle) else load_bundle(model)
     target = _target(quality, bitrate, psnr, depth)
+    search = _Search(effort_of(preset), depth)
     quality = DEFAULT_QUALITY if quality is None else quality
     _check(session, quality, keyframe_interval, depth, bundle.config.quantizer.num_quantizers)
     coder = StepCoder(bundle, session.schema, Geometry(session.width, session.height))
@@ -240,13 +259,13 @@ def encode(
     if depth is not None:
         setting = replace(setting, step=None)
     control = Control(target) if target else None
-    header = _header(session, bundle, keyframe_interval, 0 if control else quality, setting)
+    header = _header(session, bundle, keyframe_interval, 0 if control else quality, setting, preset)
     squares, began = 0.0, time.perf_counter()
     with ReplayWriter(out, header, force) as writer:
         if control:
-            every = _encode_to(coder, session, keyframe_interval, control, Path(out))
+            every = _encode_to(coder, session, keyframe_interval, control, search, Path(out))
         else:
-            every = _encode_all(coder, session, keyframe_interval, setting, depth)
+            every = _encode_all(coder, session, keyframe_interval, setting, search)
         for encoded in every:
             squares += encoded.squares
             writer.add_gop(encoded.record)
@@ -278,7 +297,7 @@ def _target(
 
 
 def _header(
-    session: Session, bundle: Bundle, interval: int, quality: int, setting: Setting
+    session: Session, bundle: Bundle, interval: int, quality: int, setting: Setting, preset: str
 ) -> ReplayHeader:
     quantizer, regions = bundle.config.quantizer, session.region_schema
     return ReplayHeader(
@@ -293,6 +312,7 @@ def _header(
         session.schema.to_dict(),
         regions.to_dict() if regions else None,
         tiers=setting.tiers,
+        extra={"preset": preset},
     )
 
 

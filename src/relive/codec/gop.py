@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from relive.bitstream import GopCodes, GopDetail, decode_track, encode_track
+from relive.codec.effort import DEFAULT_PRESET, PRESETS, Effort
 from relive.codec.layer import Tools, encode_pair, layer_pair
-from relive.codec.rate import Setting, choose_depths
+from relive.codec.rate import Setting, choose_depths, cube_error
 from relive.codec.step import Geometry, StepCoder, StepContext, StepState, to_picture
 from relive.enhancement.look_ahead import look_ahead
 from relive.enhancement.post_filter import FilterSample
@@ -67,6 +68,7 @@ def encode_gop(
     setting: Setting,
     depth: int | None = None,
     watch: Callable[[int, FilterSample], None] | None = None,
+    effort: Effort = PRESETS[DEFAULT_PRESET],
 ) -> CodedGop:
     """Encode one GOP.
 
@@ -77,8 +79,12 @@ def encode_gop(
         setting: what to aim at.
         depth: the same depth for every cube, instead of the search.
         watch: see `layer.Tools`.
+        effort: how long to search.
     """
-    tools = Tools(coder.bundle.level_costs, coder.bundle.post_filter, watch)
+    bundle = coder.bundle
+    tools = Tools(bundle.level_costs, bundle.post_filter, effort.vectors, watch)
+    searched = depth is None and setting.step is not None
+    skip_below = effort.skip_bits * setting.price if searched else 0.0
     count, (h, w) = len(frames), coder.geometry.grid
     steps = -(-count // 2)
     gop = GopCodes.empty(steps, coder.bundle.config.quantizer.num_quantizers, h, w)
@@ -89,7 +95,7 @@ def encode_gop(
     squares = 0.0
     for index in range(steps):
         rows = step_rows(index, count)
-        trial = try_step(coder, carry, padded, track, rows)
+        trial = try_step(coder, carry, padded, track, rows, skip_below)
         if depth is None:
             depths = choose_depths(coder, trial.step, trial.remainder, trial.codes, setting.price)
         else:
@@ -126,8 +132,19 @@ def try_step(
     padded: NDArray[np.uint8],
     track: GopTrack,
     rows: NDArray[np.intp],
+    skip_below: float = 0.0,
 ) -> Trial:
-    """Search motion, build the context, encode and quantise to full depth."""
+    """Search motion, build the context, encode and quantise to full depth.
+
+    Args:
+        coder: the shared half of a step.
+        carry: from the step before; None at a keyframe.
+        padded: frames of the GOP uint8 `[n, H, W, 3]`.
+        track: of the GOP.
+        rows: see `step_rows`.
+        skip_below: a delta whose reference has a lower mean `cube_error` is not encoded: its
+            remainder is 0.
+    """
     h, w = coder.geometry.grid
     target = to_picture(padded[rows[2:]])[None]
     state = coder.state(track.states[rows], track.times_ns[rows])
@@ -135,7 +152,11 @@ def try_step(
     if carry is not None:
         choice = coder.bundle.model.warper.choose(state.motion, carry.pictures[:, 1], target)
     step = coder.begin(carry, state, choice)
-    remainder = coder.bundle.model.encoder(target, step.context, step.pyramid)
+    error = cube_error(step.context.reference, target).mean()
+    if carry is None or error >= skip_below:
+        remainder = coder.bundle.model.encoder(target, step.context, step.pyramid)
+    else:
+        remainder = torch.zeros_like(step.prediction)
     codes = coder.bundle.quantizer.encode(remainder.flatten(0, 2), step.kind)
     return Trial(target, state, choice, step, remainder, codes.view(h, w, -1))
 

@@ -21,12 +21,13 @@ from relive.enhancement.look_ahead import Plan
 from relive.enhancement.post_filter import FilterSample, PostFilter
 from relive.enhancement.search import (
     LAMBDA,
+    Candidates,
     LevelCosts,
     choose_levels,
     choose_modes,
-    search_vectors,
 )
 from relive.enhancement.transform import forward
+from relive.enhancement.vectors import VectorSearch, search_vectors
 from relive.model.context import Carry
 from relive.model.motion import Motion, positions
 
@@ -162,11 +163,13 @@ class Tools:
     Attributes:
         costs: estimated bits of levels.
         post_filter: of the model, if it has one.
+        vectors: how to search them.
         watch: told every frame of the GOP by its number, before the filter.
     """
 
     costs: LevelCosts
     post_filter: PostFilter | None
+    vectors: VectorSearch
     watch: Callable[[int, FilterSample], None] | None = None
 
 
@@ -201,11 +204,13 @@ def encode_pair(
         modes = torch.zeros(grid, dtype=torch.long)
         vectors = torch.zeros(*grid, 2, dtype=torch.long)
         if reference is not None:
-            vectors = search_vectors(target[place], reference, price)
-            own = reference.carried(pair.base[place])
-            modes = choose_modes(target[place], own, reference, vectors, price)
+            vectors = search_vectors(target[place], reference, price, tools.vectors)
+            seen = Candidates.of(pair.base[place], reference, vectors)
+            modes = choose_modes(target[place], seen, vectors, price)
             vectors = torch.where((modes >= MOVED)[..., None], vectors, 0)
-        prediction = predict(pair.base[place], reference, modes, vectors)
+            prediction = seen.predict(modes)
+        else:
+            prediction = predict(pair.base[place], None, modes, vectors)
         levels = choose_levels(forward(target[place] - prediction), sizes, tools.costs)
         detail.levels[row] = levels.numpy()
         before = detail.offsets[row - 1] if row else np.zeros_like(offsets)

@@ -80,8 +80,13 @@ def predict(base: Tensor, reference: Reference | None, modes: Tensor, vectors: T
     """
     if reference is None:
         return whole(base)
-    own, moved = whole(reference.carried(base)), whole(reference.moved(vectors))
-    kind = enlarge(modes, base.shape[-2:])
+    return mixed_by_mode(reference.carried(base), reference.moved(vectors), modes)
+
+
+def mixed_by_mode(own: Tensor, moved: Tensor, modes: Tensor) -> Tensor:
+    """Predict from the base picture and the moved reference, neither rounded `[3, H, W]` each."""
+    own, moved = whole(own), whole(moved)
+    kind = enlarge(modes, own.shape[-2:])
     mean = ((own + moved + 1) / 2).floor()
     mixed = torch.where((kind == MEAN) | (kind == MOVED_MEAN), mean, moved)
     return torch.where(kind == BASE, own, mixed)

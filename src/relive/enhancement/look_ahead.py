@@ -12,7 +12,6 @@ Shapes: F frames, H W padded pixels, h w cube grid.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 import torch
@@ -22,15 +21,15 @@ from torch import Tensor
 
 from relive.bitstream.detail import MAX_OFFSET, NUM_STEPS, OFFSET_UNIT, step_size
 from relive.config import CUBE_PX
-from relive.enhancement.frame import enlarge
-from relive.enhancement.search import Best, far_displacements, squared_error, vector_cost
+from relive.enhancement.frame import VECTOR_UNITS, enlarge
 from relive.enhancement.transform import dct_matrix
+from relive.enhancement.vectors import coarse_vectors
 
 STRENGTH = 2.0
 """Numbers of steps that a doubled worth is finer by."""
 HALF = 2
-REACH = 4
-"""Of the search on quartered pictures, pixels."""
+REACH = 8
+"""Of the search, pixels of the halved picture."""
 DEAD_ZONE = 0.8
 """Of the quantiser step: what is smaller is not coded, and what it was predicted from stays."""
 LEAST = 0.1
@@ -76,14 +75,15 @@ def worth(frames: Tensor, step: float) -> Tensor:
     Returns:
         `[n, h, w]`, 1 and more.
     """
-    grey = frames.float().mean(-1)[:, None]  # [n, 1, H, W]
+    grey = frames.float().mean(-1)[:, None] - 128  # [n, 1, H, W]
     small = F.avg_pool2d(grey, HALF)
     cut = DEAD_ZONE * step / 3**0.5  # grey is the mean of three colours
     intra = _bits(small - _flat(small), cut)
     n, h, w = intra.shape
+    price = intra.new_ones(h, w)
     worths = [intra.new_ones(h, w)]
     for index in range(n - 1, 0, -1):
-        vectors = _search(small[index], small[index - 1])
+        vectors = coarse_vectors(small[index, 0], small[index - 1, 0], price, REACH)
         inter = _bits((small[index] - _moved(small[index - 1], vectors))[None], cut)[0]
         share = (1 - inter / (intra[index] + LEAST)).clamp(0, 1)
         worths.append(1 + _splat(worths[-1] * share, vectors))
@@ -103,43 +103,11 @@ def _bits(pictures: Tensor, cut: float) -> Tensor:
     return torch.log2(1 + ((dct @ blocks @ dct.T) / cut).square()).sum((-1, -2))
 
 
-def _search(now: Tensor, before: Tensor) -> Tensor:
-    """Where cubes come from: halved pictures `[1, H/2, W/2]` to `[h, w, 2]`, halved pixels.
-
-    Every displacement on quartered pictures, then the eight around the best.
-    """
-    best = _coarsest(F.avg_pool2d(now, HALF), F.avg_pool2d(before, HALF))
-    best = Best(best.vectors * HALF, torch.full_like(best.cost, torch.inf))
-    size = CUBE_PX // HALF
-    middle = best.vectors
-    for dy, dx in product((-1, 0, 1), repeat=2):
-        tried = middle + middle.new_tensor([dx, dy])
-        error = squared_error(_moved(before, tried) - now, size)
-        best.offer(tried, error + vector_cost(tried))
-    return best.vectors
-
-
-def _coarsest(now: Tensor, before: Tensor) -> Best:
-    """Search quartered pictures `[1, H/4, W/4]`; the vectors count their pixels."""
-    size = CUBE_PX // HALF**2
-    height, width = now.shape[-2:]
-    near = list(product(range(-REACH, REACH + 1), repeat=2))
-    far = far_displacements(now[0], before[0], REACH, min(height, width) // 2)
-    margin = max(max(abs(dy), abs(dx)) for dy, dx in (*near, *far))
-    padded = F.pad(before[None], (margin,) * 4, mode="replicate")[0]
-    nothing = now.new_full((height // size, width // size), torch.inf)
-    best = Best(now.new_zeros(*nothing.shape, 2), nothing)
-    for dy, dx in (*near, *far):
-        seen = padded[:, margin + dy :, margin + dx :][:, :height, :width]
-        tried = now.new_tensor([dx, dy])
-        best.offer(tried, squared_error(seen - now, size) + vector_cost(tried))
-    return best
-
-
 def _moved(small: Tensor, vectors: Tensor) -> Tensor:
-    """Cubes of the picture before, `[1, H/2, W/2]`, at whole vectors `[h, w, 2]`."""
+    """Cubes of the picture before, `[1, H/2, W/2]`, at vectors `[h, w, 2]` of whole pixels."""
     height, width = small.shape[-2:]
-    dx, dy = (enlarge(part, (height, width)).long() for part in vectors.unbind(-1))
+    whole = (vectors / (HALF * VECTOR_UNITS)).round()
+    dx, dy = (enlarge(part, (height, width)).long() for part in whole.unbind(-1))
     x = (torch.arange(width) + dx).clamp(0, width - 1)
     y = (torch.arange(height)[:, None] + dy).clamp(0, height - 1)
     return small[0, y, x][None]
@@ -149,7 +117,7 @@ def _splat(amount: Tensor, vectors: Tensor) -> Tensor:
     """Hand amounts `[h, w]` to the cubes of the frame before that they come from, by area."""
     h, w = amount.shape
     x, y = (
-        (grid + part / (CUBE_PX // HALF)).clamp(0, side - 1)
+        (grid + part / (VECTOR_UNITS * CUBE_PX)).clamp(0, side - 1)
         for grid, part, side in zip(
             (torch.arange(w).expand(h, w), torch.arange(h)[:, None].expand(h, w)),
             vectors.unbind(-1),

@@ -49,12 +49,25 @@ class PostFilter(nn.Module):
         Returns:
             `[B, 3, H, W]`, neither rounded nor clamped.
         """
-        seen = torch.cat([(shown - 128) / 128, (shown - prediction) / 32, (shown - base) / 32], 1)
-        small = F.pixel_unshuffle(seen, 2)
-        level = (torch.log2(step) / 6 - 0.8)[:, None]
-        x = F.relu(self.read(torch.cat([small, level], 1)))
+        size = F.interpolate((torch.log2(step) / 6 - 0.8)[:, None], scale_factor=2)
+        seen = torch.cat([shown - 128, prediction - 128, base - 128, size], 1)
+        seen = seen.contiguous(memory_format=torch.channels_last)  # twice as fast on CPUs
+        x = F.relu(F.conv2d(seen, self._read(), self.read.bias, stride=2, padding=2))
         x = x + F.relu(self.mix(x))
         return shown + SCALE * F.pixel_shuffle(self.write(x), 2)
+
+    def _read(self) -> Tensor:
+        """Weight of the first convolution for whole pictures `[WIDTH, 10, 6, 6]`.
+
+        The same map as that of 3x3 on 2x2 pixels at a time, of (shown - 128) / 128, (shown -
+        prediction) / 32, (shown - base) / 32 and the step.
+        """
+        pixels, step = self.read.weight.split((36, 1), 1)
+        whole = pixels.unflatten(1, (3, 3, 2, 2)).permute(0, 1, 2, 5, 3, 6, 4)
+        level, added, gained = whole.flatten(3, 4).flatten(4, 5).unbind(1)  # [WIDTH, 3, 6, 6]
+        once = step.repeat_interleave(2, 2).repeat_interleave(2, 3) / 4
+        parts = [level / 128 + added / 32 + gained / 32, -added / 32, -gained / 32, once]
+        return torch.cat(parts, 1).contiguous(memory_format=torch.channels_last)
 
     def apply_to(self, shown: Tensor, prediction: Tensor, base: Tensor, steps: Tensor) -> Tensor:
         """Filter one frame `[3, H, W]`, given steps of cubes `[h, w]`, to whole numbers."""
@@ -100,8 +113,7 @@ def fit_filter(samples: Sequence[FilterSample], updates: int, seed: int = 0) -> 
             for group in optimizer.param_groups:
                 group["lr"] = RATE * (1.01 - update / updates)
             *pictures, target, step = _crops(samples, rng)
-            error = (network(*pictures, step) - target).square().mean(1)
-            error = F.avg_pool2d(error, 2)
+            error = F.avg_pool2d((network(*pictures, step) - target).square().mean(1), 2)
             loss = (error / (step.square() + 16)).mean() * 100
             optimizer.zero_grad()
             loss.backward()
@@ -110,7 +122,7 @@ def fit_filter(samples: Sequence[FilterSample], updates: int, seed: int = 0) -> 
 
 
 def _crops(samples: Sequence[FilterSample], rng: np.random.Generator) -> list[Tensor]:
-    """Draw crops: pictures `[B, 3, CROP, CROP]` four times, and the steps `[B, CROP/2, CROP/2]`."""
+    """Draw crops: pictures `[B, 3, CROP, CROP]` four times, steps `[B, CROP/2, CROP/2]`."""
     rows = []
     chosen = [samples[index] for index in rng.integers(0, len(samples), BATCH)]
     for sample in chosen:

@@ -1,4 +1,4 @@
-"""What the encoder of the enhancement layer chooses: vectors, modes and levels.
+"""What the encoder of the enhancement layer chooses: modes and levels; `vectors.py` has vectors.
 
 All by rate and distortion: squared error (0..255, sum over colours) plus `LAMBDA` · step² · bits,
 where bits are estimated.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 import torch
@@ -18,17 +17,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from relive.bitstream import GopDetail
-from relive.bitstream.detail import MAX_LEVEL, MAX_VECTOR
+from relive.bitstream.detail import MAX_LEVEL, MOVED
 from relive.config import CUBE_PX
-from relive.enhancement.frame import VECTOR_UNITS, Reference, of_blocks
+from relive.enhancement.frame import Reference, enlarge, mixed_by_mode, of_blocks
+from relive.enhancement.vectors import vector_cost
 
 LAMBDA = 0.11
 MODE_BITS = 1.5
 NOTHING_BITS = 0.5  # of a block without levels
 ROUNDING = 0.45
-RANGE = 8  # of the search, pixels of the halved picture
-COARSE = 2
-FAR = 4  # displacements of the whole picture that are tried beyond the range
 
 
 def squared_error(difference: Tensor, size: int = CUBE_PX) -> Tensor:
@@ -37,130 +34,42 @@ def squared_error(difference: Tensor, size: int = CUBE_PX) -> Tensor:
     return F.avg_pool2d(total[None], size)[0, 0] * size**2
 
 
-def vector_cost(vectors: Tensor, expected: Tensor | float = 0) -> Tensor:
-    """Estimate the bits of vectors `[..., 2]`."""
-    return 0.75 * (1 + 2 * torch.log2(1 + (vectors - expected).abs())).sum(-1)
+@dataclass(frozen=True)
+class Candidates:
+    """Where the prediction of a cube may come from, none of them rounded `[3, H, W]`.
 
-
-def _shifted(vectors: Tensor, dy: int, dx: int) -> Tensor:
-    """The vector of the cube `dy` up and `dx` to the left, 0 outside."""
-    h, w = vectors.shape[:2]
-    padded = F.pad(vectors, (0, 0, max(dx, 0), max(-dx, 0), max(dy, 0), 0))
-    column = max(-dx, 0)
-    return padded[:h, column : column + w]
-
-
-def _expected(vectors: Tensor) -> Tensor:
-    """Median of the vectors to the left, above, and above to the right."""
-    near = [_shifted(vectors, 0, 1), _shifted(vectors, 1, 0), _shifted(vectors, 1, -1)]
-    return torch.stack(near).median(0).values
-
-
-def search_vectors(target: Tensor, reference: Reference, price: Tensor) -> Tensor:
-    """Search the vector of every cube: int64 `[h, w, 2]`, quarters of a pixel.
-
-    Args:
-        target: the true frame `[3, H, W]`.
-        reference: the frame before.
-        price: squared error that one bit must save `[h, w]`.
+    Attributes:
+        own: the base picture, with what was added before.
+        warped: the frame before, without vectors.
+        moved: the frame before, with vectors.
     """
-    goal, grey = target.mean(0, keepdim=True), reference.picture.mean(0, keepdim=True)
-    h, w = (side // CUBE_PX for side in target.shape[-2:])
 
-    def cost(vectors: Tensor, expected: Tensor) -> Tensor:
-        error = 3 * squared_error(reference.moved(vectors, grey) - goal)
-        return error + price * vector_cost(vectors, expected)
+    own: Tensor
+    warped: Tensor
+    moved: Tensor
 
-    found = _coarse(goal, reference.moved(target.new_zeros(h, w, 2), grey), price)
-    for unit in (4, 2, 1):
-        expected = _expected(found)
-        best = Best(found, cost(found, expected))
-        for dy in (-unit, 0, unit):
-            for dx in (-unit, 0, unit):
-                if dx or dy:
-                    tried = found + target.new_tensor([dx, dy])
-                    best.offer(tried, cost(tried, expected))
-        found = best.vectors
-    chosen = torch.zeros_like(found)
-    for _ in range(2):
-        expected = _expected(chosen)
-        best = Best(chosen, cost(chosen, expected))
-        others = [found, expected, _shifted(chosen, 0, 1), _shifted(chosen, 1, 0)]
-        for tried in (*others, torch.zeros_like(found)):
-            best.offer(tried, cost(tried, expected))
-        chosen = best.vectors
-    return chosen.round().long().clamp(-MAX_VECTOR, MAX_VECTOR)
+    @classmethod
+    def of(cls, base: Tensor, reference: Reference, vectors: Tensor) -> Candidates:
+        """Read the frame before, with and without vectors `[h, w, 2]`."""
+        still = reference.moved(torch.zeros_like(vectors))
+        return cls(reference.carried(base), still, reference.moved(vectors))
+
+    def predict(self, modes: Tensor) -> Tensor:
+        """What `predict` gives, where vectors are 0 unless the mode has one."""
+        moved = torch.where(enlarge(modes, self.own.shape[-2:]) >= MOVED, self.moved, self.warped)
+        return mixed_by_mode(self.own, moved, modes)
 
 
-class Best:
-    """The cheapest vector of every cube so far."""
-
-    def __init__(self, vectors: Tensor, cost: Tensor) -> None:
-        self.vectors, self.cost = vectors, cost
-
-    def offer(self, vectors: Tensor, cost: Tensor) -> None:
-        """Take vectors where they cost less; `[h, w, 2]` or one for all `[2]`."""
-        self.vectors = torch.where((cost < self.cost)[..., None], vectors, self.vectors)
-        self.cost = torch.minimum(cost, self.cost)
-
-
-def _coarse(goal: Tensor, warped: Tensor, price: Tensor) -> Tensor:
-    """Whole steps of two pixels, on halved pictures: float `[h, w, 2]`."""
-    small, there = (F.avg_pool2d(p[None], COARSE)[0] for p in (goal, warped))
-    height, width = small.shape[-2:]
-    margin = MAX_VECTOR // (COARSE * VECTOR_UNITS)
-    padded = F.pad(there[None], (margin,) * 4, mode="replicate")[0]
-    size = CUBE_PX // COARSE
-    nothing = small.new_full((height // size, width // size), torch.inf)
-    best = Best(small.new_zeros(*nothing.shape, 2), nothing)
-    unit = COARSE * VECTOR_UNITS
-    near = product(range(-RANGE, RANGE + 1), repeat=2)
-    for dy, dx in (*near, *far_displacements(small[0], there[0], RANGE, margin)):
-        seen = padded[:, margin + dy :, margin + dx :][:, :height, :width]
-        tried = small.new_tensor([dx * unit, dy * unit])
-        error = 3 * COARSE**2 * squared_error(seen - small, size)
-        best.offer(tried, error + price * vector_cost(tried))
-    return best.vectors
-
-
-def far_displacements(goal: Tensor, there: Tensor, reach: int, limit: int) -> list[tuple[int, int]]:
-    """Displacements beyond a search that explain most of a picture: rows and columns, best first.
-
-    Phase correlation: the peaks of the inverse transform of the normalised cross spectrum. Finds
-    scrolling maps, where every cube moves alike and further than a search could look.
-
-    Args:
-        goal: `[H, W]`.
-        there: the picture before `[H, W]`.
-        reach: of the search.
-        limit: of a displacement.
-    """
-    height, width = goal.shape
-    spectra = [torch.fft.rfft2(p - p.mean()) for p in (there, goal)]
-    cross = spectra[0] * spectra[1].conj()
-    peaks = torch.fft.irfft2(cross / (cross.abs() + 1e-3), s=goal.shape)
-    found = []
-    for place in peaks.flatten().topk(min(4 * FAR, peaks.numel())).indices.tolist():
-        dy, dx = (place // width + height // 2) % height - height // 2, place % width
-        dx = (dx + width // 2) % width - width // 2
-        if reach < max(abs(dy), abs(dx)) <= limit:
-            found.append((dy, dx))
-    return found[:FAR]
-
-
-def choose_modes(
-    target: Tensor, base: Tensor, reference: Reference, vectors: Tensor, price: Tensor
-) -> Tensor:
+def choose_modes(target: Tensor, seen: Candidates, vectors: Tensor, price: Tensor) -> Tensor:
     """Choose the mode of every cube: int64 `[h, w]`.
 
     Args:
         target: the true frame `[3, H, W]`.
-        base: decoded from the codes, with what was added before.
-        reference: the frame before.
+        seen: what there is to choose from.
         vectors: int64 `[h, w, 2]`.
-        price: squared error that one bit must save `[h, w]`.
+        price: squared error that one bit must save.
     """
-    warped, moved = reference.moved(torch.zeros_like(vectors)), reference.moved(vectors)
+    base, warped, moved = seen.own, seen.warped, seen.moved
     candidates = (base, warped, (base + warped) / 2, moved, (base + moved) / 2)
     costs = torch.stack([squared_error(c - target) for c in candidates])
     far = MODE_BITS + 0.5 * vector_cost(vectors.float())
@@ -197,8 +106,16 @@ class LevelCosts:
     @staticmethod
     def index(sizes: Tensor) -> Tensor:
         """Row of every place among the contexts of `bits`, int64 `[3, bh, bw, 8, 8]`."""
-        inside, beside = level_contexts(sizes)
-        return ((_COLOUR * 10 + _diagonals()) * 6 + inside) * 6 + beside
+        m = sizes.clamp(max=4)
+        left, above = F.pad(m, (0, 0, 0, 0, 1, 0))[:, :, :-1], F.pad(m, (0,) * 4 + (0, 0, 1, 0))
+        near = left + above[:, :-1]
+        inside, beside = level_contexts(m.flatten(0, 2), near.flatten(0, 2))
+        return _rows(_COLOUR, inside.view_as(sizes), beside.view_as(sizes))
+
+
+def _rows(colour: Tensor, inside: Tensor, beside: Tensor) -> Tensor:
+    """Row of places `[..., 8, 8]` among the contexts, with classes of `level_contexts`."""
+    return ((colour * 10 + _diagonals()) * 6 + inside) * 6 + beside
 
 
 _COLOUR = torch.tensor([0, 1, 1])[:, None, None, None, None]
@@ -209,19 +126,45 @@ def _diagonals() -> Tensor:
     return (torch.arange(8)[:, None] + torch.arange(8)[None, :]).clamp(max=9)
 
 
-def level_contexts(sizes: Tensor) -> tuple[Tensor, Tensor]:
-    """Classes 0..5 of the sizes towards lower frequencies and in the blocks left and above."""
-    m = sizes.clamp(max=4)
-    p = F.pad(m, (2, 0, 2, 0))
+def level_contexts(own: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
+    """Classes 0..5 of the sizes towards lower frequencies and in the blocks left and above.
+
+    Args:
+        own: sizes of blocks, at most 4 `[n, 8, 8]`.
+        near: those of the block to the left plus those of the block above `[n, 8, 8]`.
+    """
+    p = F.pad(own, (2, 0, 2, 0))
     lower = p[..., 2:, 1:-1] + p[..., 1:-1, 2:]
     lower = lower + 0.5 * (p[..., 1:-1, 1:-1] + p[..., 2:, :-2] + p[..., :-2, 2:])
-    q = F.pad(m.permute(0, 3, 4, 1, 2), (1, 0, 1, 0))
-    near = (q[..., 1:, :-1] + q[..., :-1, 1:]).permute(0, 3, 4, 1, 2)
-    flat = near.flatten(0, 2)[:, None]
-    smooth = F.avg_pool2d(flat, 3, 1, 1, count_include_pad=False)[:, 0].view_as(near)
+    smooth = F.avg_pool2d(near[:, None], 3, 1, 1, count_include_pad=False)[:, 0]
     inside = torch.bucketize(lower, torch.tensor([0.25, 0.75, 1.25, 2.25, 3.75]))
     beside = torch.bucketize(smooth, torch.tensor([0.06, 0.2, 0.45, 0.9, 1.6]))
     return inside, beside
+
+
+class _LiveBlocks:
+    """Those blocks of a frame that may get levels; all others stay 0.
+
+    Args:
+        live: which `[3, bh, bw]`.
+    """
+
+    def __init__(self, live: Tensor) -> None:
+        colours, rows, columns = live.shape
+        self.chosen = live.flatten().nonzero()[:, 0]
+        self._line = columns + 1
+        colour, place = self.chosen // (rows * columns), self.chosen % (rows * columns)
+        row, column = place // columns, place % columns
+        self._place = (colour * (rows + 1) + row + 1) * self._line + column + 1
+        self._colour = (colour > 0).long()[:, None, None]
+        self._sizes = torch.zeros(colours * (rows + 1) * self._line, 8, 8)  # 0 beyond the edges
+
+    def contexts(self, sizes: Tensor) -> Tensor:
+        """Row of every place among the contexts of `LevelCosts`, int64 `[n, 8, 8]`."""
+        own = sizes.clamp(max=4)
+        self._sizes[self._place] = own
+        near = self._sizes[self._place - 1] + self._sizes[self._place - self._line]
+        return _rows(self._colour, *level_contexts(own, near))
 
 
 def choose_levels(coefficients: Tensor, steps: Tensor, costs: LevelCosts) -> Tensor:
@@ -234,14 +177,18 @@ def choose_levels(coefficients: Tensor, steps: Tensor, costs: LevelCosts) -> Ten
         steps: of the quantiser, for every cube `[h, w]`.
         costs: bits of levels.
     """
-    size = coefficients.abs() / of_blocks(steps)
-    nearest = (size + ROUNDING).floor().clamp(max=MAX_LEVEL)
-    levels, bits = nearest, torch.zeros_like(size)
-    live = nearest.flatten().nonzero()[:, 0]  # the others stay 0
-    near, true = nearest.flatten()[live], size.flatten()[live]
+    step = of_blocks(steps).expand(*coefficients.shape[:3], 1, 1)
+    greatest = coefficients.abs().flatten(3).amax(-1) / step[..., 0, 0]
+    blocks = _LiveBlocks(greatest + ROUNDING >= 1)
+    given = coefficients.flatten(0, 2)[blocks.chosen]  # [n, 8, 8]
+    size = given.abs() / step.flatten(0, 2)[blocks.chosen]
+    levels = (size + ROUNDING).floor().clamp(max=MAX_LEVEL)
+    live = levels.flatten().nonzero()[:, 0]  # the others stay 0
+    near, true = levels.flatten()[live], size.flatten()[live]
     table = costs.bits.flatten(0, 3)
+    bits = torch.zeros_like(size)
     for _ in range(2):
-        context = costs.index(levels)
+        context = blocks.contexts(levels)
         here = table[context.flatten()[live]]
         best = torch.zeros_like(near)
         least = true.square() + LAMBDA * here[:, 0]
@@ -260,7 +207,9 @@ def choose_levels(coefficients: Tensor, steps: Tensor, costs: LevelCosts) -> Ten
     cost = ((levels - size).square() + LAMBDA * bits).sum((-1, -2))
     nothing = size.square().sum((-1, -2)) + LAMBDA * NOTHING_BITS
     kept = (cost < nothing)[..., None, None]
-    return torch.where(kept, levels * coefficients.sign(), 0.0)
+    chosen = torch.zeros_like(coefficients)
+    chosen.view(-1, 8, 8)[blocks.chosen] = torch.where(kept, levels * given.sign(), 0.0)
+    return chosen
 
 
 def fit_costs(layers: Iterable[GopDetail]) -> LevelCosts:

@@ -1,0 +1,43 @@
+"""How long the encoder searches: the speed presets. The format is the same with all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from relive.enhancement.vectors import VectorSearch
+from relive.errors import InputError
+
+DEFAULT_PRESET = "medium"
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What a preset searches.
+
+    Attributes:
+        vectors: search of vectors.
+        skip_bits: a delta gets no codes where its warped reference is wrong, in the mean over its
+            cubes, by less than so many bits of a code are worth. What is new in it is left to the
+            enhancement layer, and the encoder network does not run. 0: every delta is encoded.
+    """
+
+    vectors: VectorSearch
+    skip_bits: float = 0.0
+
+
+PRESETS: dict[str, Effort] = {
+    "fast": Effort(VectorSearch(diagonal=False, spacing=2), skip_bits=20.0),
+    "medium": Effort(VectorSearch(diagonal=False)),
+    "slow": Effort(VectorSearch(reach=12, rounds=2)),
+}
+
+
+def effort_of(preset: str) -> Effort:
+    """Effort of a preset.
+
+    Raises:
+        InputError: There is no such preset.
+    """
+    if preset not in PRESETS:
+        raise InputError(f"preset {preset!r} is none of {', '.join(PRESETS)}")
+    return PRESETS[preset]
