@@ -33,15 +33,19 @@ class ContextModel(Protocol):
 
 
 class AdaptiveModel:
-    """Code symbols through a coder, and learn from them."""
+    """Code symbols through a coder, and learn from them.
+
+    Attributes:
+        coder: of the symbols that come next; a live packet has one of its own.
+    """
 
     def __init__(self, nets: dict[str, tuple[Net, ...]], coder: SymbolCoder) -> None:
         self._live = {name: [LiveNet(net) for net in family] for name, family in nets.items()}
-        self._coder = coder
+        self.coder = coder
 
     def code(self, family: str, net: int, rows: Rows, symbols: Ints) -> Ints:
         """Code symbols `[n]`, then correct the net where it was wrong on the whole."""
-        return self._live[family][net].code(rows, symbols, self._coder)
+        return self._live[family][net].code(rows, symbols, self.coder)
 
 
 class LiveNet:

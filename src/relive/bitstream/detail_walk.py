@@ -1,4 +1,4 @@
-"""The order in which the enhancement layer of a GOP is coded: one function for both directions.
+"""The order in which the enhancement layer of a GOP is coded: one class for both directions.
 
     frame ─► modes ─► vectors ─► of grey, red-blue, green: ends of blocks, then levels band by band
 
@@ -71,23 +71,10 @@ def walk_detail(model: DetailModel, detail: GopDetail, codes: GopCodes) -> GopDe
         codes: of the base tier.
     """
     frames, h, w = detail.modes.shape
-    walk = _Walk(model, h, w)
+    walk = DetailWalk(model, h, w)
     coded = GopDetail.empty(frames, h, w)
-    coded.steps[:] = detail.steps
-    for number in range(frames):
-        frame = _Frame(
-            number,
-            step_class(int(detail.steps[number])),
-            _wide(codes.depths[number // 2], DEPTHS - 1),
-            _wide(codes.motion[number // 2, 0], MOTIONS - 1),
-            detail.modes[number].reshape(-1).astype(np.int64),
-            detail.vectors[number].reshape(-1, 2).astype(np.int64),
-            detail.levels[number].reshape(COLOURS, -1, BLOCK * BLOCK).astype(np.int64),
-        )
-        walk.frame(frame)
-        coded.modes[number] = frame.modes.reshape(h, w)
-        coded.vectors[number] = frame.vectors.reshape(h, w, 2)
-        coded.levels[number] = frame.levels.reshape(coded.levels.shape[1:])
+    for step in range(frames // 2):
+        walk.step(detail.part(step), codes.part(step), coded.part(step))
     return coded
 
 
@@ -126,8 +113,8 @@ class _Places:
         return cls(cube_groups(h, w), np.stack([y * PLACES // h, x * PLACES // w]))
 
 
-class _Walk:
-    """Fills the arrays of one frame after the other, and remembers the frame before."""
+class DetailWalk:
+    """Codes the layer of one GOP, a step at a time, and remembers the frame before."""
 
     def __init__(self, model: DetailModel, h: int, w: int) -> None:
         self._model = model
@@ -135,13 +122,39 @@ class _Walk:
         self._direct = direct_neighbours(2 * h, 2 * w)
         y, x = np.divmod(np.arange(4 * h * w), 2 * w)
         self._cube_of = (y // 2) * w + x // 2
+        self._number = 0
         # of the frame before
         self._modes = np.zeros(h * w, np.int64)
         self._vectors = np.zeros((h * w, 2), np.int64)
         self._ends = np.zeros((COLOURS, 4 * h * w), np.int64)
         self._sizes = np.zeros((COLOURS, 4 * h * w, BLOCK * BLOCK), np.int64)
 
-    def frame(self, frame: _Frame) -> None:
+    def step(self, detail: GopDetail, codes: GopCodes, coded: GopDetail) -> None:
+        """Code the two frames of the next step.
+
+        Args:
+            detail: of this step alone; for a decoder its `steps` and shapes alone.
+            codes: of this step alone.
+            coded: takes what was coded.
+        """
+        coded.steps[:] = detail.steps
+        for row in range(len(detail.steps)):
+            frame = _Frame(
+                self._number,
+                step_class(int(detail.steps[row])),
+                _wide(codes.depths[0], DEPTHS - 1),
+                _wide(codes.motion[0, 0], MOTIONS - 1),
+                detail.modes[row].reshape(-1).astype(np.int64),
+                detail.vectors[row].reshape(-1, 2).astype(np.int64),
+                detail.levels[row].reshape(COLOURS, -1, BLOCK * BLOCK).astype(np.int64),
+            )
+            self._frame(frame)
+            coded.modes[row] = frame.modes.reshape(coded.modes.shape[1:])
+            coded.vectors[row] = frame.vectors.reshape(coded.vectors.shape[1:])
+            coded.levels[row] = frame.levels.reshape(coded.levels.shape[1:])
+            self._number += 1
+
+    def _frame(self, frame: _Frame) -> None:
         """Code all of a frame."""
         if frame.number:
             self._code_modes(frame)
