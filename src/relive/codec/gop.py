@@ -1,8 +1,10 @@
-"""Encode one GOP: integers of the codes and of the enhancement layer, step by step.
+"""A GOP, step by step: pictures ↔ integers of the codes and of the enhancement layer.
 
 ```
  frames ─► pad ─► motion, context ─► latents ─► codes, depths ─► picture ─► enhancement ─► next step
 ```
+
+Files and live packets share `encode_step` and `decode_step`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from relive.bitstream import GopCodes, GopDetail, decode_track, encode_track
-from relive.codec.layer import Tools, encode_pair, layer_pair
+from relive.codec.layer import Tools, decode_pair, encode_pair, layer_pair
 from relive.codec.rate import Setting, choose_depths
 from relive.codec.step import Geometry, StepCoder, StepContext, StepState, to_picture
 from relive.enhancement.post_filter import FilterSample
@@ -77,33 +79,113 @@ def encode_gop(
         depth: the same depth for every cube, instead of the search.
         watch: see `layer.Tools`.
     """
-    tools = Tools(coder.bundle.level_costs, coder.bundle.post_filter, watch)
     count, (h, w) = len(frames), coder.geometry.grid
     steps = -(-count // 2)
     gop = GopCodes.empty(steps, coder.bundle.config.quantizer.num_quantizers, h, w)
     detail = None if setting.step is None else GopDetail.empty(2 * steps, h, w)
     padded = coder.geometry.pad(frames)
+    aim = Aim(setting, Tools(coder.bundle.level_costs, coder.bundle.post_filter, watch), depth)
     carry: Carry | None = None
     squares = 0.0
     for index in range(steps):
         rows = step_rows(index, count)
         trial = try_step(coder, carry, padded, track, rows)
-        if depth is None:
-            depths = choose_depths(coder, trial.step, trial.remainder, trial.codes, setting.price)
-        else:
-            depths = torch.full((h, w), depth)
-        sent = torch.where(torch.arange(trial.codes.shape[-1]) < depths[..., None], trial.codes, 0)
-        before, (pixels, carry) = carry, coder.finish(trial.step, sent, depths)
-        gop.depths[index] = depths.numpy()
-        gop.motion[index] = trial.choice.numpy()
-        gop.codes[index] = sent.permute(2, 0, 1).numpy()
-        if detail is not None and setting.step is not None:
-            pair = layer_pair(carry, before, trial.state, trial.choice)
-            target = (trial.target[0] * 255).round()
-            shown = encode_pair(detail, index, pair, target, setting.step, tools)
-            pixels, carry = shown.pixels, shown.carry(carry)
-        squares += _squares(coder.geometry, pixels, frames, track.present, rows)
+        part = None if detail is None else detail.part(index)
+        shown = encode_step(coder, carry, trial, index, aim, gop.part(index), part)
+        carry = shown.carry
+        squares += _squares(coder.geometry, shown.pixels, frames, track.present, rows)
     return CodedGop(gop, detail, squares)
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What the encoder of a step is to reach, and what it works with.
+
+    Attributes:
+        setting: price of bits, quantiser step.
+        tools: of the enhancement layer.
+        depth: the same depth for every cube, instead of the search.
+    """
+
+    setting: Setting
+    tools: Tools
+    depth: int | None = None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a step shows, uint8 `[2, H, W, 3]` with padding, and what the next one starts from."""
+
+    pixels: NDArray[np.uint8]
+    carry: Carry
+
+
+def encode_step(
+    coder: StepCoder,
+    carry: Carry | None,
+    trial: Trial,
+    index: int,
+    aim: Aim,
+    codes: GopCodes,
+    detail: GopDetail | None,
+) -> Shown:
+    """Choose the integers of a step and write them into `codes` and `detail`.
+
+    Args:
+        coder: the shared half of a step.
+        carry: from the step before; None at a keyframe.
+        trial: of this step.
+        index: its number in the GOP.
+        aim: what to reach.
+        codes: of this step alone, zeros.
+        detail: of this step alone; None without an enhancement layer.
+
+    Returns:
+        What `decode_step` will give.
+    """
+    setting = aim.setting
+    if aim.depth is None:
+        depths = choose_depths(coder, trial.step, trial.remainder, trial.codes, setting.price)
+    else:
+        depths = torch.full(coder.geometry.grid, aim.depth)
+    sent = torch.where(torch.arange(trial.codes.shape[-1]) < depths[..., None], trial.codes, 0)
+    pixels, after = coder.finish(trial.step, sent, depths)
+    codes.depths[0] = depths.numpy()
+    codes.motion[0] = trial.choice.numpy()
+    codes.codes[0] = sent.permute(2, 0, 1).numpy()
+    if detail is None or setting.step is None:
+        return Shown(pixels, after)
+    pair = layer_pair(after, carry, trial.state, trial.choice)
+    target = (trial.target[0] * 255).round()
+    enhanced = encode_pair(detail, index, pair, target, setting.step, aim.tools)
+    return Shown(enhanced.pixels, enhanced.carry(after))
+
+
+def decode_step(
+    coder: StepCoder,
+    carry: Carry | None,
+    state: StepState,
+    codes: GopCodes,
+    detail: GopDetail | None,
+) -> Shown:
+    """Decode a step.
+
+    Args:
+        coder: the shared half of a step.
+        carry: from the step before; None at a keyframe.
+        state: of this step.
+        codes: of this step alone.
+        detail: of this step alone; None shows the codes alone.
+    """
+    choice = torch.from_numpy(codes.motion[0, :1].astype(np.int64))
+    sent = torch.from_numpy(codes.codes[0].astype(np.int64)).permute(1, 2, 0)
+    depths = torch.from_numpy(codes.depths[0].astype(np.int64))
+    pixels, after = coder.finish(coder.begin(carry, state, choice), sent, depths)
+    if detail is None:
+        return Shown(pixels, after)
+    pair = layer_pair(after, carry, state, choice)
+    enhanced = decode_pair(detail, pair, coder.bundle.post_filter)
+    return Shown(enhanced.pixels, enhanced.carry(after))
 
 
 @dataclass(frozen=True)

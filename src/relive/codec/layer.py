@@ -134,17 +134,15 @@ class _Frames:
         return Enhanced(torch.stack(self._kept), torch.stack(self._shown))
 
 
-def decode_pair(
-    detail: GopDetail, index: int, pair: Pair, post_filter: PostFilter | None
-) -> Enhanced:
-    """Decode the layer of step `index`."""
+def decode_pair(detail: GopDetail, pair: Pair, post_filter: PostFilter | None) -> Enhanced:
+    """Decode the layer of a step; `detail` is of this step alone."""
     frames = _Frames(pair, post_filter)
-    for place, row in enumerate((2 * index, 2 * index + 1)):
-        modes = torch.from_numpy(detail.modes[row].astype(np.int64))
-        vectors = torch.from_numpy(detail.vectors[row].astype(np.int64))
+    for place in range(2):
+        modes = torch.from_numpy(detail.modes[place].astype(np.int64))
+        vectors = torch.from_numpy(detail.vectors[place].astype(np.int64))
         prediction = predict(pair.base[place], frames.reference, modes, vectors)
-        levels = torch.from_numpy(detail.levels[row].astype(np.float32))
-        frames.add(prediction, levels, step_size(int(detail.steps[row])))
+        levels = torch.from_numpy(detail.levels[place].astype(np.float32))
+        frames.add(prediction, levels, step_size(int(detail.steps[place])))
     return frames.done()
 
 
@@ -178,8 +176,8 @@ def encode_pair(
     """Choose the layer of step `index` and write it into `detail`.
 
     Args:
-        detail: of the GOP.
-        index: number of the step.
+        detail: of this step alone.
+        index: number of the step in its GOP.
         pair: what is known before.
         target: the true pair `[2, 3, H, W]`, 0..255.
         step: number of the quantiser step.
@@ -193,7 +191,7 @@ def encode_pair(
     size = step_size(number)
     price = LAMBDA * size**2
     frames = _Frames(pair, tools.post_filter)
-    for place, row in enumerate((2 * index, 2 * index + 1)):
+    for place in range(2):
         reference = frames.reference
         grid = pair.choice.shape[1:]
         modes = torch.zeros(grid, dtype=torch.long)
@@ -208,9 +206,9 @@ def encode_pair(
         frame = frames.add(prediction, levels, size)
         if tools.watch is not None:
             a, b, c, d = _bytes(frame, prediction, pair.base[place], target[place])
-            tools.watch(row, FilterSample(a, b, c, d, size))
-        detail.steps[row] = number
-        detail.modes[row] = modes.numpy()
-        detail.vectors[row] = vectors.numpy()
-        detail.levels[row] = levels.numpy()
+            tools.watch(2 * index + place, FilterSample(a, b, c, d, size))
+        detail.steps[place] = number
+        detail.modes[place] = modes.numpy()
+        detail.vectors[place] = vectors.numpy()
+        detail.levels[place] = levels.numpy()
     return frames.done()
