@@ -207,10 +207,14 @@ def try_step(
     track: GopTrack,
     rows: NDArray[np.intp],
 ) -> Trial:
+    """Try a step of a GOP; `rows` as from `step_rows`."""
+    target = to_picture(padded[rows[2:]])[None]
+    return try_pair(coder, carry, target, coder.state(track.states[rows], track.times_ns[rows]))
+
+
+def try_pair(coder: StepCoder, carry: Carry | None, target: Tensor, state: StepState) -> Trial:
     """Search motion, build the context, encode and quantise to full depth."""
     h, w = coder.geometry.grid
-    target = to_picture(padded[rows[2:]])[None]
-    state = coder.state(track.states[rows], track.times_ns[rows])
     choice = torch.zeros(1, h, w, dtype=torch.long)
     if carry is not None:
         choice = coder.bundle.model.warper.choose(state.motion, carry.pictures[:, 1], target)
