@@ -12,7 +12,7 @@ from relive.bitstream.codes_packet import decode_codes, encode_codes
 from relive.bitstream.detail import GopDetail, step_size
 from relive.bitstream.detail_packet import DetailTables, decode_detail, encode_detail
 from relive.bitstream.gop_codes import GopCodes
-from relive.bitstream.live_packet import StepHead, StepLayout, StepReader, StepWriter
+from relive.bitstream.live_packet import StepHead, StepLayout, StepReader, StepWriter, is_keyframe
 from relive.bitstream.tables import Tables
 from relive.bitstream.track_packet import decode_track, encode_track
 
@@ -31,5 +31,6 @@ __all__ = [
     "encode_codes",
     "encode_detail",
     "encode_track",
+    "is_keyframe",
     "step_size",
 ]

@@ -71,6 +71,13 @@ class StepHead:
     states: npt.NDArray[np.float32] | None
 
 
+def is_keyframe(packet: bytes) -> bool:
+    """Whether a packet, as a `StepWriter` wrote it, begins a GOP."""
+    reader = ByteReader(packet[2:], _NAME)
+    reader.varint()
+    return reader.varint() == 0
+
+
 class _Walks:
     """The walks through one GOP, base tier and enhancement layer, on one range coder a step."""
 

@@ -1,8 +1,8 @@
 """What both ends of a live stream share.
 
 ```
- frame, state ──► Encoder.push ──► packets ──► anything that carries bytes ──► Decoder.push ──► frames
-                  a pair a step                                                what is lost, concealed
+ frame, state ──► Encoder.push ──► packets ──► anything that takes bytes ──► Decoder.push ──► frames
+                  a pair a step                                              what is lost, concealed
 ```
 
 Nothing looks ahead and memory is that of a step, so a stream may last for ever. The pictures are
