@@ -1,5 +1,6 @@
 """`relive stream`: send a session live, or receive one."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -36,7 +37,8 @@ def stream(
         str | None, typer.Option(help="Sending: address to listen at.", show_default="127.0.0.1")
     ] = None,
     port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="Sending: 0 takes any.", show_default="0")
+        int | None,
+        typer.Option(min=0, max=65535, help="Sending: 0 takes any.", show_default="8765"),
     ] = None,
     quality: Annotated[
         int | None,
@@ -88,7 +90,7 @@ def _send(
     source: Path,
     token: str | None,
     model: Path | None,
-    settings: dict[str, object],
+    settings: Mapping[str, object],
 ) -> None:
     from relive.stream import send
 

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relive.bitstream import GopCodes, GopDetail, StepHead, StepReader
-from relive.bitstream.detail import WARPED
 from relive.bitstream.framing import ByteReader
 from relive.codec.bundle import Bundle, load_for
 from relive.codec.gop import Shown, decode_step
@@ -145,7 +144,6 @@ class _Stream:
         self, coder: StepCoder, checksum: int, header: ReplayHeader, losses: Losses
     ) -> None:
         self._coder, self._losses = coder, losses
-        self._layered = header.tiers > 1
         self._reader = StepReader(step_layout(coder, checksum, header.tiers))
         self._steps = header.keyframe_interval // 2
         self._next = 0  # step of the stream that is due
@@ -211,18 +209,14 @@ class _Stream:
         return head.states is not None
 
     def _conceal(self, head: StepHead) -> None:
-        """Guess a step whose codes cannot be read: the last picture, moved as the state says."""
+        """Guess a step whose codes cannot be read: depth 0 everywhere, motion as it was."""
         past = self._past
         if past is None or head.states is None:
             return
         h, w = self._coder.geometry.grid
         codes = GopCodes.empty(1, self._coder.bundle.config.quantizer.num_quantizers, h, w)
         codes.motion[:] = past.codes.motion
-        detail = None
-        if self._layered:
-            detail = GopDetail.empty(2, h, w)
-            detail.modes[:] = WARPED
-        self._past = self._show(past, head.times_ns, head.states, codes, detail)
+        self._past = self._show(past, head.times_ns, head.states, codes, None)
 
     def _show(
         self,

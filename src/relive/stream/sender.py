@@ -21,6 +21,7 @@ from relive.session import Session
 from relive.stream.address import AUTHORIZATION, LOOPBACK, check_host, is_allowed
 from relive.stream.outbox import Outbox
 
+PORT = 8765
 MAX_RECEIVERS = 16
 MAX_QUESTION_BYTES = 1024  # receivers have nothing to say
 SEND_TIMEOUT_S = 10.0
@@ -163,7 +164,7 @@ def send(
     session: Session | Path | str,
     *,
     host: str = LOOPBACK,
-    port: int = 0,
+    port: int = PORT,
     token: str | None = None,
     model: Bundle | Path | str | None = None,
     quality: int = 5,
