@@ -25,8 +25,8 @@ from relive.codec.workers import workers
 
 T = TypeVar("T")
 
-MAX_PIXELS = 1 << 24
-"""Of a frame, at either end."""
+MAX_PIXELS = 1 << 23
+"""Of a frame, at either end: 3840×2160."""
 GREY = 128
 
 
