@@ -27,8 +27,8 @@ from relive.session import Recorder, Session
 Seconds = tuple[float, float]
 INTERVAL = 32
 STEPS = INTERVAL // 2
-LOST = (1, 5, 11)
-"""Steps of every GOP that are lost, in a run each."""
+LOST = (0, 3, 11)
+"""Steps of every GOP that are lost, in a run each; 0 from the second GOP on."""
 WARM_UP = 2  # steps that are not timed
 
 
@@ -70,20 +70,23 @@ def psnr(frames: list[NDArray[np.uint8]], true: list[NDArray[np.uint8]]) -> floa
 def after_a_loss(
     packets: list[bytes], true: NDArray[np.uint8], bundle: Bundle, lost: int
 ) -> dict[str, float]:
-    """PSNR of the frames from a lost step to the next keyframe, and of a picture that stands."""
-    decoder, shown, still, right, last = Decoder(bundle), [], [], [], true[0]
+    """PSNR from a lost step to the next keyframe: guesses, what is decoded after, a still."""
+    decoder, still = Decoder(bundle), true[0]
+    shown: dict[str, list[NDArray[np.uint8]]] = {"concealed": [], "degraded": [], "frozen": []}
+    right: dict[str, list[NDArray[np.uint8]]] = {name: [] for name in shown}
     decoder.push(packets[0])
     for place, packet in enumerate(packets[1:]):
-        if place % STEPS == lost:
+        if place % STEPS == lost and place:
             continue
         for frame in decoder.push(packet):
-            if frame.concealed:
-                shown.append(frame.pixels)
-                still.append(last)
-                right.append(true[frame.number])
-            else:
-                last = frame.pixels
-    return {"concealed_db": psnr(shown, right), "frozen_db": psnr(still, right)}
+            if not (frame.concealed or frame.degraded):
+                still = frame.pixels
+                continue
+            name = "concealed" if frame.concealed else "degraded"
+            for kind, pixels in ((name, frame.pixels), ("frozen", still)):
+                shown[kind].append(pixels)
+                right[kind].append(true[frame.number])
+    return {f"{name}_db": psnr(frames, right[name]) for name, frames in shown.items() if frames}
 
 
 def now() -> Seconds:

@@ -33,19 +33,15 @@ class ContextModel(Protocol):
 
 
 class AdaptiveModel:
-    """Code symbols through a coder, and learn from them.
-
-    Attributes:
-        coder: of the symbols that come next; a live packet has one of its own.
-    """
+    """Code symbols through a coder, and learn from them."""
 
     def __init__(self, nets: dict[str, tuple[Net, ...]], coder: SymbolCoder) -> None:
         self._live = {name: [LiveNet(net) for net in family] for name, family in nets.items()}
-        self.coder = coder
+        self._coder = coder
 
     def code(self, family: str, net: int, rows: Rows, symbols: Ints) -> Ints:
         """Code symbols `[n]`, then correct the net where it was wrong on the whole."""
-        return self._live[family][net].code(rows, symbols, self.coder)
+        return self._live[family][net].code(rows, symbols, self._coder)
 
 
 class LiveNet:

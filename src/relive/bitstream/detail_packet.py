@@ -141,7 +141,7 @@ class DetailCodingModel(AdaptiveModel):
     def raw(self, symbols: Ints, ways: int) -> Ints:
         """Code symbols `[n]` below `ways`, all equally likely."""
         counts = np.ones((len(symbols), ways), np.float32)
-        return self.coder.code(symbols, counts)
+        return self._coder.code(symbols, counts)
 
 
 class _TrainingModel:

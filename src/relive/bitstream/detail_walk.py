@@ -114,15 +114,18 @@ class _Places:
 
 
 class DetailWalk:
-    """Codes the layer of one GOP, a step at a time, and remembers the frame before."""
+    """Codes the layer of one GOP, a step at a time, and remembers the frame before.
 
-    def __init__(self, model: DetailModel, h: int, w: int) -> None:
+    With `delta` it begins as after a keyframe of zeros.
+    """
+
+    def __init__(self, model: DetailModel, h: int, w: int, *, delta: bool = False) -> None:
         self._model = model
         self._cubes, self._blocks = _Places.of(h, w), _Places.of(2 * h, 2 * w)
         self._direct = direct_neighbours(2 * h, 2 * w)
         y, x = np.divmod(np.arange(4 * h * w), 2 * w)
         self._cube_of = (y // 2) * w + x // 2
-        self._number = 0
+        self._number = 2 if delta else 0
         # of the frame before
         self._modes = np.zeros(h * w, np.int64)
         self._vectors = np.zeros((h * w, 2), np.int64)

@@ -31,6 +31,12 @@ class StepState:
     motion: Grid
     codes: Grid
 
+    @classmethod
+    def blank(cls, num_quantizers: int, cubes: int) -> StepState:
+        """Return a step of zeros."""
+        shapes = ((cubes,), (2, cubes), (num_quantizers, cubes))
+        return cls(*(np.zeros(shape, np.int32) for shape in shapes))
+
 
 class Features:
     """Features of the symbols of one step.

@@ -1,7 +1,7 @@
 """One step of a live stream ↔ packet (docs/format.md, "Live packets").
 
-Each packet has a range coder of its own; what the nets have learned goes on through the GOP, so a
-step costs what it costs in a file. Times and states can be read without the packets before.
+Each packet decodes alone: its nets start afresh, and a delta is coded as after a keyframe of zeros.
+That costs some 2 % of the bytes, and a lost packet takes no other with it (docs/live.md).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from relive.bitstream.detail_packet import content_crc as detail_crc
 from relive.bitstream.detail_walk import DetailWalk
 from relive.bitstream.framing import CRC_BYTES, ByteReader, crc32, pack_varint
 from relive.bitstream.gop_codes import MAX_STEPS, GopCodes
-from relive.bitstream.live_states import Row, StateRows
+from relive.bitstream.live_states import StateRows
 from relive.bitstream.tables import Tables
 from relive.bitstream.walk import CodesWalk
 from relive.errors import FormatError
@@ -61,14 +61,14 @@ class StepHead:
         step: number of the step in it; 0 is the keyframe.
         times_ns: int64 `[n]`, n = 1 or 2.
         present: bool `[n]`.
-        states: float32 `[n, S]`; None where the keyframe that they differ from is not known.
+        states: float32 `[n, S]`.
     """
 
     gop: int
     step: int
     times_ns: npt.NDArray[np.int64]
     present: npt.NDArray[np.bool_]
-    states: npt.NDArray[np.float32] | None
+    states: npt.NDArray[np.float32]
 
 
 def is_keyframe(packet: bytes) -> bool:
@@ -78,28 +78,22 @@ def is_keyframe(packet: bytes) -> bool:
     return reader.varint() == 0
 
 
-class _Walks:
-    """The walks through one GOP, base tier and enhancement layer, on one range coder a step."""
-
-    def __init__(self, layout: StepLayout, coder: SymbolCoder) -> None:
-        self._codes_model = layout.tables.start(coder)
-        self._codes = CodesWalk(self._codes_model, layout.tables.layout, *layout.grid)
-        if layout.detail:
-            self._detail_model = layout.detail.start(coder)
-            self._detail = DetailWalk(self._detail_model, *layout.grid)
-
-    def step(
-        self, coder: SymbolCoder, codes: GopCodes, detail: GopDetail | None
-    ) -> tuple[GopCodes, GopDetail | None]:
-        """Code the next step and return what was coded."""
-        self._codes_model.coder = coder
-        codes = self._codes.step(codes)
-        if detail is None:
-            return codes, None
-        self._detail_model.coder = coder
-        coded = GopDetail.empty(*detail.modes.shape)
-        self._detail.step(detail, codes, coded)
-        return codes, coded
+def _walk(
+    layout: StepLayout,
+    coder: SymbolCoder,
+    step: int,
+    codes: GopCodes,
+    detail: GopDetail | None,
+) -> tuple[GopCodes, GopDetail | None]:
+    """Code one step, base tier and enhancement layer, and return what was coded."""
+    delta, (h, w) = step > 0, layout.grid
+    tables = layout.tables
+    codes = CodesWalk(tables.start(coder), tables.layout, h, w, delta=delta).step(codes)
+    if detail is None or layout.detail is None:
+        return codes, None
+    coded = GopDetail.empty(2, h, w)
+    DetailWalk(layout.detail.start(coder), h, w, delta=delta).step(detail, codes, coded)
+    return codes, coded
 
 
 class StepWriter:
@@ -108,8 +102,6 @@ class StepWriter:
     def __init__(self, layout: StepLayout) -> None:
         self._layout = layout
         self._rows = StateRows(layout.field_steps)
-        self._base = self._rows.blank
-        self._walks: _Walks | None = None
 
     def seen(self, states: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
         """Return states `[S]` as a reader will see them.
@@ -145,12 +137,10 @@ class StepWriter:
         body = bytes([STEP_MARK, flags]) + pack_varint(gop) + pack_varint(step)
         body += b"".join(pack_varint(int(t)) for t in np.diff(times_ns, prepend=0))
         rows = [self._rows.to_integers(state) for state in states]
-        references = [self._rows.blank if step == 0 else self._base, *rows[:-1]]
+        references = [self._rows.blank, *rows[:-1]]
         body += b"".join(map(self._rows.pack, rows, references))
         coder = SymbolEncoder()
-        if step == 0 or self._walks is None:
-            self._base, self._walks = rows[0], _Walks(self._layout, coder)
-        self._walks.step(coder, codes, detail)
+        _walk(self._layout, coder, step, codes, detail)
         if detail is not None:
             body += detail.steps.tobytes()
         body += struct.pack("<H", _content(codes, detail)) + coder.to_bytes()
@@ -163,8 +153,6 @@ class StepReader:
     def __init__(self, layout: StepLayout) -> None:
         self._layout = layout
         self._rows = StateRows(layout.field_steps)
-        self._base: tuple[int, Row] | None = None  # number and first row of the newest GOP
-        self._walks: _Walks | None = None
 
     def head(self, packet: bytes) -> tuple[StepHead, ByteReader]:
         """Read times and states; the reader returned goes on with the codes.
@@ -187,27 +175,15 @@ class StepReader:
         if sum(times) > _MAX_TIME:
             raise FormatError(f"{_NAME}: a time is beyond 2^63 ns")
         present = np.array([bool(flags & bit) for bit in _PRESENT[:count]])
-        states = self._states(gop, step, [self._rows.unpack(reader) for _ in range(count)])
+        rows = np.cumsum([self._rows.unpack(reader) for _ in range(count)], axis=0)
+        states = np.stack([self._rows.to_state(row) for row in rows])
         return StepHead(gop, step, np.cumsum(times, dtype=np.int64), present, states), reader
 
-    def _states(
-        self, gop: int, step: int, differences: list[Row]
-    ) -> npt.NDArray[np.float32] | None:
-        """Add differences up; those of a keyframe become what the others differ from."""
-        if step and (self._base is None or self._base[0] != gop):
-            return None
-        base = self._base[1] if step and self._base else self._rows.blank
-        rows = base + np.cumsum(differences, axis=0)
-        states = np.stack([self._rows.to_state(row) for row in rows])
-        if not step and (self._base is None or gop > self._base[0]):
-            self._base = gop, rows[0]
-        return states
-
     def body(self, head: StepHead, reader: ByteReader) -> tuple[GopCodes, GopDetail | None]:
-        """Decode the codes of a packet; all packets of its GOP before it must have been.
+        """Decode the codes of a packet.
 
         Raises:
-            FormatError: it is damaged, or a packet before it was not decoded.
+            FormatError: they are not what was encoded.
         """
         h, w = self._layout.grid
         blank = GopCodes.empty(1, self._layout.tables.layout.num_quantizers, h, w)
@@ -219,15 +195,9 @@ class StepReader:
                 raise FormatError(f"{_NAME}: quantiser step {int(layer.steps.max())} is unknown")
         (content,) = struct.unpack("<H", reader.take(2))
         coder = SymbolDecoder(reader.rest())
-        walks, self._walks = self._walks, None  # after an error they are of no use
-        if head.step == 0:
-            walks = _Walks(self._layout, coder)
-        if walks is None:
-            raise FormatError(f"{_NAME}: a packet before it was not decoded")
-        codes, detail = walks.step(coder, blank, layer)
+        codes, detail = _walk(self._layout, coder, head.step, blank, layer)
         if _content(codes, detail) != content:
             raise FormatError(f"{_NAME} does not decode to what was encoded")
-        self._walks = walks
         return codes, detail
 
 

@@ -1,7 +1,4 @@
-"""States of a live step ↔ bytes: differences from a row that both sides know.
-
-A row that is lost must not take the later ones with it, so the rows of a GOP differ from its first.
-"""
+"""States of a live step ↔ bytes: the first row of a packet whole, the second by what changed."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ class StateRows:
 
     @property
     def blank(self) -> Row:
-        """What the first row of a GOP differs from."""
+        """What the first row of a packet differs from."""
         return np.zeros(len(self._steps), np.int64)
 
     def to_integers(self, state: States) -> Row:

@@ -25,16 +25,26 @@ def walk_gop(model: ContextModel, gop: GopCodes, layout: Layout) -> GopCodes:
 
 
 class CodesWalk:
-    """Codes the steps of one GOP in order, and remembers the step before."""
+    """Codes the steps of one GOP in order, and remembers the step before.
 
-    def __init__(self, model: ContextModel, layout: Layout, h: int, w: int) -> None:
+    Args:
+        model: encodes, decodes or collects.
+        layout: of the alphabets.
+        h: rows of cubes.
+        w: columns of cubes.
+        delta: begin with a delta, as after a keyframe of zeros.
+    """
+
+    def __init__(
+        self, model: ContextModel, layout: Layout, h: int, w: int, *, delta: bool = False
+    ) -> None:
         self._model = model
         self._layout = layout
         self._features = Features(layout, h, w)
         self._groups = cube_groups(h, w)
         self._all = all_cubes(h, w)
-        self._number = 0
-        self._before: StepState | None = None
+        self._number = int(delta)
+        self._before = StepState.blank(layout.num_quantizers, h * w) if delta else None
 
     def step(self, codes: GopCodes) -> GopCodes:
         """Code the next step.

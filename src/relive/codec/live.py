@@ -40,7 +40,9 @@ class LiveFrame:
         state: float32 `[S]`.
         pixels: uint8 `[H, W, 3]`.
         present: False where the game had no frame; `pixels` is then filled in.
-        concealed: True where a packet was lost and the frame is a guess: generated, not decoded.
+        concealed: True where the packet was lost and the frame is a guess: generated, not decoded.
+        degraded: True where it was decoded against a picture that is not the encoder's: from a loss
+            to the next keyframe.
     """
 
     number: int
@@ -49,6 +51,7 @@ class LiveFrame:
     pixels: NDArray[np.uint8]
     present: bool = True
     concealed: bool = False
+    degraded: bool = False
 
 
 def step_layout(coder: StepCoder, stream: int, tiers: int) -> StepLayout:

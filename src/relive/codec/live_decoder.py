@@ -1,4 +1,4 @@
-"""Packets of a live stream → frames; what is lost is concealed until the next keyframe."""
+"""Packets of a live stream → frames; a lost packet is guessed, and healed at the next keyframe."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relive.bitstream import GopCodes, GopDetail, StepHead, StepReader
-from relive.bitstream.framing import ByteReader
 from relive.codec.bundle import Bundle, load_for
 from relive.codec.gop import Shown, decode_step
 from relive.codec.live import MAX_PIXELS, LiveFrame, on_worker, step_layout
@@ -21,26 +20,29 @@ from relive.container import (
     stream_checksum,
     unpack_live_header,
 )
+from relive.cubes.states import between
 from relive.errors import FormatError, ModelMismatchError
 from relive.session import StateSchema
 
 
 @dataclass
 class Losses:
-    """What a receiver has missed; counts of packets, frames in the last two.
+    """What a receiver has missed; packets, then frames.
 
     Attributes:
         damaged: packets that fail their checksum, or do not decode.
         late: packets that come twice, or after a later one.
         early: packets before the first header or the first keyframe.
         concealed: frames that were guessed.
-        missing: frames that were not even guessed: the gap was too long.
+        degraded: frames decoded against a picture that is not the encoder's.
+        missing: frames that were not even guessed, because the gap was too long.
     """
 
     damaged: int = 0
     late: int = 0
     early: int = 0
     concealed: int = 0
+    degraded: int = 0
     missing: int = 0
 
 
@@ -147,76 +149,67 @@ class _Stream:
         self._reader = StepReader(step_layout(coder, checksum, header.tiers))
         self._steps = header.keyframe_interval // 2
         self._next = 0  # step of the stream that is due
-        self._whole = False  # every packet since the keyframe has been decoded
+        self._drifts = False  # the picture is not the encoder's, up to the next keyframe
         self._past: _Past | None = None
+        self._last_ns = -1  # time of the frame that was shown last
 
     def push(self, packet: bytes) -> list[LiveFrame]:
         """Take one packet; see `Decoder.push`."""
         try:
             head, reader = self._reader.head(packet)
-        except FormatError:
-            head = None
-        if head is None or not self._fits(head):
-            self._losses.damaged += 1
-            return []
-        place = head.gop * self._steps + head.step
-        if place < self._next:
-            self._losses.late += 1
-            return []
-        frames = self._bridge(place, head)
-        self._whole = head.step == 0 or (self._whole and place == self._next)
-        self._next = place + 1
-        if self._whole and not self._decode(head, reader):
-            self._losses.damaged += 1
-            self._whole = False
-        if not self._whole:
-            self._conceal(head)
-        if self._past is None:
-            self._losses.early += 1
-            return []
-        return frames + self._frames(place, head, self._past)
-
-    def _fits(self, head: StepHead) -> bool:
-        """Whether a packet may be part of the stream: its step exists, and time goes on."""
-        place = head.gop * self._steps + head.step
-        last = -1 if self._past is None or place < self._next else int(self._past.times_ns[-1])
-        return head.step < self._steps and bool((np.diff(head.times_ns, prepend=last) > 0).all())
-
-    def _bridge(self, place: int, head: StepHead) -> list[LiveFrame]:
-        """Hold the last picture for the steps that are missing, for a GOP at most."""
-        past, lost = self._past, 2 * (place - self._next)
-        if past is None:
-            self._losses.missing += lost
-            return []
-        last, first = int(past.times_ns[-1]), self._next * 2
-        span = int(head.times_ns[0]) - last
-        held = min(lost, 2 * self._steps) if span > lost else 0
-        self._losses.missing += lost - held
-        return [
-            self._frame(first + i, last + span * (i + 1) // (lost + 1), past, 1, concealed=True)
-            for i in range(held)
-        ]
-
-    def _decode(self, head: StepHead, reader: ByteReader) -> bool:
-        """Decode a packet; False where it does not decode."""
-        try:
+            place = head.gop * self._steps + head.step
+            if place < self._next:
+                self._losses.late += 1
+                return []
+            self._check(head)
             codes, detail = self._reader.body(head, reader)
         except FormatError:
-            return False
-        if head.states is not None:
-            past = self._past if head.step else None
-            self._past = self._show(past, head.times_ns, head.states, codes, detail)
-        return head.states is not None
+            self._losses.damaged += 1
+            return []
+        if self._past is None and head.step:
+            self._losses.early += 1
+            return []
+        frames = self._bridge(place, head)
+        self._drifts = head.step > 0 and (self._drifts or place != self._next)
+        self._next, self._last_ns = place + 1, int(head.times_ns[-1])
+        past = self._past if head.step else None
+        self._past = self._show(past, head.times_ns, head.states, codes, detail)
+        return frames + self._frames(2 * place, head.times_ns, self._past, head.present)
 
-    def _conceal(self, head: StepHead) -> None:
-        """Guess a step whose codes cannot be read: depth 0 everywhere, motion as it was."""
+    def _check(self, head: StepHead) -> None:
+        """Refuse a packet that is no part of the stream: time goes on, and its step exists."""
+        rises = (np.diff(head.times_ns, prepend=self._last_ns) > 0).all()
+        if head.step >= self._steps or not rises:
+            raise FormatError(f"live packet: GOP {head.gop}, step {head.step} is out of place")
+
+    def _bridge(self, place: int, head: StepHead) -> list[LiveFrame]:
+        """Guess the steps that are missing, a GOP at most."""
+        lost = place - self._next
+        if self._past is None or not lost:
+            return []
+        first_ns, span = self._last_ns, int(head.times_ns[0]) - self._last_ns
+        steps = min(lost, self._steps) if span > 2 * lost else 0
+        self._losses.missing += 2 * (lost - steps)
+        shares = np.arange(1, 2 * steps + 1) / (2 * lost + 1)
+        states = between(self._coder.schema, self._past.states[1], head.states[0], shares)
+        frames = []
+        for i in range(steps):
+            times = first_ns + span * (2 * i + np.arange(1, 3)) // (2 * lost + 1)
+            frames += self._guess(2 * (self._next + i), times, states[2 * i : 2 * i + 2])
+        return frames
+
+    def _guess(
+        self, number: int, times_ns: NDArray[np.int64], states: NDArray[np.float32]
+    ) -> list[LiveFrame]:
+        """Guess a step: every cube at depth 0, that is masked; motion as it was."""
         past = self._past
-        if past is None or head.states is None:
-            return
+        if past is None:
+            return []
         h, w = self._coder.geometry.grid
         codes = GopCodes.empty(1, self._coder.bundle.config.quantizer.num_quantizers, h, w)
         codes.motion[:] = past.codes.motion
-        self._past = self._show(past, head.times_ns, head.states, codes, None)
+        self._past = self._show(past, times_ns, states, codes, None)
+        return self._frames(number, times_ns, self._past, concealed=True)
 
     def _show(
         self,
@@ -237,33 +230,28 @@ class _Stream:
         shown = decode_step(self._coder, carry, state, codes, detail)
         return _Past(shown, times, pair, codes)
 
-    def _frames(self, place: int, head: StepHead, past: _Past) -> list[LiveFrame]:
-        """The frames of a packet that was decoded or concealed; else the last picture again."""
-        moved = bool(head.times_ns[-1] == past.times_ns[-1])
-        return [
-            self._frame(
-                2 * place + i,
-                int(time),
-                past,
-                i if moved else 1,
-                present=bool(head.present[i]),
-                concealed=not self._whole,
-            )
-            for i, time in enumerate(head.times_ns)
-        ]
-
-    def _frame(
+    def _frames(
         self,
         number: int,
-        time_ns: int,
+        times_ns: NDArray[np.int64],
         past: _Past,
-        place: int,
+        present: NDArray[np.bool_] | None = None,
         *,
-        present: bool = True,
         concealed: bool = False,
-    ) -> LiveFrame:
-        """One frame of the step shown last; `place` in its pair."""
-        self._losses.concealed += concealed
+    ) -> list[LiveFrame]:
+        """The frames of a step, `number` being that of the first."""
+        self._losses.concealed += concealed * len(times_ns)
+        self._losses.degraded += (self._drifts and not concealed) * len(times_ns)
         geometry = self._coder.geometry
-        pixels = past.shown.pixels[place, : geometry.height, : geometry.width]
-        return LiveFrame(number, time_ns, past.states[place], pixels, present, concealed)
+        return [
+            LiveFrame(
+                number + i,
+                int(time),
+                past.states[i],
+                past.shown.pixels[i, : geometry.height, : geometry.width],
+                present is None or bool(present[i]),
+                concealed,
+                self._drifts and not concealed,
+            )
+            for i, time in enumerate(times_ns)
+        ]
