@@ -135,6 +135,7 @@ def _receive(
             **({} if out is None else {"wrote": out}),
             "frames": report.frames,
             "concealed": report.concealed,
+            "degraded": report.degraded,
             "missing": report.missing,
             "size": f"{human_bytes(report.bytes)} in {report.packets} packets",
             "time": f"{report.seconds:.1f} s",

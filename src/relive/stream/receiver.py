@@ -32,6 +32,7 @@ class ReceiveReport:
     Attributes:
         frames: shown, guesses included.
         concealed: of these, guesses for lost packets.
+        degraded: of these, decoded after a loss and before the next keyframe.
         missing: lost without a guess.
         packets: that came, header included.
         bytes: of these.
@@ -41,6 +42,7 @@ class ReceiveReport:
 
     frames: int
     concealed: int
+    degraded: int
     missing: int
     packets: int
     bytes: int
@@ -98,6 +100,7 @@ def receive(
     return ReceiveReport(
         frames,
         losses.concealed,
+        losses.degraded,
         losses.missing,
         packets,
         size,
