@@ -179,7 +179,7 @@ def main() -> None:
             row = measure(path, args.start, args.frames, quality, bundle)
             results.append(row)
             if not args.json:
-                print(json.dumps(row))
+                print(json.dumps(row), flush=True)
     long = None
     if args.rounds:
         long = memory(args.sessions[0], args.frames, (args.quality or [5])[0], args.rounds, bundle)
