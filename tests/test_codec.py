@@ -145,7 +145,7 @@ def test_a_settled_delta_gets_no_codes_where_the_layer_can_take_over(
         frames, track = session.frames(0, 8), gop_track(session, 0, 8)
 
     def depths(skip_bits: float, step: int | None) -> NDArray[np.uint8]:
-        effort = Effort(VectorSearch(), skip_bits)
+        effort = Effort(VectorSearch(), skip_bits=skip_bits)
         with torch.inference_mode():
             return encode_gop(coder, frames, track, Setting(1e-3, step), effort=effort).codes.depths
 

@@ -26,7 +26,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "train": {"session", "cubes", "model", "quantizer", "enhancement", "config"},
     "bench": {"codec", "train", "session", "cubes", "model", "quantizer", "bitstream", "config"},
     "player": {"codec", "session", "config"},
-    "cli": LINE | {"codec", "train", "bench", "player", "config", "relive"},
+    "stream": {"codec", "session"},
+    "cli": LINE | {"codec", "train", "bench", "player", "stream", "config", "relive"},
     "__main__": {"cli"},
     "__init__": LINE | {"codec", "train"},
 }

@@ -26,7 +26,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from relive.codec import EncodeReport, Replay, decode, encode
+    from relive.codec import Decoder, Encoder, EncodeReport, LiveFrame, Replay, decode, encode
     from relive.errors import (
         DamagedError,
         FormatError,
@@ -50,10 +50,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Camera",
     "DamagedError",
+    "Decoder",
     "EncodeReport",
+    "Encoder",
     "Event",
     "FormatError",
     "InputError",
+    "LiveFrame",
     "MissingExtraError",
     "ModelMismatchError",
     "RecordSession",
@@ -70,7 +73,7 @@ __all__ = [
     "encode",
 ]
 
-_CODEC = {"EncodeReport", "Replay", "decode", "encode"}
+_CODEC = {"Decoder", "EncodeReport", "Encoder", "LiveFrame", "Replay", "decode", "encode"}
 
 
 def _home(name: str) -> str:

@@ -3,6 +3,7 @@
 ```
  GopCodes ── encode_codes ──► packet ── decode_codes ──► GopCodes
  GopDetail, codes ── encode_detail ──► packet ── decode_detail ──► GopDetail
+ times, states, codes, detail of a step ── StepWriter ──► live packet ── StepReader ──► the same
  times, present, states ── encode_track ──► packet ── decode_track ──► the same
 ```
 """
@@ -11,6 +12,7 @@ from relive.bitstream.codes_packet import decode_codes, encode_codes
 from relive.bitstream.detail import GopDetail, cube_steps, has_levels, step_size
 from relive.bitstream.detail_packet import DetailTables, decode_detail, encode_detail
 from relive.bitstream.gop_codes import GopCodes
+from relive.bitstream.live_packet import StepHead, StepLayout, StepReader, StepWriter, is_keyframe
 from relive.bitstream.tables import Tables
 from relive.bitstream.track_packet import decode_track, encode_track
 
@@ -18,6 +20,10 @@ __all__ = [
     "DetailTables",
     "GopCodes",
     "GopDetail",
+    "StepHead",
+    "StepLayout",
+    "StepReader",
+    "StepWriter",
     "Tables",
     "cube_steps",
     "decode_codes",
@@ -27,5 +33,6 @@ __all__ = [
     "encode_detail",
     "encode_track",
     "has_levels",
+    "is_keyframe",
     "step_size",
 ]

@@ -66,6 +66,11 @@ class GopDetail:
             np.zeros((frames, COLOURS, 2 * h, 2 * w, BLOCK, BLOCK), np.int16),
         )
 
+    def part(self, step: int) -> GopDetail:
+        """The two frames of a step, as a view."""
+        two = slice(2 * step, 2 * step + 2)
+        return GopDetail(*(array[two] for array in vars(self).values()))
+
     def check(self) -> None:
         """Raise `FormatError` where a shape, a type or a value is outside its range."""
         if self.modes.ndim != 3:

@@ -85,6 +85,10 @@ class DetailTables:
             }
         )
 
+    def start(self, coder: SymbolCoder) -> DetailCodingModel:
+        """Return a model in the state every packet starts from."""
+        return DetailCodingModel(self.nets, coder)
+
 
 def encode_detail(detail: GopDetail, codes: GopCodes, tables: DetailTables) -> bytes:
     """Encode the enhancement layer of one GOP as a packet.
@@ -94,7 +98,7 @@ def encode_detail(detail: GopDetail, codes: GopCodes, tables: DetailTables) -> b
     """
     detail.check()
     encoder = SymbolEncoder()
-    walk_detail(_CodingModel(tables, encoder), detail, codes)
+    walk_detail(tables.start(encoder), detail, codes)
     head = bytes([PROFILE]) + pack_varint(len(detail.steps)) + detail.steps.tobytes()
     return seal(head + struct.pack("<I", content_crc(detail, codes)) + encoder.to_bytes())
 
@@ -119,7 +123,7 @@ def decode_detail(packet: bytes, codes: GopCodes, tables: DetailTables) -> GopDe
     if int(blank.steps.max()) >= NUM_STEPS:
         raise FormatError(f"{_NAME}: quantiser step {int(blank.steps.max())} does not exist")
     (content,) = struct.unpack("<I", reader.take(4))
-    detail = walk_detail(_CodingModel(tables, SymbolDecoder(reader.rest())), blank, codes)
+    detail = walk_detail(tables.start(SymbolDecoder(reader.rest())), blank, codes)
     if content_crc(detail, codes) != content:
         raise FormatError(f"{_NAME} was written with other probability tables, or for other codes")
     detail.check()
@@ -141,17 +145,13 @@ def content_crc(detail: GopDetail, codes: GopCodes) -> int:
     )
 
 
-class _CodingModel(AdaptiveModel):
+class DetailCodingModel(AdaptiveModel):
     """The nets at work, and raw bits beside them."""
-
-    def __init__(self, tables: DetailTables, coder: SymbolCoder) -> None:
-        super().__init__(tables.nets, coder)
-        self._raw_coder = coder
 
     def raw(self, symbols: Ints, ways: int) -> Ints:
         """Code symbols `[n]` below `ways`, all equally likely."""
         counts = np.ones((len(symbols), ways), np.float32)
-        return self._raw_coder.code(symbols, counts)
+        return self._coder.code(symbols, counts)
 
 
 class _TrainingModel:

@@ -1,4 +1,4 @@
-"""The order in which the enhancement layer of a GOP is coded: one function for both directions.
+"""The order in which the enhancement layer of a GOP is coded: one class for both directions.
 
     frame ─► modes ─► vectors ─► ends of blocks, by colour ─► offsets ─► by colour: levels, by band
 
@@ -8,7 +8,6 @@ The codes of the base tier are known before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,7 +17,6 @@ import numpy.typing as npt
 from relive.bitstream.coder import Ints
 from relive.bitstream.detail import (
     BAND_MEMBERS,
-    BAND_OF,
     BLOCK,
     COLOURS,
     ESCAPE,
@@ -46,9 +44,9 @@ from relive.bitstream.detail_layout import (
     step_class,
     vector_bits,
 )
+from relive.bitstream.detail_places import LOWER, Places, ends_of
 from relive.bitstream.gop_codes import GopCodes
-from relive.bitstream.grid import Group, cube_groups, direct_neighbours
-from relive.bitstream.layout import PLACES
+from relive.bitstream.grid import Group, direct_neighbours
 from relive.errors import FormatError
 
 Rows = npt.NDArray[np.int64]
@@ -77,25 +75,10 @@ def walk_detail(model: DetailModel, detail: GopDetail, codes: GopCodes) -> GopDe
         codes: of the base tier.
     """
     frames, h, w = detail.modes.shape
-    walk = _Walk(model, h, w)
+    walk = DetailWalk(model, h, w)
     coded = GopDetail.empty(frames, h, w)
-    coded.steps[:] = detail.steps
-    coded.levels[:] = detail.levels
-    for number in range(frames):
-        frame = _Frame(
-            number,
-            int(detail.steps[number]),
-            detail.offsets[number].reshape(-1).astype(np.int64),
-            _wide(codes.depths[number // 2], DEPTHS - 1),
-            _wide(codes.motion[number // 2, 0], MOTIONS - 1),
-            detail.modes[number].reshape(-1).astype(np.int64),
-            detail.vectors[number].reshape(-1, 2).astype(np.int64),
-            coded.levels[number].reshape(COLOURS, -1, BLOCK * BLOCK),
-        )
-        walk.frame(frame)
-        coded.offsets[number] = frame.offsets.reshape(h, w)
-        coded.modes[number] = frame.modes.reshape(h, w)
-        coded.vectors[number] = frame.vectors.reshape(h, w, 2)
+    for step in range(frames // 2):
+        walk.step(detail.part(step), codes.part(step), coded.part(step))
     return coded
 
 
@@ -117,44 +100,19 @@ class _Frame:
     levels: npt.NDArray[np.int16]  # [colours, blocks, 64]
 
 
-@dataclass(frozen=True)
-class _Places:
-    """A grid in the order of its groups.
+class DetailWalk:
+    """Codes the layer of one GOP, a step at a time, and remembers the frame before.
 
-    Attributes:
-        groups: A, B, C.
-        order: raster positions, group after group `[n]`.
-        place: of these, sixteenth of the rows, of the columns, and number of the group `[3, n]`.
+    With `delta` it begins as after a keyframe of zeros.
     """
 
-    groups: tuple[Group, ...]
-    order: Grid
-    place: Grid
-
-    @classmethod
-    def of(cls, h: int, w: int) -> _Places:
-        groups = cube_groups(h, w)
-        order = np.concatenate([group.cubes for group in groups])
-        y, x = np.divmod(order, w)
-        number = np.repeat(np.arange(len(groups)), [len(group.cubes) for group in groups])
-        return cls(groups, order, np.stack([y * PLACES // h, x * PLACES // w, number]))
-
-    def place_of(self) -> Grid:
-        """Return `place` in raster order."""
-        places = np.empty_like(self.place)
-        places[:, self.order] = self.place
-        return places
-
-
-class _Walk:
-    """Fills the arrays of one frame after the other, and remembers the frame before."""
-
-    def __init__(self, model: DetailModel, h: int, w: int) -> None:
+    def __init__(self, model: DetailModel, h: int, w: int, *, delta: bool = False) -> None:
         self._model = model
-        self._cubes, self._blocks = _Places.of(h, w), _Places.of(2 * h, 2 * w)
+        self._cubes, self._blocks = Places.of(h, w), Places.of(2 * h, 2 * w)
         self._direct = direct_neighbours(2 * h, 2 * w)
         y, x = np.divmod(np.arange(4 * h * w), 2 * w)
         self._cube_of = (y // 2) * w + x // 2
+        self._number = 2 if delta else 0
         # of the frame before
         self._offsets = np.zeros(h * w, np.int64)
         self._modes = np.zeros(h * w, np.int64)
@@ -163,7 +121,34 @@ class _Walk:
         self._around = np.zeros_like(self._ends)  # sums of the ends of the direct neighbours
         self._seen = np.zeros((COLOURS, 4 * h * w, BLOCK * BLOCK), np.uint8)  # 1 + size; 0: none
 
-    def frame(self, frame: _Frame) -> None:
+    def step(self, detail: GopDetail, codes: GopCodes, coded: GopDetail) -> None:
+        """Code the two frames of the next step.
+
+        Args:
+            detail: of this step alone; for a decoder its `steps` and shapes alone.
+            codes: of this step alone.
+            coded: takes what was coded.
+        """
+        coded.steps[:] = detail.steps
+        coded.levels[:] = detail.levels
+        for row in range(len(detail.steps)):
+            frame = _Frame(
+                self._number,
+                int(detail.steps[row]),
+                detail.offsets[row].reshape(-1).astype(np.int64),
+                _wide(codes.depths[0], DEPTHS - 1),
+                _wide(codes.motion[0, 0], MOTIONS - 1),
+                detail.modes[row].reshape(-1).astype(np.int64),
+                detail.vectors[row].reshape(-1, 2).astype(np.int64),
+                coded.levels[row].reshape(COLOURS, -1, BLOCK * BLOCK),
+            )
+            self._frame(frame)
+            coded.offsets[row] = frame.offsets.reshape(coded.offsets.shape[1:])
+            coded.modes[row] = frame.modes.reshape(coded.modes.shape[1:])
+            coded.vectors[row] = frame.vectors.reshape(coded.vectors.shape[1:])
+            self._number += 1
+
+    def _frame(self, frame: _Frame) -> None:
         """Code all of a frame."""
         if frame.number:
             self._code_modes(frame)
@@ -171,7 +156,7 @@ class _Walk:
         ends, around = np.zeros_like(self._ends), np.zeros_like(self._around)
         seen = np.ones_like(self._seen)
         for colour in range(COLOURS):
-            ends[colour] = _ends_of(frame.levels[colour])
+            ends[colour] = ends_of(frame.levels[colour])
             self._code_ends(frame, colour, ends)
             around[colour] = ends[colour][self._direct].sum(axis=0)
         self._code_offsets(frame, ends)
@@ -185,7 +170,7 @@ class _Walk:
         self._ends, self._around, self._seen = ends, around, seen
 
     def _code_grid(
-        self, name: tuple[str, int], places: _Places, values: Grid, features: list[Grid]
+        self, name: tuple[str, int], places: Places, values: Grid, features: list[Grid]
     ) -> None:
         """Code a value of every place, group after group.
 
@@ -317,7 +302,7 @@ class _Walk:
             if not len(here):
                 break
             chosen = here[:, None], members
-            sums = np.minimum(known[here] @ _LOWER[band], SUMS - 1)
+            sums = np.minimum(known[here] @ LOWER[band], SUMS - 1)
             rows = np.empty((len(start), len(here), len(members)), np.int64)
             rows[:5] = blocks[:, here, None]
             rows[5] = sums[:, -1:]
@@ -374,27 +359,3 @@ def _classes(step: int, offsets: Grid) -> Grid:
 def _net(frame: _Frame, colour: int) -> int:
     """Number of the net of ends and levels."""
     return (COLOURS if frame.number else 0) + colour
-
-
-def _ends_of(levels: npt.NDArray[np.int16]) -> Grid:
-    """Bands up to the last one with a level, `[blocks, 64]` to `[blocks]`."""
-    ends = np.zeros(len(levels), np.int64)
-    live = np.flatnonzero(levels.any(axis=1))
-    ends[live] = ((levels[live] != 0) * (BAND_OF + 1)).max(axis=1)
-    return ends
-
-
-def _lower() -> Iterator[npt.NDArray[np.float32]]:
-    """For each band a matrix `[64, members + 1]` that adds up sizes `[n, 64]`.
-
-    Those towards lower frequencies of every member, and of the whole block.
-    """
-    row, column = np.divmod(np.arange(BLOCK * BLOCK), BLOCK)
-    down, right = (place[None, :] - place[:, None] for place in (row, column))
-    near = (down >= 0) & (right >= 0) & (down + right >= 1) & (down + right <= 2)
-    whole = np.ones((BLOCK * BLOCK, 1), np.float32)
-    for members in BAND_MEMBERS:
-        yield np.concatenate([near[:, members].astype(np.float32), whole], axis=1)
-
-
-_LOWER = tuple(_lower())

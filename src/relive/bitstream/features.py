@@ -18,25 +18,31 @@ Rows = npt.NDArray[np.int64]  # [features, cubes or symbols]
 
 
 @dataclass(frozen=True)
-class GopState:
-    """A GOP on the way: what has been walked is known, the rest is not looked at.
+class StepState:
+    """A step on the way: what has been walked is known, the rest is not looked at.
 
     Attributes:
-        depths: int32 `[steps, cubes]`.
-        motion: int32 `[steps, 2, cubes]`.
-        codes: int32 `[steps, K, cubes]`.
+        depths: int32 `[cubes]`.
+        motion: int32 `[2, cubes]`.
+        codes: int32 `[K, cubes]`.
     """
 
     depths: Grid
     motion: Grid
     codes: Grid
 
+    @classmethod
+    def blank(cls, num_quantizers: int, cubes: int) -> StepState:
+        """Return a step of zeros."""
+        shapes = ((cubes,), (2, cubes), (num_quantizers, cubes))
+        return cls(*(np.zeros(shape, np.int32) for shape in shapes))
+
 
 class Features:
-    """Features of the symbols of one GOP.
+    """Features of the symbols of one step.
 
     The methods `of_…` return those of all cubes that do not depend on the group; `neighbours` adds
-    those that do.
+    those that do. `number` is that of the step in its GOP, `before` the step before; None at 0.
     """
 
     def __init__(self, layout: Layout, h: int, w: int) -> None:
@@ -46,50 +52,47 @@ class Features:
         y, x = np.divmod(np.arange(h * w), w)
         self._place = np.stack([y * PLACES // h, x * PLACES // w])
 
-    def of_depths(self, state: GopState, step: int) -> Rows:
+    def of_depths(self, number: int, before: StepState | None) -> Rows:
         """Depth one step before, the sum of those around it, whether that was the keyframe."""
         rows = self._blank(5)
-        if step:
-            before = state.depths[step - 1]
-            rows[0] = before + 1
-            rows[1] = before[self._direct].sum(axis=0)
-            rows[2] = step == 1
+        if before:
+            rows[0] = before.depths + 1
+            rows[1] = before.depths[self._direct].sum(axis=0)
+            rows[2] = number == 1
         return self._finish("depth", rows, (0, 1, 2))
 
-    def of_motion(self, state: GopState, step: int) -> Rows:
+    def of_motion(self, number: int, before: StepState, now: StepState) -> Rows:
         """Hypothesis one frame before, of the cube and around it; depth now and before."""
         rows = self._blank(10)
-        before = np.minimum(state.motion[step - 1, 1], self._layout.motion_contexts - 1)
-        rows[0] = before
-        rows[1] = state.depths[step]
-        rows[2] = state.depths[step - 1] + 1
-        rows[3] = step == 1
-        rows[4:8] = before[self._direct]
+        last = np.minimum(before.motion[1], self._layout.motion_contexts - 1)
+        rows[0] = last
+        rows[1] = now.depths
+        rows[2] = before.depths + 1
+        rows[3] = number == 1
+        rows[4:8] = last[self._direct]
         return self._finish("motion", rows, (0, 1, 2, 3, 4, 4, 4, 4))
 
-    def of_turn(self, state: GopState, step: int) -> Rows:
+    def of_turn(self, now: StepState) -> Rows:
         """Hypothesis of frame 0, and depth."""
         rows = self._blank(4)
-        rows[0] = np.minimum(state.motion[step, 0], self._layout.motion_contexts - 1)
-        rows[1] = state.depths[step]
+        rows[0] = np.minimum(now.motion[0], self._layout.motion_contexts - 1)
+        rows[1] = now.depths
         group = np.full((1, rows.shape[1]), self._starts["turn"][-2])
         return np.concatenate([self._finish("turn", rows, (0, 1)), group])
 
-    def of_codes(self, state: GopState, step: int, stage: int) -> Rows:
+    def of_codes(self, number: int, before: StepState | None, now: StepState, stage: int) -> Rows:
         """Depths, motion, the code one step before, the codes of the two stages before."""
         none = self._layout.codebook_size
-        now = state.depths[step]
         rows = self._blank(9)
-        rows[0] = now
-        rows[1] = (now[self._direct].sum(axis=0) + 2) // 4
-        rows[2] = state.depths[step - 1] + 1 if step else 0
-        rows[3] = np.minimum(state.motion[step, 0], self._layout.motion_contexts - 1)
+        rows[0] = now.depths
+        rows[1] = (now.depths[self._direct].sum(axis=0) + 2) // 4
+        rows[2] = before.depths + 1 if before else 0
+        rows[3] = np.minimum(now.motion[0], self._layout.motion_contexts - 1)
         rows[4:7] = none
-        if step > 1:
-            kept = state.depths[step - 1] > stage
-            rows[4] = np.where(kept, state.codes[step - 1, stage], none)
+        if before and number > 1:
+            rows[4] = np.where(before.depths > stage, before.codes[stage], none)
         for back in range(1, min(stage, 2) + 1):
-            rows[4 + back] = state.codes[step, stage - back]
+            rows[4 + back] = now.codes[stage - back]
         return self._finish("codes", rows, tuple(range(7)))
 
     def neighbours(

@@ -29,8 +29,13 @@ def to_integers(values: FloatColumn, step: float) -> tuple[int, Column]:
         return GRID, np.rint(wide / step).astype(np.int64)
     if _is_whole(values):
         return WHOLE, values.astype(np.int64)
+    return BITS, to_bits(values)
+
+
+def to_bits(values: FloatColumn) -> Column:
+    """Return the bits of floats as integers in the order of their values, int64 `[n]`."""
     signed = np.ascontiguousarray(values).view(np.int32).astype(np.int64)
-    return BITS, np.where(signed >= 0, signed, -(signed & _MAGNITUDE) - 1)
+    return np.where(signed >= 0, signed, -(signed & _MAGNITUDE) - 1)
 
 
 def to_floats(form: int, integers: Column, step: float) -> FloatColumn:

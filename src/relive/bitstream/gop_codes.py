@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +53,16 @@ class GopCodes:
             np.zeros((steps, 2, h, w), np.uint8),
             np.zeros((steps, num_quantizers, h, w), np.int16),
         )
+
+    def part(self, step: int) -> GopCodes:
+        """One step, as a view."""
+        one = slice(step, step + 1)
+        return GopCodes(self.depths[one], self.motion[one], self.codes[one])
+
+    @classmethod
+    def join(cls, parts: Sequence[GopCodes]) -> GopCodes:
+        """Put steps together again."""
+        return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
 
     def check(self, num_quantizers: int, codebook_size: int, num_motion: int) -> None:
         """Raise `FormatError` where a shape, a type or a value is outside its range."""

@@ -24,6 +24,7 @@ _EXTRA_OF = {
     "tensorboard": "train",
     "torchmetrics": "bench",
     "vizdoom": "games",
+    "websockets": "live",
 }
 _BAD_PATH = (
     FileNotFoundError,

@@ -16,12 +16,15 @@ class Effort:
 
     Attributes:
         vectors: search of vectors.
+        look_ahead: plan quantiser steps by what later frames are predicted from; without, the same
+            for all cubes of a frame.
         skip_bits: a delta gets no codes where its warped reference is wrong, in the mean over its
             cubes, by less than so many bits of a code are worth. What is new in it is left to the
             enhancement layer, and the encoder network does not run. 0: every delta is encoded.
     """
 
     vectors: VectorSearch
+    look_ahead: bool = True
     skip_bits: float = 0.0
 
 

@@ -1,8 +1,10 @@
-"""Encode one GOP: integers of the codes and of the enhancement layer, step by step.
+"""A GOP, step by step: pictures ↔ integers of the codes and of the enhancement layer.
 
 ```
  frames ─► pad ─► motion, context ─► latents ─► codes, depths ─► picture ─► enhancement ─► next step
 ```
+
+Files and live packets share `encode_step` and `decode_step`.
 """
 
 from __future__ import annotations
@@ -17,10 +19,10 @@ from torch import Tensor
 
 from relive.bitstream import GopCodes, GopDetail, decode_track, encode_track
 from relive.codec.effort import DEFAULT_PRESET, PRESETS, Effort
-from relive.codec.layer import Tools, encode_pair, layer_pair
+from relive.codec.layer import Layer, Tools, decode_pair, encode_pair, layer_pair
 from relive.codec.rate import Setting, choose_depths, cube_error
 from relive.codec.step import Geometry, StepCoder, StepContext, StepState, to_picture
-from relive.enhancement.look_ahead import look_ahead
+from relive.enhancement.look_ahead import flat_plan, look_ahead
 from relive.enhancement.post_filter import FilterSample
 from relive.model.context import Carry
 from relive.session import Session
@@ -82,7 +84,6 @@ def encode_gop(
         effort: how long to search.
     """
     bundle = coder.bundle
-    tools = Tools(bundle.level_costs, bundle.post_filter, effort.vectors, watch)
     searched = depth is None and setting.step is not None
     skip_below = effort.skip_bits * setting.price if searched else 0.0
     count, (h, w) = len(frames), coder.geometry.grid
@@ -90,28 +91,118 @@ def encode_gop(
     gop = GopCodes.empty(steps, coder.bundle.config.quantizer.num_quantizers, h, w)
     detail = None if setting.step is None else GopDetail.empty(2 * steps, h, w)
     padded = coder.geometry.pad(frames)
-    plan = None if setting.step is None else look_ahead(padded, 2 * steps, setting.step)
+    tools = Tools(bundle.level_costs, bundle.post_filter, effort.vectors, watch)
+    aim = Aim(setting, tools, depth)
+    plan = None
+    if setting.step is not None:
+        plan = flat_plan(setting.step, steps, h, w)
+        if effort.look_ahead:
+            plan = look_ahead(padded, 2 * steps, setting.step)
     carry: Carry | None = None
-    squares = 0.0
+    kept, squares = np.zeros((h, w), np.int8), 0.0
     for index in range(steps):
         rows = step_rows(index, count)
         trial = try_step(coder, carry, padded, track, rows, skip_below)
-        if depth is None:
-            depths = choose_depths(coder, trial.step, trial.remainder, trial.codes, setting.price)
-        else:
-            depths = torch.full((h, w), depth)
-        sent = torch.where(torch.arange(trial.codes.shape[-1]) < depths[..., None], trial.codes, 0)
-        before, (pixels, carry) = carry, coder.finish(trial.step, sent, depths)
-        gop.depths[index] = depths.numpy()
-        gop.motion[index] = trial.choice.numpy()
-        gop.codes[index] = sent.permute(2, 0, 1).numpy()
+        layer = None
         if detail is not None and plan is not None:
-            pair = layer_pair(carry, before, trial.state, trial.choice)
-            target = (trial.target[0] * 255).round()
-            shown = encode_pair(detail, index, pair, target, plan, tools)
-            pixels, carry = shown.pixels, shown.carry(carry)
-        squares += _squares(coder.geometry, pixels, frames, track.present, rows)
+            layer = Layer(detail.part(index), plan.part(index), kept)
+        shown = encode_step(coder, carry, trial, index, aim, gop.part(index), layer)
+        carry = shown.carry
+        if layer is not None:
+            kept = layer.detail.offsets[1]
+        squares += _squares(coder.geometry, shown.pixels, frames, track.present, rows)
     return CodedGop(gop, detail, squares)
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What the encoder of a step is to reach, and what it works with.
+
+    Attributes:
+        setting: price of bits, quantiser step.
+        tools: of the enhancement layer.
+        depth: the same depth for every cube, instead of the search.
+    """
+
+    setting: Setting
+    tools: Tools
+    depth: int | None = None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a step shows, uint8 `[2, H, W, 3]` with padding, and what the next one starts from."""
+
+    pixels: NDArray[np.uint8]
+    carry: Carry
+
+
+def encode_step(
+    coder: StepCoder,
+    carry: Carry | None,
+    trial: Trial,
+    index: int,
+    aim: Aim,
+    codes: GopCodes,
+    layer: Layer | None,
+) -> Shown:
+    """Choose the integers of a step and write them into `codes` and `layer`.
+
+    Args:
+        coder: the shared half of a step.
+        carry: from the step before; None at a keyframe.
+        trial: of this step.
+        index: its number in the GOP.
+        aim: what to reach.
+        codes: of this step alone, zeros.
+        layer: of this step alone; None without an enhancement layer.
+
+    Returns:
+        What `decode_step` will give.
+    """
+    if aim.depth is None:
+        price = aim.setting.price
+        depths = choose_depths(coder, trial.step, trial.remainder, trial.codes, price)
+    else:
+        depths = torch.full(coder.geometry.grid, aim.depth)
+    sent = torch.where(torch.arange(trial.codes.shape[-1]) < depths[..., None], trial.codes, 0)
+    pixels, after = coder.finish(trial.step, sent, depths)
+    codes.depths[0] = depths.numpy()
+    codes.motion[0] = trial.choice.numpy()
+    codes.codes[0] = sent.permute(2, 0, 1).numpy()
+    if layer is None:
+        return Shown(pixels, after)
+    pair = layer_pair(after, carry, trial.state, trial.choice)
+    target = (trial.target[0] * 255).round()
+    enhanced = encode_pair(layer, index, pair, target, aim.tools)
+    return Shown(enhanced.pixels, enhanced.carry(after))
+
+
+def decode_step(
+    coder: StepCoder,
+    carry: Carry | None,
+    state: StepState,
+    codes: GopCodes,
+    detail: GopDetail | None,
+) -> Shown:
+    """Decode a step.
+
+    Args:
+        coder: the shared half of a step.
+        carry: from the step before; None at a keyframe.
+        state: of this step.
+        codes: of this step alone.
+        detail: of this step alone; None shows the codes alone.
+    """
+    choice = torch.from_numpy(codes.motion[0, :1].astype(np.int64))
+    sent = torch.from_numpy(codes.codes[0].astype(np.int64)).permute(1, 2, 0)
+    depths = torch.from_numpy(codes.depths[0].astype(np.int64))
+    pixels, after = coder.finish(coder.begin(carry, state, choice), sent, depths)
+    if detail is None:
+        return Shown(pixels, after)
+    pair = layer_pair(after, carry, state, choice)
+    enhanced = decode_pair(detail, pair, coder.bundle.post_filter)
+    return Shown(enhanced.pixels, enhanced.carry(after))
 
 
 @dataclass(frozen=True)
@@ -134,20 +225,30 @@ def try_step(
     rows: NDArray[np.intp],
     skip_below: float = 0.0,
 ) -> Trial:
+    """Try a step of a GOP; `rows` as from `step_rows`, the rest as in `try_pair`."""
+    target = to_picture(padded[rows[2:]])[None]
+    state = coder.state(track.states[rows], track.times_ns[rows])
+    return try_pair(coder, carry, target, state, skip_below)
+
+
+def try_pair(
+    coder: StepCoder,
+    carry: Carry | None,
+    target: Tensor,
+    state: StepState,
+    skip_below: float = 0.0,
+) -> Trial:
     """Search motion, build the context, encode and quantise to full depth.
 
     Args:
         coder: the shared half of a step.
         carry: from the step before; None at a keyframe.
-        padded: frames of the GOP uint8 `[n, H, W, 3]`.
-        track: of the GOP.
-        rows: see `step_rows`.
+        target: the true pair `[1, 2, 3, H, W]`, 0..1.
+        state: of the step.
         skip_below: a delta whose reference has a lower mean `cube_error` is not encoded: its
             remainder is 0.
     """
     h, w = coder.geometry.grid
-    target = to_picture(padded[rows[2:]])[None]
-    state = coder.state(track.states[rows], track.times_ns[rows])
     choice = torch.zeros(1, h, w, dtype=torch.long)
     if carry is not None:
         choice = coder.bundle.model.warper.choose(state.motion, carry.pictures[:, 1], target)

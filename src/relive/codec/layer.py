@@ -133,17 +133,15 @@ class _Frames:
         return Enhanced(torch.stack(self._kept), torch.stack(self._shown))
 
 
-def decode_pair(
-    detail: GopDetail, index: int, pair: Pair, post_filter: PostFilter | None
-) -> Enhanced:
-    """Decode the layer of step `index`."""
+def decode_pair(detail: GopDetail, pair: Pair, post_filter: PostFilter | None) -> Enhanced:
+    """Decode the layer of a step; `detail` is of this step alone."""
     frames = _Frames(pair, post_filter)
-    for place, row in enumerate((2 * index, 2 * index + 1)):
-        modes = torch.from_numpy(detail.modes[row].astype(np.int64))
-        vectors = torch.from_numpy(detail.vectors[row].astype(np.int64))
+    for place in range(2):
+        modes = torch.from_numpy(detail.modes[place].astype(np.int64))
+        vectors = torch.from_numpy(detail.vectors[place].astype(np.int64))
         prediction = predict(pair.base[place], frames.reference, modes, vectors)
-        levels = torch.from_numpy(detail.levels[row].astype(np.float32))
-        frames.add(prediction, levels, _sizes(int(detail.steps[row]), detail.offsets[row]))
+        levels = torch.from_numpy(detail.levels[place].astype(np.float32))
+        frames.add(prediction, levels, _sizes(int(detail.steps[place]), detail.offsets[place]))
     return frames.done()
 
 
@@ -173,30 +171,44 @@ class Tools:
     watch: Callable[[int, FilterSample], None] | None = None
 
 
+@dataclass(frozen=True)
+class Layer:
+    """The layer of one step, for its encoder to fill.
+
+    Attributes:
+        detail: of this step alone, zeros.
+        plan: of this step alone.
+        kept: offsets of the frame before, int8 `[h, w]`; 0 at a keyframe.
+    """
+
+    detail: GopDetail
+    plan: Plan
+    kept: NDArray[np.int8]
+
+
 def encode_pair(
-    detail: GopDetail,
+    layer: Layer,
     index: int,
     pair: Pair,
     target: Tensor,
-    plan: Plan,
     tools: Tools,
 ) -> Enhanced:
-    """Choose the layer of step `index` and write it into `detail`.
+    """Choose the layer of step `index` and write it into `layer`.
 
     Args:
-        detail: of the GOP.
-        index: number of the step.
+        layer: takes it.
+        index: number of the step in its GOP.
         pair: what is known before.
         target: the true pair `[2, 3, H, W]`, 0..255.
-        plan: quantiser steps of the GOP.
         tools: what the model has for the layer.
 
     Returns:
         What `decode_pair` will give.
     """
     frames = _Frames(pair, tools.post_filter)
-    for place, row in enumerate((2 * index, 2 * index + 1)):
-        number, offsets = int(plan.steps[row]), plan.offsets[row]
+    detail, plan, kept = layer.detail, layer.plan, layer.kept
+    for place in range(2):
+        number, offsets = int(plan.steps[place]), plan.offsets[place]
         sizes = _sizes(number, offsets)
         price = LAMBDA * sizes.square()
         reference = frames.reference
@@ -212,16 +224,17 @@ def encode_pair(
         else:
             prediction = predict(pair.base[place], None, modes, vectors)
         levels = choose_levels(forward(target[place] - prediction), sizes, tools.costs)
-        detail.levels[row] = levels.numpy()
-        before = detail.offsets[row - 1] if row else np.zeros_like(offsets)
-        detail.offsets[row] = np.where(has_levels(detail.levels[row]), offsets, before)
-        sizes = _sizes(number, detail.offsets[row])
+        detail.levels[place] = levels.numpy()
+        kept = np.where(has_levels(detail.levels[place]), offsets, kept)
+        detail.offsets[place] = kept
+        sizes = _sizes(number, kept)
         frame = frames.add(prediction, levels, sizes)
         if tools.watch is not None:
             a, b, c, d = _bytes(frame, prediction, pair.base[place], target[place])
             half = [side // 2 for side in a.shape[1:]]
-            tools.watch(row, FilterSample(a, b, c, d, enlarge(sizes, half).numpy()))
-        detail.steps[row] = number
-        detail.modes[row] = modes.numpy()
-        detail.vectors[row] = vectors.numpy()
+            sample = FilterSample(a, b, c, d, enlarge(sizes, half).numpy())
+            tools.watch(2 * index + place, sample)
+        detail.steps[place] = number
+        detail.modes[place] = modes.numpy()
+        detail.vectors[place] = vectors.numpy()
     return frames.done()

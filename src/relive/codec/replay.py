@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from relive.bitstream import GopCodes, GopDetail, decode_codes, decode_detail, decode_track
 from relive.codec.bundle import Bundle, load_for
 from relive.codec.encoder import MAX_GOP_BYTES
-from relive.codec.gop import step_rows
-from relive.codec.layer import decode_pair, layer_pair
+from relive.codec.gop import decode_step, step_rows
 from relive.codec.step import Geometry, StepCoder
 from relive.codec.workers import NUM_WORKERS, workers
 from relive.container import GopEntry, GopRecord, ReplayEvent, ReplayHeader, ReplayReader
@@ -350,14 +349,7 @@ class _Decoding:
             k = self._index
             rows = step_rows(k, self.count)
             state = self.coder.state(self.states[rows], self.times_ns[rows])
-            choice = torch.from_numpy(self.codes.motion[k, :1].astype(np.int64))
-            step = self.coder.begin(self._carry, state, choice)
-            codes = torch.from_numpy(self.codes.codes[k].astype(np.int64)).permute(1, 2, 0)
-            depths = torch.from_numpy(self.codes.depths[k].astype(np.int64))
-            before = self._carry
-            self._pair, self._carry = self.coder.finish(step, codes, depths)
-            if self.detail is not None:
-                pair = layer_pair(self._carry, before, state, choice)
-                shown = decode_pair(self.detail, k, pair, self.coder.bundle.post_filter)
-                self._pair, self._carry = shown.pixels, shown.carry(self._carry)
+            detail = None if self.detail is None else self.detail.part(k)
+            shown = decode_step(self.coder, self._carry, state, self.codes.part(k), detail)
+            self._pair, self._carry = shown.pixels, shown.carry
         return self._pair

@@ -44,6 +44,36 @@ def camera_poses(schema: StateSchema, states: NDArray[np.float32]) -> NDArray[np
     return poses
 
 
+_TURNS = {"deg": 360.0, "rad": 2 * math.pi, "turn": 1.0}
+
+
+def between(
+    schema: StateSchema,
+    before: NDArray[np.float32],
+    after: NDArray[np.float32],
+    shares: NDArray[np.float64],
+) -> NDArray[np.float32]:
+    """Guess states between two frames: straight on, angles the short way, what counts stays.
+
+    Args:
+        schema: of the states.
+        before: `[S]`.
+        after: `[S]`.
+        shares: of the way, 0..1 `[n]`.
+
+    Returns:
+        float32 `[n, S]`.
+    """
+    change = after.astype(np.float64) - before
+    for i, field in enumerate(schema.fields):
+        if field.kind == "angle":
+            turn = _TURNS[field.unit]
+            change[i] = np.remainder(change[i] + turn / 2, turn) - turn / 2
+        elif field.kind != "linear":
+            change[i] = 0.0
+    return np.asarray((before + shares[:, None] * change).astype(np.float32))
+
+
 def _camera_motion(poses: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     shift = poses[:, :3] - poses[0, :3]
     cos, sin = math.cos(poses[0, 3]), math.sin(poses[0, 3])

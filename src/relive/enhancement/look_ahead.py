@@ -27,6 +27,8 @@ from relive.enhancement.vectors import coarse_vectors
 
 STRENGTH = 2.0
 """Numbers of steps that a doubled worth is finer by."""
+KEYFRAME_FINER, EVEN_FINER = 3, 1
+"""Of keyframes and of every other step, in numbers of steps, without look-ahead."""
 HALF = 2
 REACH = 8
 """Of the search, pixels of the halved picture."""
@@ -47,6 +49,26 @@ class Plan:
 
     steps: NDArray[np.int64]
     offsets: NDArray[np.int8]
+
+    def part(self, step: int) -> Plan:
+        """Return that of one step: two frames."""
+        rows = slice(2 * step, 2 * step + 2)
+        return Plan(self.steps[rows], self.offsets[rows])
+
+
+def flat_plan(step: int, count: int, h: int, w: int) -> Plan:
+    """Plan without look-ahead: one step for all cubes of a frame, finer where more follows.
+
+    Args:
+        step: number of the quantiser step.
+        count: steps of the GOP.
+        h: rows of cubes.
+        w: columns of cubes.
+    """
+    finer = np.where(np.arange(count) % 2 == 0, EVEN_FINER, 0)
+    finer[0] = KEYFRAME_FINER
+    steps = (step - finer).clip(min=0).repeat(2)
+    return Plan(steps, np.zeros((2 * count, h, w), np.int8))
 
 
 def look_ahead(frames: NDArray[np.uint8], count: int, step: int) -> Plan:
