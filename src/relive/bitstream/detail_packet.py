@@ -24,7 +24,7 @@ from relive.bitstream.net import Net, net_shapes
 from relive.bitstream.tables import take_nets
 from relive.errors import FormatError
 
-PROFILE = 0
+PROFILE = 1
 _NAME = "enhancement packet"
 
 
@@ -87,7 +87,8 @@ def encode_detail(detail: GopDetail, codes: GopCodes, tables: DetailTables) -> b
     detail.check()
     encoder = SymbolEncoder()
     walk_detail(_CodingModel(tables, encoder), detail, codes)
-    head = bytes([PROFILE]) + pack_varint(len(detail.steps)) + detail.steps.tobytes()
+    settings = detail.steps + NUM_STEPS * detail.strengths
+    head = bytes([PROFILE]) + pack_varint(len(settings)) + settings.tobytes()
     return seal(head + struct.pack("<I", content_crc(detail, codes)) + encoder.to_bytes())
 
 
@@ -107,9 +108,8 @@ def decode_detail(packet: bytes, codes: GopCodes, tables: DetailTables) -> GopDe
     if frames != 2 * count:
         raise FormatError(f"{_NAME} holds {frames} frames, not {2 * count}")
     blank = GopDetail.empty(frames, h, w)
-    blank.steps[:] = np.frombuffer(reader.take(frames), np.uint8)
-    if int(blank.steps.max()) >= NUM_STEPS:
-        raise FormatError(f"{_NAME}: quantiser step {int(blank.steps.max())} does not exist")
+    settings = np.frombuffer(reader.take(frames), np.uint8)
+    blank.strengths[:], blank.steps[:] = np.divmod(settings, NUM_STEPS)
     (content,) = struct.unpack("<I", reader.take(4))
     detail = walk_detail(_CodingModel(tables, SymbolDecoder(reader.rest())), blank, codes)
     if content_crc(detail, codes) != content:
@@ -121,10 +121,12 @@ def decode_detail(packet: bytes, codes: GopCodes, tables: DetailTables) -> GopDe
 def content_crc(detail: GopDetail, codes: GopCodes) -> int:
     """Return the CRC-32 of what a layer says and of the codes below it.
 
-    Of the content crc of the codes packet, modes, vectors and levels, little endian, in this order.
+    Of the content crc of the codes packet, strengths, modes, vectors and levels, little endian, in
+    this order.
     """
     return crc32(
         struct.pack("<I", codes_crc(codes)),
+        detail.strengths.tobytes(),
         detail.modes.tobytes(),
         detail.vectors.astype("<i2", copy=False).tobytes(),
         detail.levels.astype("<i2", copy=False).tobytes(),

@@ -67,13 +67,13 @@ def walk_detail(model: DetailModel, detail: GopDetail, codes: GopCodes) -> GopDe
 
     Args:
         model: encodes, decodes or collects.
-        detail: what is to be coded; for a decoder its `steps` and shapes alone.
+        detail: what is to be coded; for a decoder its `steps`, `strengths` and shapes alone.
         codes: of the base tier.
     """
     frames, h, w = detail.modes.shape
     walk = _Walk(model, h, w)
     coded = GopDetail.empty(frames, h, w)
-    coded.steps[:] = detail.steps
+    coded.steps[:], coded.strengths[:] = detail.steps, detail.strengths
     for number in range(frames):
         frame = _Frame(
             number,

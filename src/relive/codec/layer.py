@@ -16,6 +16,7 @@ from torch import Tensor
 from relive.bitstream import GopDetail, step_size
 from relive.bitstream.detail import MOVED
 from relive.codec.step import StepState
+from relive.enhancement.deblock import block_edges, choose_strength, deblock
 from relive.enhancement.frame import Reference, enlarge, predict, reconstruct
 from relive.enhancement.post_filter import FilterSample, PostFilter
 from relive.enhancement.search import (
@@ -118,16 +119,15 @@ class _Frames:
         place = len(self._kept)
         return self._pair.reference(place, self._kept[0] if place else None, self._added)
 
-    def add(self, prediction: Tensor, levels: Tensor, size: float) -> Tensor:
-        """Reconstruct the next frame."""
-        frame = shown = reconstruct(prediction, levels, size)
+    def add(self, prediction: Tensor, frame: Tensor, size: float) -> None:
+        """Take the next frame, deblocked."""
+        shown = frame
         if self._filter is not None:
             base = self._pair.base[len(self._kept)]
             shown = self._filter.apply_to(frame, prediction, base, size)
         self._kept.append(frame)
         self._shown.append(shown)
         self._added = frame - prediction
-        return frame
 
     def done(self) -> Enhanced:
         """Both frames."""
@@ -144,7 +144,11 @@ def decode_pair(
         vectors = torch.from_numpy(detail.vectors[row].astype(np.int64))
         prediction = predict(pair.base[place], frames.reference, modes, vectors)
         levels = torch.from_numpy(detail.levels[row].astype(np.float32))
-        frames.add(prediction, levels, step_size(int(detail.steps[row])))
+        size = step_size(int(detail.steps[row]))
+        frame = reconstruct(prediction, levels, size)
+        edges = block_edges(levels, modes, vectors)
+        step = torch.full(modes.shape, size)
+        frames.add(prediction, deblock(frame, edges, step, int(detail.strengths[row])), size)
     return frames.done()
 
 
@@ -205,7 +209,10 @@ def encode_pair(
             vectors = torch.where((modes >= MOVED)[..., None], vectors, 0)
         prediction = predict(pair.base[place], reference, modes, vectors)
         levels = choose_levels(forward(target[place] - prediction), size, tools.costs)
-        frame = frames.add(prediction, levels, size)
+        frame = reconstruct(prediction, levels, size)
+        edges = block_edges(levels, modes, vectors)
+        strength, frame = choose_strength(target[place], frame, edges, torch.full(grid, size))
+        frames.add(prediction, frame, size)
         if tools.watch is not None:
             a, b, c, d = _bytes(frame, prediction, pair.base[place], target[place])
             tools.watch(row, FilterSample(a, b, c, d, size))
@@ -213,4 +220,5 @@ def encode_pair(
         detail.modes[row] = modes.numpy()
         detail.vectors[row] = vectors.numpy()
         detail.levels[row] = levels.numpy()
+        detail.strengths[row] = strength
     return frames.done()
