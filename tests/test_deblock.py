@@ -67,9 +67,17 @@ def test_a_step_between_blocks_becomes_a_slope_within_the_limit() -> None:
 def test_every_cube_has_its_own_step() -> None:
     step = steps(100.0)
     step[:, 1:] = 1.0
-    changed = (deblock(staircase(8), every_edge(), step, 3) - staircase(8))[0, 3] != 0
-    assert changed[:20].any()
-    assert not changed[20:].any()
+    change = (deblock(staircase(30), every_edge(), step, 3) - staircase(30))[0, 3]
+    assert change[7] == 9
+    assert change[15] == 4  # between cubes: of the mean step
+    assert not change[20:].any()
+
+
+def test_limits_are_sixteenths_and_half_of_that_beside() -> None:
+    frame = staircase(30)
+    assert torch.equal(deblock(frame, every_edge(), steps(17.0), 1)[0, 3], frame[0, 3])
+    frame[:, :, 14] -= 4
+    assert deblock(frame, every_edge(), steps(100.0), 3)[0, 3, 14] == 30
 
 
 def test_pixels_that_are_no_edge_of_a_block_stay() -> None:
