@@ -19,6 +19,7 @@ from relive.bitstream.detail import (
     MAX_VECTOR,
     MOVED,
     NUM_MODES,
+    NUM_STRENGTHS,
     has_levels,
     step_number,
     step_size,
@@ -45,6 +46,7 @@ def make_detail(seed: int, steps: int, h: int, w: int, much: float = 0.15) -> Go
     rng = np.random.default_rng(seed)
     detail = GopDetail.empty(2 * steps, h, w)
     detail.steps[:] = rng.integers(20, 50, 2 * steps)
+    detail.strengths[:] = rng.integers(0, NUM_STRENGTHS, 2 * steps)
     detail.modes[1:] = (rng.random(detail.modes[1:].shape) ** 2 * NUM_MODES).astype(np.uint8)
     moved = detail.modes >= MOVED
     detail.vectors[moved] = rng.laplace(0, 9, (int(moved.sum()), 2)).round().clip(-255, 255)
@@ -64,9 +66,8 @@ def place_offsets(detail: GopDetail, rng: np.random.Generator) -> None:
 
 
 def same(a: GopDetail, b: GopDetail) -> bool:
-    pairs = [
-        (getattr(a, n), getattr(b, n)) for n in ("steps", "offsets", "modes", "vectors", "levels")
-    ]
+    names = ("steps", "strengths", "offsets", "modes", "vectors", "levels")
+    pairs = [(getattr(a, n), getattr(b, n)) for n in names]
     return all(np.array_equal(x, y) and x.dtype == y.dtype for x, y in pairs)
 
 
@@ -91,6 +92,13 @@ def test_round_trip(
     detail, codes = make_detail(seed, steps, h, w, much), make_codes(seed, steps, h, w)
     used = tables if fitted else DetailTables.uniform()
     assert same(decode_detail(encode_detail(detail, codes, used), codes, used), detail)
+
+
+def test_step_and_strength_of_a_frame_share_a_byte(tables: DetailTables) -> None:
+    detail, codes = GopDetail.empty(16, 1, 1), make_codes(2, 8, 1, 1)
+    detail.steps[:] = np.repeat((0, 1, 62, 63), 4)
+    detail.strengths[:] = np.tile(np.arange(NUM_STRENGTHS), 4)
+    assert same(decode_detail(encode_detail(detail, codes, tables), codes, tables), detail)
 
 
 def test_the_largest_values_come_back(tables: DetailTables) -> None:
@@ -147,6 +155,7 @@ def test_layers_that_do_not_fit_are_refused(tables: DetailTables) -> None:
         replace(good, steps=np.full(4, 64, np.uint8)),
         replace(good, offsets=good.offsets + np.int8(MAX_OFFSET)),
         replace(good, offsets=np.ones_like(good.offsets), levels=np.zeros_like(good.levels)),
+        replace(good, strengths=np.full(4, NUM_STRENGTHS, np.uint8)),
         replace(good, modes=np.full_like(good.modes, NUM_MODES)),
         replace(good, modes=np.ones_like(good.modes)),
         replace(good, vectors=np.full_like(good.vectors, 3)),

@@ -177,7 +177,7 @@ def test_a_receiver_that_takes_nothing_is_let_go(
             sender.put(big)  # never waits
         while sender.dropped == 0:
             time.sleep(0.01)
-        assert 2 * MAX_WAITING < sender.dropped < 4 * MAX_WAITING
+        assert sender.dropped < 4 * MAX_WAITING
         sender.put(big)
 
 

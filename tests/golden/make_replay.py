@@ -20,7 +20,7 @@ from relive.bitstream import (
     encode_detail,
     encode_track,
 )
-from relive.bitstream.detail import MAX_OFFSET, MOVED, has_levels
+from relive.bitstream.detail import MAX_OFFSET, MOVED, NUM_STRENGTHS, has_levels
 from relive.bitstream.detail_layout import FAMILIES
 from relive.bitstream.layout import Family, Layout
 from relive.bitstream.net import Net, net_shapes
@@ -83,6 +83,7 @@ def make_detail(index: int) -> GopDetail:
     """Return a layer with a few large levels and vectors among many small ones."""
     detail = GopDetail.empty(2 * STEPS, *GRID)
     detail.steps[:] = 20 + numbers(f"steps{index}", (2 * STEPS,), 20)
+    detail.strengths[:] = numbers(f"strengths{index}", (2 * STEPS,), NUM_STRENGTHS)
     detail.modes[1:] = numbers(f"modes{index}", detail.modes[1:].shape, 5)
     moved = detail.modes >= MOVED
     vectors = numbers(f"vectors{index}", detail.vectors.shape, 511) - 255

@@ -20,6 +20,8 @@ NUM_STEPS = 64
 OFFSET_UNIT = 2
 """Of a cube's offset, in numbers of steps."""
 MAX_OFFSET = 6
+NUM_STRENGTHS = 4
+"""Of the deblocking that a frame may name; 0 is none."""
 BASE, WARPED, MEAN, MOVED, MOVED_MEAN = range(5)
 """Where the prediction of a cube comes from: the cube as decoded from its codes; the frame before,
 warped by the motion hypothesis; the mean of both; and the two latter with a vector on top."""
@@ -47,6 +49,7 @@ class GopDetail:
         vectors: int16 `[F, h, w, 2]`, column then row, quarters of a pixel; 0 unless the mode has
             one.
         levels: int16 `[F, 3, 2h, 2w, 8, 8]`, quantised DCT coefficients.
+        strengths: uint8 `[F]`: of the deblocking of a frame.
     """
 
     steps: npt.NDArray[np.uint8]
@@ -54,6 +57,7 @@ class GopDetail:
     modes: npt.NDArray[np.uint8]
     vectors: npt.NDArray[np.int16]
     levels: npt.NDArray[np.int16]
+    strengths: npt.NDArray[np.uint8]
 
     @classmethod
     def empty(cls, frames: int, h: int, w: int) -> GopDetail:
@@ -64,6 +68,7 @@ class GopDetail:
             np.zeros((frames, h, w), np.uint8),
             np.zeros((frames, h, w, 2), np.int16),
             np.zeros((frames, COLOURS, 2 * h, 2 * w, BLOCK, BLOCK), np.int16),
+            np.zeros(frames, np.uint8),
         )
 
     def part(self, step: int) -> GopDetail:
@@ -84,6 +89,7 @@ class GopDetail:
             ("modes", NUM_MODES - 1),
             ("vectors", MAX_VECTOR),
             ("levels", MAX_LEVEL),
+            ("strengths", NUM_STRENGTHS - 1),
         ):
             array, like = getattr(self, name), getattr(blank, name)
             if array.dtype != like.dtype or array.shape != like.shape:

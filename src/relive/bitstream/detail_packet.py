@@ -99,7 +99,7 @@ def encode_detail(detail: GopDetail, codes: GopCodes, tables: DetailTables) -> b
     detail.check()
     encoder = SymbolEncoder()
     walk_detail(tables.start(encoder), detail, codes)
-    head = bytes([PROFILE]) + pack_varint(len(detail.steps)) + detail.steps.tobytes()
+    head = bytes([PROFILE]) + pack_varint(len(detail.steps)) + pack_settings(detail)
     return seal(head + struct.pack("<I", content_crc(detail, codes)) + encoder.to_bytes())
 
 
@@ -119,9 +119,7 @@ def decode_detail(packet: bytes, codes: GopCodes, tables: DetailTables) -> GopDe
     if frames != 2 * count:
         raise FormatError(f"{_NAME} holds {frames} frames, not {2 * count}")
     blank = GopDetail.empty(frames, h, w)
-    blank.steps[:] = np.frombuffer(reader.take(frames), np.uint8)
-    if int(blank.steps.max()) >= NUM_STEPS:
-        raise FormatError(f"{_NAME}: quantiser step {int(blank.steps.max())} does not exist")
+    take_settings(reader, blank)
     (content,) = struct.unpack("<I", reader.take(4))
     detail = walk_detail(tables.start(SymbolDecoder(reader.rest())), blank, codes)
     if content_crc(detail, codes) != content:
@@ -130,14 +128,26 @@ def decode_detail(packet: bytes, codes: GopCodes, tables: DetailTables) -> GopDe
     return detail
 
 
+def pack_settings(detail: GopDetail) -> bytes:
+    """Step and strength of every frame, a byte each."""
+    return (detail.steps + NUM_STEPS * detail.strengths).tobytes()
+
+
+def take_settings(reader: ByteReader, detail: GopDetail) -> None:
+    """Read what `pack_settings` wrote into a layer."""
+    settings = np.frombuffer(reader.take(len(detail.steps)), np.uint8)
+    detail.strengths[:], detail.steps[:] = np.divmod(settings, NUM_STEPS)
+
+
 def content_crc(detail: GopDetail, codes: GopCodes) -> int:
     """Return the CRC-32 of what a layer says and of the codes below it.
 
-    Of the content crc of the codes packet, offsets, modes, vectors and levels, little endian, in
-    this order.
+    Of the content crc of the codes packet, strengths, offsets, modes, vectors and levels, little
+    endian, in this order.
     """
     return crc32(
         struct.pack("<I", codes_crc(codes)),
+        detail.strengths.tobytes(),
         detail.offsets.tobytes(),
         detail.modes.tobytes(),
         detail.vectors.astype("<i2", copy=False).tobytes(),

@@ -71,7 +71,7 @@ def walk_detail(model: DetailModel, detail: GopDetail, codes: GopCodes) -> GopDe
 
     Args:
         model: encodes, decodes or collects.
-        detail: what is to be coded; for a decoder its `steps` and shapes alone.
+        detail: what is to be coded; for a decoder its `steps`, `strengths` and shapes alone.
         codes: of the base tier.
     """
     frames, h, w = detail.modes.shape
@@ -125,11 +125,11 @@ class DetailWalk:
         """Code the two frames of the next step.
 
         Args:
-            detail: of this step alone; for a decoder its `steps` and shapes alone.
+            detail: of this step alone; for a decoder its `steps`, `strengths` and shapes alone.
             codes: of this step alone.
             coded: takes what was coded.
         """
-        coded.steps[:] = detail.steps
+        coded.steps[:], coded.strengths[:] = detail.steps, detail.strengths
         coded.levels[:] = detail.levels
         for row in range(len(detail.steps)):
             frame = _Frame(

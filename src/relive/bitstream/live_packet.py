@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from relive.bitstream.coder import SymbolCoder, SymbolDecoder, SymbolEncoder
 from relive.bitstream.codes_packet import content_crc as codes_crc
-from relive.bitstream.detail import NUM_STEPS, GopDetail
-from relive.bitstream.detail_packet import DetailTables
+from relive.bitstream.detail import GopDetail
+from relive.bitstream.detail_packet import DetailTables, pack_settings, take_settings
 from relive.bitstream.detail_packet import content_crc as detail_crc
 from relive.bitstream.detail_walk import DetailWalk
 from relive.bitstream.framing import CRC_BYTES, ByteReader, crc32, pack_varint
@@ -142,7 +142,7 @@ class StepWriter:
         coder = SymbolEncoder()
         _walk(self._layout, coder, step, codes, detail)
         if detail is not None:
-            body += detail.steps.tobytes()
+            body += pack_settings(detail)
         body += struct.pack("<H", _content(codes, detail)) + coder.to_bytes()
         return body + struct.pack("<I", _checksum(self._layout, body))
 
@@ -190,9 +190,7 @@ class StepReader:
         layer = None
         if self._layout.detail:
             layer = GopDetail.empty(2, h, w)
-            layer.steps[:] = np.frombuffer(reader.take(2), np.uint8)
-            if int(layer.steps.max()) >= NUM_STEPS:
-                raise FormatError(f"{_NAME}: quantiser step {int(layer.steps.max())} is unknown")
+            take_settings(reader, layer)
         (content,) = struct.unpack("<H", reader.take(2))
         coder = SymbolDecoder(reader.rest())
         codes, detail = _walk(self._layout, coder, head.step, blank, layer)

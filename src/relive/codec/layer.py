@@ -16,6 +16,7 @@ from torch import Tensor
 from relive.bitstream import GopDetail, cube_steps, has_levels
 from relive.bitstream.detail import MOVED
 from relive.codec.step import StepState
+from relive.enhancement.deblock import block_edges, choose_strength, deblock
 from relive.enhancement.frame import Reference, enlarge, predict, reconstruct
 from relive.enhancement.look_ahead import Plan
 from relive.enhancement.post_filter import FilterSample, PostFilter
@@ -117,16 +118,15 @@ class _Frames:
         place = len(self._kept)
         return self._pair.reference(place, self._kept[0] if place else None, self._added)
 
-    def add(self, prediction: Tensor, levels: Tensor, sizes: Tensor) -> Tensor:
-        """Reconstruct the next frame, given the quantiser steps of its cubes `[h, w]`."""
-        frame = shown = reconstruct(prediction, levels, sizes)
+    def add(self, prediction: Tensor, frame: Tensor, sizes: Tensor) -> None:
+        """Take the next frame, deblocked, and the quantiser steps of its cubes `[h, w]`."""
+        shown = frame
         if self._filter is not None:
             base = self._pair.base[len(self._kept)]
             shown = self._filter.apply_to(frame, prediction, base, sizes)
         self._kept.append(frame)
         self._shown.append(shown)
         self._added = frame - prediction
-        return frame
 
     def done(self) -> Enhanced:
         """Both frames."""
@@ -141,7 +141,11 @@ def decode_pair(detail: GopDetail, pair: Pair, post_filter: PostFilter | None) -
         vectors = torch.from_numpy(detail.vectors[place].astype(np.int64))
         prediction = predict(pair.base[place], frames.reference, modes, vectors)
         levels = torch.from_numpy(detail.levels[place].astype(np.float32))
-        frames.add(prediction, levels, _sizes(int(detail.steps[place]), detail.offsets[place]))
+        sizes = _sizes(int(detail.steps[place]), detail.offsets[place])
+        frame = reconstruct(prediction, levels, sizes)
+        edges = block_edges(levels, modes, vectors)
+        frame = deblock(frame, edges, sizes, int(detail.strengths[place]))
+        frames.add(prediction, frame, sizes)
     return frames.done()
 
 
@@ -228,7 +232,10 @@ def encode_pair(
         kept = np.where(has_levels(detail.levels[place]), offsets, kept)
         detail.offsets[place] = kept
         sizes = _sizes(number, kept)
-        frame = frames.add(prediction, levels, sizes)
+        frame = reconstruct(prediction, levels, sizes)
+        edges = block_edges(levels, modes, vectors)
+        strength, frame = choose_strength(target[place], frame, edges, sizes)
+        frames.add(prediction, frame, sizes)
         if tools.watch is not None:
             a, b, c, d = _bytes(frame, prediction, pair.base[place], target[place])
             half = [side // 2 for side in a.shape[1:]]
@@ -237,4 +244,5 @@ def encode_pair(
         detail.steps[place] = number
         detail.modes[place] = modes.numpy()
         detail.vectors[place] = vectors.numpy()
+        detail.strengths[place] = strength
     return frames.done()

@@ -1,0 +1,109 @@
+"""Deblocking inside the loop: what blocks of 8x8 pixels leave at their edges.
+
+```
+  p2  p1  p0 | q0  q1  q2      p0 + d, q0 - d, and p1 and q1 half way after them
+```
+
+Only where something may have left an edge: a block has levels, or the prediction changes. After
+HEVC's normal filter (Norkin et al., HEVC Deblocking Filter, IEEE TCSVT 2012), with one limit by
+quantiser step and strength. Every number is a multiple of 1/1024 below 256, so float32 is exact and
+every device filters alike.
+
+Shapes: H W padded pixels, h w cube grid, blocks 2h 2w. Pictures are 0..255.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from relive.bitstream.detail import BLOCK, NUM_STRENGTHS
+
+LIMIT = 0.48  # sixteenths of a level for each strength and unit of the quantiser step
+BEND = 0.3  # of the quantiser step: bent more, summed over colours, it is the picture's own edge
+WORTH = 0.995  # of the squared error must be left at most: what is blurred now, later frames lack
+
+
+def block_edges(levels: Tensor, *sources: Tensor) -> tuple[Tensor, Tensor]:
+    """Find the edges to filter, bool: between columns `[2h, 2w - 1]` and rows `[2h - 1, 2w]`.
+
+    Args:
+        levels: `[3, 2h, 2w, 8, 8]`.
+        sources: what the prediction of a square comes from, `[n, n']` or `[n, n', k]` each, of a
+            grid of squares that covers the picture.
+    """
+    coded = (levels != 0).flatten(-2).any(-1).any(0)
+    edges = [coded[:, 1:] | coded[:, :-1], coded[1:] | coded[:-1]]
+    for source in sources:
+        grid = _to_blocks(source, coded.shape)
+        edges[0] = edges[0] | (grid[:, 1:] != grid[:, :-1]).any(-1)
+        edges[1] = edges[1] | (grid[1:] != grid[:-1]).any(-1)
+    return edges[0], edges[1]
+
+
+def _to_blocks(grid: Tensor, shape: torch.Size) -> Tensor:
+    """Repeat the values of squares to blocks: `[n, n']` or `[n, n', k]` to `[2h, 2w, k]`."""
+    times = shape[0] // grid.shape[0]
+    flat = grid.reshape(*grid.shape[:2], -1)
+    return flat.repeat_interleave(times, 0).repeat_interleave(times, 1)
+
+
+def deblock(frame: Tensor, edges: tuple[Tensor, Tensor], step: Tensor, strength: int) -> Tensor:
+    """Filter a frame to whole numbers in 0..255, `[3, H, W]`.
+
+    Args:
+        frame: prediction and levels `[3, H, W]`, whole numbers.
+        edges: from `block_edges`.
+        step: of the quantiser, `[h, w]`.
+        strength: 0 leaves the frame as it is.
+    """
+    if not strength:
+        return frame
+    size = _to_blocks(step, torch.Size((2 * step.shape[0], 2 * step.shape[1])))[..., 0]
+    frame = frame.clone()
+    _filter(frame, 2, edges[0], (size[:, 1:] + size[:, :-1]) / 2, strength)
+    _filter(frame, 1, edges[1], (size[1:] + size[:-1]) / 2, strength)
+    return frame.round_().clamp_(0, 255)
+
+
+def choose_strength(
+    target: Tensor, frame: Tensor, edges: tuple[Tensor, Tensor], step: Tensor
+) -> tuple[int, Tensor]:
+    """Raise the strength as long as the frame comes closer to the target by enough.
+
+    Args:
+        target: the true frame `[3, H, W]`.
+        frame: as `deblock` takes it.
+        edges: as there.
+        step: as there.
+
+    Returns:
+        The strength, and the frame filtered with it.
+    """
+    chosen, best, least = 0, frame, WORTH * (frame - target).square().sum()
+    for strength in range(1, NUM_STRENGTHS):
+        tried = deblock(frame, edges, step, strength)
+        error = (tried - target).square().sum()
+        if error >= least:
+            break
+        chosen, least, best = strength, error, tried
+    return chosen, best
+
+
+def _filter(frame: Tensor, axis: int, edges: Tensor, step: Tensor, strength: int) -> None:
+    """Filter edges across an axis of `[3, H, W]`, in place; `edges` and `step` are alike."""
+    half = BLOCK // 2
+    lines = frame.narrow(axis, half, frame.shape[axis] - BLOCK).unflatten(axis, (-1, BLOCK))
+    places = [lines.select(axis + 1, i) for i in range(half - 3, half + 3)]
+    p2, p1, p0, q0, q1, q2 = (place.contiguous() for place in places)  # [3, H, n] or [3, n, W]
+    along = 2 - axis
+    limit = ((LIMIT * strength * step).floor() / 16 * edges).repeat_interleave(BLOCK, along)
+    smooth = (BEND * step).repeat_interleave(BLOCK, along)
+    bend = (p2 - 2 * p1 + p0).sum(0).abs_() + (q2 - 2 * q1 + q0).sum(0).abs_()
+    limit = limit * (bend < smooth)
+    change = torch.clamp((9 * (q0 - p0) - 3 * (q1 - p1)) / 16, -limit, limit)
+    half_limit = limit / 2
+    places[2] += change
+    places[3] -= change
+    places[1] += torch.clamp(((p2 + p0) / 2 - p1 + change) / 2, -half_limit, half_limit)
+    places[4] += torch.clamp(((q2 + q0) / 2 - q1 - change) / 2, -half_limit, half_limit)
