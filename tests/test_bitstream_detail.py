@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from relive.bitstream import DetailTables, GopCodes, GopDetail, decode_detail, encode_detail
 from relive.bitstream.detail import (
     BAND_MEMBERS,
+    MAX_GAIN,
     MAX_LEVEL,
+    MAX_OFFSET,
     MAX_VECTOR,
     MOVED,
     NUM_MODES,
@@ -43,6 +45,9 @@ def make_detail(seed: int, steps: int, h: int, w: int, much: float = 0.15) -> Go
     rng = np.random.default_rng(seed)
     detail = GopDetail.empty(2 * steps, h, w)
     detail.steps[:] = rng.integers(20, 50, 2 * steps)
+    weighted = rng.random(2 * steps - 1) < 0.5
+    some = rng.integers(-127, 128, (2 * steps - 1, 3, 2))
+    detail.weights[1:] = np.where(weighted[:, None, None], some, 0)
     detail.modes[1:] = (rng.random(detail.modes[1:].shape) ** 2 * NUM_MODES).astype(np.uint8)
     moved = detail.modes >= MOVED
     detail.vectors[moved] = rng.laplace(0, 9, (int(moved.sum()), 2)).round().clip(-255, 255)
@@ -53,7 +58,7 @@ def make_detail(seed: int, steps: int, h: int, w: int, much: float = 0.15) -> Go
 
 
 def same(a: GopDetail, b: GopDetail) -> bool:
-    pairs = [(getattr(a, n), getattr(b, n)) for n in ("steps", "modes", "vectors", "levels")]
+    pairs = [(array, getattr(b, name)) for name, array in vars(a).items()]
     return all(np.array_equal(x, y) and x.dtype == y.dtype for x, y in pairs)
 
 
@@ -82,6 +87,8 @@ def test_round_trip(
 
 def test_the_largest_values_come_back(tables: DetailTables) -> None:
     detail, codes = make_detail(3, 2, 2, 3), make_codes(3, 2, 2, 3)
+    detail.weights[1] = MAX_GAIN, -MAX_OFFSET
+    detail.weights[2] = -MAX_GAIN, MAX_OFFSET
     detail.modes[2:] = MOVED
     detail.vectors[2:] = MAX_VECTOR
     detail.vectors[2:, ::2] = -MAX_VECTOR
@@ -132,6 +139,8 @@ def test_layers_that_do_not_fit_are_refused(tables: DetailTables) -> None:
     good, codes = make_detail(7, 2, 3, 4), make_codes(7, 2, 3, 4)
     wrong = [
         replace(good, steps=np.full(4, 64, np.uint8)),
+        replace(good, weights=np.full_like(good.weights, 1)),
+        replace(good, weights=np.where(good.weights, MAX_GAIN + 1, 0).astype(np.int16)),
         replace(good, modes=np.full_like(good.modes, NUM_MODES)),
         replace(good, modes=np.ones_like(good.modes)),
         replace(good, vectors=np.full_like(good.vectors, 3)),

@@ -19,6 +19,7 @@ from relive.enhancement.search import (
     search_vectors,
 )
 from relive.enhancement.transform import forward, inverse, requantised
+from relive.enhancement.weights import choose_weights
 from relive.train.chain import enhance
 from relive.train.chance import Chance
 
@@ -86,6 +87,22 @@ def test_vectors_find_a_shift() -> None:
     modes = choose_modes(target, torch.full_like(last, 128.0), wide, vectors, LAMBDA * 8.0**2)
     assert (modes[1:-1, 1:-1] == MOVED).all()
     assert (search_vectors(last, wide, LAMBDA * 8.0**2) == 0).all()
+
+
+def test_weights_find_a_flash() -> None:
+    last, price = smooth_picture(3, 96, 128), LAMBDA * 8.0**2
+    here = still(last)
+    own = torch.full_like(last, 128.0)
+    weights = torch.tensor([[-32, 60], [-32, 50], [-16, 0]])
+    seen = here.weighted(weights).picture
+    assert torch.equal(seen[0], (last[0] * 0.75 + 60.5 + 1 / 64).floor())
+    moved = Reference(seen, None, here.x + 5.25, here.y - 3.5).moved(torch.zeros(6, 8, 2)).round()
+    moved[:, 80:] = last[:, 80:]
+    found, vectors = choose_weights(moved, own, here, price)
+    assert (found - weights).abs().max() <= 1
+    assert torch.equal(vectors[2, 2], torch.tensor([21, -14]))
+    found, _ = choose_weights(last, own, here, price)
+    assert not found.any()
 
 
 def test_levels_pay_for_their_bits() -> None:

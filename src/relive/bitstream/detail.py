@@ -23,6 +23,8 @@ warped by the motion hypothesis; the mean of both; and the two latter with a vec
 NUM_MODES = 5
 MAX_VECTOR = 255
 """Of a component, in quarters of a pixel."""
+MAX_GAIN, MAX_OFFSET = 127, 255
+"""Of a weight, in 128ths and in levels of 255."""
 ESCAPE = 15
 """Levels from here on are coded with raw bits."""
 MAX_LEVEL = ESCAPE + 4095
@@ -37,6 +39,8 @@ class GopDetail:
 
     Attributes:
         steps: uint8 `[F]`: number of the quantiser step of a frame.
+        weights: int16 `[F, 3, 2]`: of the frame before, for each of red, green and blue its gain
+            less 1, in 128ths, and its offset, in levels of 255; 0 in frame 0.
         modes: uint8 `[F, h, w]`; `BASE` throughout frame 0.
         vectors: int16 `[F, h, w, 2]`, column then row, quarters of a pixel; 0 unless the mode has
             one.
@@ -44,6 +48,7 @@ class GopDetail:
     """
 
     steps: npt.NDArray[np.uint8]
+    weights: npt.NDArray[np.int16]
     modes: npt.NDArray[np.uint8]
     vectors: npt.NDArray[np.int16]
     levels: npt.NDArray[np.int16]
@@ -53,6 +58,7 @@ class GopDetail:
         """Return a layer that adds nothing."""
         return cls(
             np.zeros(frames, np.uint8),
+            np.zeros((frames, COLOURS, 2), np.int16),
             np.zeros((frames, h, w), np.uint8),
             np.zeros((frames, h, w, 2), np.int16),
             np.zeros((frames, COLOURS, 2 * h, 2 * w, BLOCK, BLOCK), np.int16),
@@ -67,6 +73,7 @@ class GopDetail:
         blank = GopDetail.empty(frames, h, w)
         for name, top in (
             ("steps", NUM_STEPS - 1),
+            ("weights", MAX_OFFSET),
             ("modes", NUM_MODES - 1),
             ("vectors", MAX_VECTOR),
             ("levels", MAX_LEVEL),
@@ -79,6 +86,8 @@ class GopDetail:
                 )
             if array.size and int(np.abs(array.astype(np.int32)).max()) > top:
                 raise FormatError(f"{name} of the enhancement layer exceed {top}")
+        if self.weights[0].any() or int(np.abs(self.weights[..., 0]).max()) > MAX_GAIN:
+            raise FormatError(f"weights of the first frame must be 0, gains at most {MAX_GAIN}")
         if self.modes[0].any():
             raise FormatError("modes of the first frame of a GOP must be 0 everywhere")
         if self.vectors[self.modes < MOVED].any():

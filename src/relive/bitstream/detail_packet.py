@@ -24,7 +24,7 @@ from relive.bitstream.net import Net, net_shapes
 from relive.bitstream.tables import take_nets
 from relive.errors import FormatError
 
-PROFILE = 0
+PROFILE = 1
 _NAME = "enhancement packet"
 
 
@@ -121,10 +121,12 @@ def decode_detail(packet: bytes, codes: GopCodes, tables: DetailTables) -> GopDe
 def content_crc(detail: GopDetail, codes: GopCodes) -> int:
     """Return the CRC-32 of what a layer says and of the codes below it.
 
-    Of the content crc of the codes packet, modes, vectors and levels, little endian, in this order.
+    Of the content crc of the codes packet, weights, modes, vectors and levels, little endian, in
+    this order.
     """
     return crc32(
         struct.pack("<I", codes_crc(codes)),
+        detail.weights.astype("<i2", copy=False).tobytes(),
         detail.modes.tobytes(),
         detail.vectors.astype("<i2", copy=False).tobytes(),
         detail.levels.astype("<i2", copy=False).tobytes(),

@@ -1,6 +1,6 @@
 """The order in which the enhancement layer of a GOP is coded: one function for both directions.
 
-    frame ─► modes ─► vectors ─► of grey, red-blue, green: ends of blocks, then levels band by band
+    frame ─► weights ─► modes ─► vectors ─► of every colour: ends of blocks, then levels by bands
 
 Modes, vectors and ends go in groups A ► B ► C (`grid.py`), levels of a band all at once. The codes
 of the base tier are known before.
@@ -48,6 +48,7 @@ from relive.errors import FormatError
 Rows = npt.NDArray[np.int64]
 Grid = npt.NDArray[np.int64]
 RAW_BITS = 6
+WEIGHT_BITS = (8, 9)  # gain, offset
 
 
 class DetailModel(Protocol):
@@ -80,11 +81,13 @@ def walk_detail(model: DetailModel, detail: GopDetail, codes: GopCodes) -> GopDe
             step_class(int(detail.steps[number])),
             _wide(codes.depths[number // 2], DEPTHS - 1),
             _wide(codes.motion[number // 2, 0], MOTIONS - 1),
+            detail.weights[number].astype(np.int64),
             detail.modes[number].reshape(-1).astype(np.int64),
             detail.vectors[number].reshape(-1, 2).astype(np.int64),
             detail.levels[number].reshape(COLOURS, -1, BLOCK * BLOCK).astype(np.int64),
         )
         walk.frame(frame)
+        coded.weights[number] = frame.weights
         coded.modes[number] = frame.modes.reshape(h, w)
         coded.vectors[number] = frame.vectors.reshape(h, w, 2)
         coded.levels[number] = frame.levels.reshape(coded.levels.shape[1:])
@@ -103,6 +106,7 @@ class _Frame:
     step: int  # class of the quantiser step
     depths: Grid  # of the base tier [cubes]
     motion: Grid  # [cubes]
+    weights: Grid  # [colours, 2]
     modes: Grid  # [cubes]
     vectors: Grid  # [cubes, 2]
     levels: Grid  # [colours, blocks, 64]
@@ -144,6 +148,7 @@ class _Walk:
     def frame(self, frame: _Frame) -> None:
         """Code all of a frame."""
         if frame.number:
+            self._code_weights(frame)
             self._code_modes(frame)
             self._code_vectors(frame)
         ends, sizes = np.zeros_like(self._ends), np.zeros_like(self._sizes)
@@ -181,6 +186,15 @@ class _Walk:
                 ],
             )
             values[here] = self._model.code(family, net, rows, values[here].astype(np.int32))
+
+    def _code_weights(self, frame: _Frame) -> None:
+        """Code whether there are weights, and which."""
+        some = self._model.raw(np.array([frame.weights.any()], np.int32), 2)
+        if some[0]:
+            for part, bits in enumerate(WEIGHT_BITS):
+                middle = 1 << (bits - 1)
+                values = frame.weights[:, part] + middle
+                frame.weights[:, part] = self._raw(values, np.full(COLOURS, bits)) - middle
 
     def _code_modes(self, frame: _Frame) -> None:
         net = 2 if frame.number == 1 else frame.number % 2

@@ -23,9 +23,9 @@ from relive.enhancement.search import (
     LevelCosts,
     choose_levels,
     choose_modes,
-    search_vectors,
 )
 from relive.enhancement.transform import forward
+from relive.enhancement.weights import choose_weights
 from relive.model.context import Carry
 from relive.model.motion import Motion, positions
 
@@ -142,7 +142,11 @@ def decode_pair(
     for place, row in enumerate((2 * index, 2 * index + 1)):
         modes = torch.from_numpy(detail.modes[row].astype(np.int64))
         vectors = torch.from_numpy(detail.vectors[row].astype(np.int64))
-        prediction = predict(pair.base[place], frames.reference, modes, vectors)
+        reference = frames.reference
+        if reference is not None:
+            weights = torch.from_numpy(detail.weights[row].astype(np.int64))
+            reference = reference.weighted(weights)
+        prediction = predict(pair.base[place], reference, modes, vectors)
         levels = torch.from_numpy(detail.levels[row].astype(np.float32))
         frames.add(prediction, levels, step_size(int(detail.steps[row])))
     return frames.done()
@@ -196,11 +200,13 @@ def encode_pair(
     for place, row in enumerate((2 * index, 2 * index + 1)):
         reference = frames.reference
         grid = pair.choice.shape[1:]
+        weights = torch.zeros(3, 2, dtype=torch.long)
         modes = torch.zeros(grid, dtype=torch.long)
         vectors = torch.zeros(*grid, 2, dtype=torch.long)
         if reference is not None:
-            vectors = search_vectors(target[place], reference, price)
             own = reference.carried(pair.base[place])
+            weights, vectors = choose_weights(target[place], own, reference, price)
+            reference = reference.weighted(weights)
             modes = choose_modes(target[place], own, reference, vectors, price)
             vectors = torch.where((modes >= MOVED)[..., None], vectors, 0)
         prediction = predict(pair.base[place], reference, modes, vectors)
@@ -210,6 +216,7 @@ def encode_pair(
             a, b, c, d = _bytes(frame, prediction, pair.base[place], target[place])
             tools.watch(row, FilterSample(a, b, c, d, size))
         detail.steps[row] = number
+        detail.weights[row] = weights.numpy()
         detail.modes[row] = modes.numpy()
         detail.vectors[row] = vectors.numpy()
         detail.levels[row] = levels.numpy()

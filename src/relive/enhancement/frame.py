@@ -11,7 +11,7 @@ Shapes: H W padded pixels, h w cube grid. Pictures are 0..255.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from relive.enhancement.transform import inverse
 from relive.model.warp import sample
 
 VECTOR_UNITS = 4  # of a vector, in a pixel
+GAIN_UNITS = 128  # of a weight's gain, in 1
 TIE = 1 / 64
 
 
@@ -55,6 +56,10 @@ class Reference:
         dx, dy = (enlarge(part, self.x.shape) / VECTOR_UNITS for part in vectors.unbind(-1))
         return sample(picture[None], (self.x + dx)[None], (self.y + dy)[None])[0]
 
+    def weighted(self, weights: Tensor) -> Reference:
+        """The same with another light: weights int64 `[3, 2]`, see `weighted`."""
+        return replace(self, picture=weighted(self.picture, weights)) if weights.any() else self
+
     def carried(self, base: Tensor) -> Tensor:
         """The base picture with what was added to the frame before, warped, `[3, H, W]`."""
         if self.added is None:
@@ -66,6 +71,17 @@ def enlarge(grid: Tensor, shape: torch.Size | tuple[int, int]) -> Tensor:
     """Repeat the values of squares to pixels: `[n, n']` to `[H, W]`, float32."""
     size = shape[0] // grid.shape[0]
     return grid.float().repeat_interleave(size, 0).repeat_interleave(size, 1)
+
+
+def weighted(picture: Tensor, weights: Tensor) -> Tensor:
+    """Multiply and shift the colours of a picture: `[3, H, W]`, whole numbers in 0..255.
+
+    Args:
+        picture: `[3, H, W]`.
+        weights: int64 `[3, 2]`: gain less 1 in units of `GAIN_UNITS`, offset in levels of 255.
+    """
+    gain, offset = weights.float()[..., None, None].unbind(1)
+    return whole(picture * (1 + gain / GAIN_UNITS) + offset)
 
 
 def predict(base: Tensor, reference: Reference | None, modes: Tensor, vectors: Tensor) -> Tensor:
