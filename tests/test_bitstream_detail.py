@@ -50,7 +50,10 @@ def make_detail(seed: int, steps: int, h: int, w: int, much: float = 0.15) -> Go
     detail.weights[1:] = np.where(weighted[:, None, None], some, 0)
     detail.modes[1:] = (rng.random(detail.modes[1:].shape) ** 2 * NUM_MODES).astype(np.uint8)
     moved = detail.modes >= MOVED
-    detail.vectors[moved] = rng.laplace(0, 9, (int(moved.sum()), 2)).round().clip(-255, 255)
+    detail.split[:] = moved & (rng.random(moved.shape) < 0.3)
+    parts = detail.vectors.reshape(2 * steps, h, 2, w, 2, 2).swapaxes(2, 3)  # a view
+    parts[moved] = rng.laplace(0, 9, (int(moved.sum()), 1, 1, 2)).round().clip(-252, 252)
+    parts[detail.split == 1] += rng.integers(-3, 4, (int(detail.split.sum()), 2, 2, 2), np.int16)
     fall = np.exp(-0.35 * np.add.outer(np.arange(8), np.arange(8)))
     busy = np.repeat(np.repeat(rng.random((h, w)) * 3, 2, 0), 2, 1)[..., None, None]
     detail.levels[:] = rng.laplace(0, 1, detail.levels.shape) * much * 4 * busy * fall
@@ -90,6 +93,7 @@ def test_the_largest_values_come_back(tables: DetailTables) -> None:
     detail.weights[1] = MAX_GAIN, -MAX_OFFSET
     detail.weights[2] = -MAX_GAIN, MAX_OFFSET
     detail.modes[2:] = MOVED
+    detail.split[2:] = 1
     detail.vectors[2:] = MAX_VECTOR
     detail.vectors[2:, ::2] = -MAX_VECTOR
     detail.levels[0, 0, 0, 0] = MAX_LEVEL
@@ -123,6 +127,8 @@ def test_tables_survive_their_arrays(tables: DetailTables) -> None:
     assert encode_detail(detail, codes, again) == encode_detail(detail, codes, tables)
     with pytest.raises(FormatError, match=r"level\.high"):
         DetailTables.from_arrays({k: v for k, v in arrays.items() if k != "level.high"})
+    older = DetailTables.from_arrays({k: v for k, v in arrays.items() if "split" not in k})
+    assert not older.nets["split"][0].embed.any()
 
 
 def test_other_codes_or_tables_are_noticed(tables: DetailTables) -> None:
@@ -144,6 +150,9 @@ def test_layers_that_do_not_fit_are_refused(tables: DetailTables) -> None:
         replace(good, modes=np.full_like(good.modes, NUM_MODES)),
         replace(good, modes=np.ones_like(good.modes)),
         replace(good, vectors=np.full_like(good.vectors, 3)),
+        replace(good, vectors=good.vectors + (np.arange(8) % 2)[:, None].astype(np.int16)),
+        replace(good, split=np.ones_like(good.split)),
+        replace(good, split=good.split * 2),
         replace(good, levels=good.levels[:, :2]),
         replace(good, levels=good.levels.astype(np.int32)),
         replace(good, levels=np.full_like(good.levels, MAX_LEVEL + 1)),

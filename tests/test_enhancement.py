@@ -8,13 +8,13 @@ from torch import Tensor
 
 from relive.bitstream import GopDetail
 from relive.bitstream.detail import BASE, MEAN, MOVED, MOVED_MEAN, WARPED
-from relive.enhancement.frame import Reference, predict, reconstruct
+from relive.enhancement.frame import Reference, predict, reconstruct, whole
+from relive.enhancement.modes import choose_modes
 from relive.enhancement.post_filter import FilterSample, fit_filter
 from relive.enhancement.search import (
     LAMBDA,
     LevelCosts,
     choose_levels,
-    choose_modes,
     fit_costs,
     search_vectors,
 )
@@ -84,9 +84,26 @@ def test_vectors_find_a_shift() -> None:
     vectors = search_vectors(target, wide, LAMBDA * 8.0**2)
     inner = vectors[1:-1, 1:-1]
     assert torch.equal(inner, torch.tensor([21, -14]).expand_as(inner))
-    modes = choose_modes(target, torch.full_like(last, 128.0), wide, vectors, LAMBDA * 8.0**2)
+    grey = torch.full_like(last, 128.0)
+    modes, split, parts = choose_modes(target, grey, wide, vectors, LAMBDA * 8.0**2)
     assert (modes[1:-1, 1:-1] == MOVED).all()
+    assert not split[1:-1, 1:-1].any()
+    assert torch.equal(parts[2:-2, 2:-2], torch.tensor([21, -14]).expand(8, 12, 2))
     assert (search_vectors(last, wide, LAMBDA * 8.0**2) == 0).all()
+
+
+def test_cubes_are_split_where_their_blocks_move_apart() -> None:
+    last, price = smooth_picture(3, 96, 128), LAMBDA * 8.0**2
+    wide, true = still(last), torch.zeros(12, 16, 2, dtype=torch.long)
+    true[5, 4:8], true[4, 6], true[4, 7] = torch.tensor([[6], [-5], [4]]) * torch.tensor([1, -1])
+    target = wide.moved(true).round()
+    grey = torch.full_like(last, 128.0)
+    modes, split, vectors = choose_modes(target, grey, wide, true[::2, ::2], price)
+    assert split.nonzero().tolist() == [[2, 2], [2, 3]]
+    assert (modes[2, 2:4] == MOVED).all()
+    assert (vectors[4:6, 4:8] - true[4:6, 4:8]).abs().max() <= 1
+    shown = predict(grey, wide, modes, vectors)
+    assert torch.equal(shown[:, 32:48, 32:64], whole(wide.moved(vectors))[:, 32:48, 32:64])
 
 
 def test_weights_find_a_flash() -> None:

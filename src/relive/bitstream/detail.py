@@ -42,14 +42,16 @@ class GopDetail:
         weights: int16 `[F, 3, 2]`: of the frame before, for each of red, green and blue its gain
             less 1, in 128ths, and its offset, in levels of 255; 0 in frame 0.
         modes: uint8 `[F, h, w]`; `BASE` throughout frame 0.
-        vectors: int16 `[F, h, w, 2]`, column then row, quarters of a pixel; 0 unless the mode has
-            one.
+        split: uint8 `[F, h, w]`: 1 where the four blocks of a cube have vectors of their own.
+        vectors: int16 `[F, 2h, 2w, 2]` of blocks, column then row, quarters of a pixel; 0 unless
+            the mode has one.
         levels: int16 `[F, 3, 2h, 2w, 8, 8]`, quantised DCT coefficients.
     """
 
     steps: npt.NDArray[np.uint8]
     weights: npt.NDArray[np.int16]
     modes: npt.NDArray[np.uint8]
+    split: npt.NDArray[np.uint8]
     vectors: npt.NDArray[np.int16]
     levels: npt.NDArray[np.int16]
 
@@ -60,7 +62,8 @@ class GopDetail:
             np.zeros(frames, np.uint8),
             np.zeros((frames, COLOURS, 2), np.int16),
             np.zeros((frames, h, w), np.uint8),
-            np.zeros((frames, h, w, 2), np.int16),
+            np.zeros((frames, h, w), np.uint8),
+            np.zeros((frames, 2 * h, 2 * w, 2), np.int16),
             np.zeros((frames, COLOURS, 2 * h, 2 * w, BLOCK, BLOCK), np.int16),
         )
 
@@ -75,6 +78,7 @@ class GopDetail:
             ("steps", NUM_STEPS - 1),
             ("weights", MAX_OFFSET),
             ("modes", NUM_MODES - 1),
+            ("split", 1),
             ("vectors", MAX_VECTOR),
             ("levels", MAX_LEVEL),
         ):
@@ -90,8 +94,12 @@ class GopDetail:
             raise FormatError(f"weights of the first frame must be 0, gains at most {MAX_GAIN}")
         if self.modes[0].any():
             raise FormatError("modes of the first frame of a GOP must be 0 everywhere")
-        if self.vectors[self.modes < MOVED].any():
-            raise FormatError("vectors where the mode has none must be 0")
+        still = self.modes < MOVED
+        parts = self.vectors.reshape(frames, h, 2, w, 2, 2).swapaxes(2, 3)  # [F, h, w, 2, 2, 2]
+        if parts[still].any() or self.split[still].any():
+            raise FormatError("vectors and split where the mode has no vector must be 0")
+        if (parts != parts[:, :, :, :1, :1])[self.split == 0].any():
+            raise FormatError("blocks of a cube that is not split must have the same vector")
 
 
 def step_size(number: int) -> float:

@@ -18,6 +18,8 @@ DEPTHS = 8  # deeper ones count as the last
 MOTIONS = 33
 VECTOR_CLASSES = 21
 SPREADS = 6
+SPLIT_STATES = 3
+"""Of a neighbour: without a vector, with one, with four."""
 SUMS = 16
 PLACE = (PLACES, PLACES, GROUPS)
 
@@ -28,6 +30,9 @@ FAMILIES: dict[str, Family] = {
         NUM_MODES,
         1,
         NUM_MODES,
+    ),
+    "split": Family(
+        1, (NUM_MODES, STEP_CLASSES, 2 * SPLIT_STATES + 3, *PLACE), 2, 1, 2
     ),
     "vector": Family(
         2,

@@ -72,10 +72,16 @@ class DetailTables:
     def from_arrays(cls, arrays: dict[str, npt.NDArray[Any]]) -> DetailTables:
         """Rebuild tables from `to_arrays`, checking every shape and range.
 
+        A family of which there is no array at all, as in tables older than it, knows nothing.
+
         Raises:
             FormatError: an array is missing, misshapen or out of range.
         """
-        return cls({name: take_nets(arrays, name, family) for name, family in FAMILIES.items()})
+        there = {name.split(".")[0] for name in arrays}
+        nets = cls.uniform().nets
+        for name in there & nets.keys():
+            nets[name] = take_nets(arrays, name, FAMILIES[name])
+        return cls(nets)
 
 
 def encode_detail(detail: GopDetail, codes: GopCodes, tables: DetailTables) -> bytes:
@@ -121,13 +127,14 @@ def decode_detail(packet: bytes, codes: GopCodes, tables: DetailTables) -> GopDe
 def content_crc(detail: GopDetail, codes: GopCodes) -> int:
     """Return the CRC-32 of what a layer says and of the codes below it.
 
-    Of the content crc of the codes packet, weights, modes, vectors and levels, little endian, in
-    this order.
+    Of the content crc of the codes packet, weights, modes, split, vectors and levels, little
+    endian, in this order.
     """
     return crc32(
         struct.pack("<I", codes_crc(codes)),
         detail.weights.astype("<i2", copy=False).tobytes(),
         detail.modes.tobytes(),
+        detail.split.tobytes(),
         detail.vectors.astype("<i2", copy=False).tobytes(),
         detail.levels.astype("<i2", copy=False).tobytes(),
     )

@@ -1,6 +1,6 @@
 """The order in which the enhancement layer of a GOP is coded: one function for both directions.
 
-    frame ─► weights ─► modes ─► vectors ─► of every colour: ends of blocks, then levels by bands
+    frame ─► weights ─► modes ─► splits, vectors ─► of every colour: ends of blocks, levels by bands
 
 Modes, vectors and ends go in groups A ► B ► C (`grid.py`), levels of a band all at once. The codes
 of the base tier are known before.
@@ -8,6 +8,7 @@ of the base tier are known before.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,6 +31,7 @@ from relive.bitstream.detail_layout import (
     DEPTHS,
     FAMILIES,
     MOTIONS,
+    SPLIT_STATES,
     SUMS,
     VECTOR_CLASSES,
     around,
@@ -42,7 +44,7 @@ from relive.bitstream.detail_layout import (
 )
 from relive.bitstream.gop_codes import GopCodes
 from relive.bitstream.grid import Group, cube_groups, direct_neighbours
-from relive.bitstream.layout import PLACES
+from relive.bitstream.layout import GROUPS, PLACES
 from relive.errors import FormatError
 
 Rows = npt.NDArray[np.int64]
@@ -83,13 +85,15 @@ def walk_detail(model: DetailModel, detail: GopDetail, codes: GopCodes) -> GopDe
             _wide(codes.motion[number // 2, 0], MOTIONS - 1),
             detail.weights[number].astype(np.int64),
             detail.modes[number].reshape(-1).astype(np.int64),
+            detail.split[number].reshape(-1).astype(np.int64),
             detail.vectors[number].reshape(-1, 2).astype(np.int64),
             detail.levels[number].reshape(COLOURS, -1, BLOCK * BLOCK).astype(np.int64),
         )
         walk.frame(frame)
         coded.weights[number] = frame.weights
         coded.modes[number] = frame.modes.reshape(h, w)
-        coded.vectors[number] = frame.vectors.reshape(h, w, 2)
+        coded.split[number] = frame.split.reshape(h, w)
+        coded.vectors[number] = frame.vectors.reshape(2 * h, 2 * w, 2)
         coded.levels[number] = frame.levels.reshape(coded.levels.shape[1:])
     return coded
 
@@ -108,7 +112,8 @@ class _Frame:
     motion: Grid  # [cubes]
     weights: Grid  # [colours, 2]
     modes: Grid  # [cubes]
-    vectors: Grid  # [cubes, 2]
+    split: Grid  # [cubes]
+    vectors: Grid  # [blocks, 2]
     levels: Grid  # [colours, blocks, 64]
 
 
@@ -139,6 +144,7 @@ class _Walk:
         self._direct = direct_neighbours(2 * h, 2 * w)
         y, x = np.divmod(np.arange(4 * h * w), 2 * w)
         self._cube_of = (y // 2) * w + x // 2
+        self._parts = np.argsort(self._cube_of, kind="stable").reshape(-1, 4).T  # [4, cubes]
         # of the frame before
         self._modes = np.zeros(h * w, np.int64)
         self._vectors = np.zeros((h * w, 2), np.int64)
@@ -150,6 +156,7 @@ class _Walk:
         if frame.number:
             self._code_weights(frame)
             self._code_modes(frame)
+            self._code_splits(frame)
             self._code_vectors(frame)
         ends, sizes = np.zeros_like(self._ends), np.zeros_like(self._sizes)
         for colour in range(COLOURS):
@@ -158,7 +165,7 @@ class _Walk:
             self._code_levels(frame, colour, ends[colour], sizes)
             self._code_signs(sizes[colour], frame.levels[colour])
         self._modes, self._vectors, self._ends, self._sizes = (
-            *(frame.modes, frame.vectors),
+            *(frame.modes, frame.vectors[self._parts[0]]),
             *(ends, sizes),
         )
 
@@ -203,35 +210,71 @@ class _Walk:
         features = [before, frame.depths, frame.motion, step]
         self._code_grid(("mode", net), self._cubes, frame.modes, features)
 
+    def _moved(self, frame: _Frame) -> Iterator[tuple[int, Group]]:
+        """Cubes that have a vector: number of the group, and what there is of it."""
+        for index, group in enumerate(self._cubes.groups):
+            inside = frame.modes[group.cubes] >= MOVED
+            if inside.any():
+                yield index, Group(group.cubes[inside], group.around[:, inside])
+
+    def _code_splits(self, frame: _Frame) -> None:
+        states = np.where(frame.modes >= MOVED, 1 + frame.split, 0)
+        for index, group in self._moved(frame):
+            here = group.cubes
+            rows = place_rows(
+                "split",
+                [
+                    frame.modes[here],
+                    np.full(len(here), frame.step),
+                    around(states, SPLIT_STATES, index, group),
+                    *self._cubes.place[:, here],
+                    np.full(len(here), index),
+                ],
+            )
+            coded = self._model.code("split", 0, rows, frame.split[here].astype(np.int32))
+            frame.split[here] = coded
+            states[here] = 1 + coded
+
     def _code_vectors(self, frame: _Frame) -> None:
-        vectors, moved = frame.vectors, frame.modes >= MOVED
-        for index, every in enumerate(self._cubes.groups):
-            inside = moved[every.cubes]
-            cubes = every.cubes[inside]
-            if not len(cubes):
-                continue
-            near = vectors[every.around[:, inside]] if index else self._vectors[cubes][None]
-            near = np.broadcast_to(near, (4, len(cubes), 2))
-            middle = np.sort(near, axis=0)[1:3].sum(axis=0) >> 1
-            first = np.full(len(cubes), VECTOR_CLASSES)
-            for axis in range(2):
-                rows = place_rows(
-                    "vector",
-                    [
-                        spread_class(near[:, :, axis]),
-                        first,
-                        frame.modes[cubes],
-                        np.full(len(cubes), frame.step),
-                        np.full(len(cubes), index),
-                    ],
-                )
-                symbols, raw = split_vector(vectors[cubes, axis] - middle[:, axis])
-                coded = self._model.code("vector", axis, rows, symbols.astype(np.int32))
-                first = coded.astype(np.int64)
-                raw = self._raw(raw, vector_bits(first))
-                vectors[cubes, axis] = join_vector(first, raw) + middle[:, axis]
-        if int(np.abs(vectors).max()) > MAX_VECTOR:
+        """Code a vector for every moved cube, then those of the other blocks of split ones."""
+        vectors = frame.vectors[self._parts[0]]
+        for index, group in self._moved(frame):
+            here = group.cubes
+            near = vectors[group.around] if index else self._vectors[here][None]
+            vectors[here] = self._code_near(frame, here, near, vectors[here], index)
+        split = np.flatnonzero(frame.split)
+        parts = frame.vectors[self._parts[:, split]]
+        frame.vectors[self._parts] = vectors
+        for blocks, wanted in zip(self._parts[1:, split], parts[1:], strict=True):
+            if len(blocks):
+                near = frame.vectors[self._direct[:, blocks]]
+                frame.vectors[blocks] = self._code_near(frame, split, near, wanted, GROUPS - 1)
+        if int(np.abs(frame.vectors).max()) > MAX_VECTOR:
             raise FormatError(f"enhancement packet: a vector exceeds {MAX_VECTOR}")
+
+    def _code_near(self, frame: _Frame, cubes: Grid, near: Grid, vectors: Grid, index: int) -> Grid:
+        """Code vectors `[n, 2]` as differences from the middle of those near `[4, n, 2]`."""
+        near = np.broadcast_to(near, (4, len(cubes), 2))
+        middle = np.sort(near, axis=0)[1:3].sum(axis=0) >> 1
+        first = np.full(len(cubes), VECTOR_CLASSES)
+        coded = np.empty_like(vectors)
+        for axis in range(2):
+            rows = place_rows(
+                "vector",
+                [
+                    spread_class(near[:, :, axis]),
+                    first,
+                    frame.modes[cubes],
+                    np.full(len(cubes), frame.step),
+                    np.full(len(cubes), index),
+                ],
+            )
+            symbols, raw = split_vector(vectors[:, axis] - middle[:, axis])
+            first = self._model.code("vector", axis, rows, symbols.astype(np.int32))
+            first = first.astype(np.int64)
+            raw = self._raw(raw, vector_bits(first))
+            coded[:, axis] = join_vector(first, raw) + middle[:, axis]
+        return coded
 
     def _code_ends(self, frame: _Frame, colour: int, ends: Grid) -> None:
         now, old = ends[colour], self._ends[colour]

@@ -14,16 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from relive.bitstream import GopDetail, step_size
-from relive.bitstream.detail import MOVED
 from relive.codec.step import StepState
 from relive.enhancement.frame import Reference, enlarge, predict, reconstruct
+from relive.enhancement.modes import choose_modes, to_blocks
 from relive.enhancement.post_filter import FilterSample, PostFilter
-from relive.enhancement.search import (
-    LAMBDA,
-    LevelCosts,
-    choose_levels,
-    choose_modes,
-)
+from relive.enhancement.search import LAMBDA, LevelCosts, choose_levels
 from relive.enhancement.transform import forward
 from relive.enhancement.weights import choose_weights
 from relive.model.context import Carry
@@ -202,13 +197,13 @@ def encode_pair(
         grid = pair.choice.shape[1:]
         weights = torch.zeros(3, 2, dtype=torch.long)
         modes = torch.zeros(grid, dtype=torch.long)
-        vectors = torch.zeros(*grid, 2, dtype=torch.long)
+        split = torch.zeros(grid, dtype=torch.bool)
+        vectors = torch.zeros(*to_blocks(modes).shape, 2, dtype=torch.long)
         if reference is not None:
             own = reference.carried(pair.base[place])
             weights, vectors = choose_weights(target[place], own, reference, price)
             reference = reference.weighted(weights)
-            modes = choose_modes(target[place], own, reference, vectors, price)
-            vectors = torch.where((modes >= MOVED)[..., None], vectors, 0)
+            modes, split, vectors = choose_modes(target[place], own, reference, vectors, price)
         prediction = predict(pair.base[place], reference, modes, vectors)
         levels = choose_levels(forward(target[place] - prediction), size, tools.costs)
         frame = frames.add(prediction, levels, size)
@@ -218,6 +213,7 @@ def encode_pair(
         detail.steps[row] = number
         detail.weights[row] = weights.numpy()
         detail.modes[row] = modes.numpy()
+        detail.split[row] = split.numpy()
         detail.vectors[row] = vectors.numpy()
         detail.levels[row] = levels.numpy()
     return frames.done()

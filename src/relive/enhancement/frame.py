@@ -91,7 +91,7 @@ def predict(base: Tensor, reference: Reference | None, modes: Tensor, vectors: T
         base: decoded from the codes.
         reference: None for the first frame of a GOP.
         modes: int64 `[h, w]`.
-        vectors: int64 `[h, w, 2]`, 0 where the mode has none.
+        vectors: of blocks int64 `[2h, 2w, 2]`, 0 where the mode has none.
     """
     if reference is None:
         return whole(base)

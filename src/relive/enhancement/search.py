@@ -1,4 +1,4 @@
-"""What the encoder of the enhancement layer chooses: vectors, modes and levels.
+"""What the encoder of the enhancement layer chooses: vectors and levels; `modes.py` has modes.
 
 All by rate and distortion: squared error (0..255, sum over colours) plus `LAMBDA` · step² · bits,
 where bits are estimated.
@@ -23,7 +23,6 @@ from relive.config import CUBE_PX
 from relive.enhancement.frame import VECTOR_UNITS, Reference
 
 LAMBDA = 0.11
-MODE_BITS = 1.5
 NOTHING_BITS = 0.5  # of a block without levels
 ROUNDING = 0.45
 RANGE = 8  # of the search, pixels of the halved picture
@@ -145,26 +144,6 @@ def _far(goal: Tensor, there: Tensor, limit: int) -> list[tuple[int, int]]:
         if RANGE < max(abs(dy), abs(dx)) <= limit:
             found.append((dy, dx))
     return found[:FAR]
-
-
-def choose_modes(
-    target: Tensor, base: Tensor, reference: Reference, vectors: Tensor, price: float
-) -> Tensor:
-    """Choose the mode of every cube: int64 `[h, w]`.
-
-    Args:
-        target: the true frame `[3, H, W]`.
-        base: decoded from the codes, with what was added before.
-        reference: the frame before.
-        vectors: int64 `[h, w, 2]`.
-        price: squared error that one bit must save.
-    """
-    warped, moved = reference.moved(torch.zeros_like(vectors)), reference.moved(vectors)
-    candidates = (base, warped, (base + warped) / 2, moved, (base + moved) / 2)
-    costs = torch.stack([squared_error(c - target) for c in candidates])
-    far = MODE_BITS + 0.5 * vector_cost(vectors.float())
-    bits = torch.stack([torch.zeros_like(far), *[torch.full_like(far, MODE_BITS)] * 2, far, far])
-    return (costs + price * bits).argmin(0)
 
 
 @dataclass(frozen=True)

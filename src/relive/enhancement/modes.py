@@ -1,0 +1,130 @@
+"""Choose the mode of every cube, and whether its four blocks get vectors of their own.
+
+```
+ vectors of cubes ─► of blocks, near them ─► predictions ─► what each leaves to code ─► mode, split
+```
+
+Shapes: H W padded pixels, h w cube grid; blocks of 8x8 pixels, four to a cube.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from relive.bitstream.detail import BLOCK, MAX_VECTOR, MOVED, MOVED_MEAN
+from relive.enhancement.frame import VECTOR_UNITS, Reference
+from relive.enhancement.search import LAMBDA, squared_error, vector_cost
+from relive.enhancement.transform import forward
+from relive.model.warp import sample
+
+MODE_BITS = 1.5
+SPLIT_BITS = 2.0
+MIN_BITS = 8  # that an error must cost for a split to be tried
+LEVEL_COST, OCTAVE_COST = 0.45, 0.25  # of a level, and of each octave of its size; in steps squared
+
+
+def to_blocks(cubes: Tensor) -> Tensor:
+    """Repeat what cubes have for their blocks: `[h, w, ...]` to `[2h, 2w, ...]`."""
+    return cubes.repeat_interleave(2, 0).repeat_interleave(2, 1)
+
+
+def level_cost(difference: Tensor, price: float) -> Tensor:
+    """What a prediction costs, error and levels: `[h, w]`, squared error.
+
+    A coefficient is left out, at its square, or coded, at what a level of its size costs.
+
+    Args:
+        difference: between a frame and its prediction `[3, H, W]`.
+        price: squared error that one bit must save.
+    """
+    square = price / LAMBDA
+    size = forward(difference).abs() / square**0.5
+    cost = torch.minimum(size.square(), LEVEL_COST + OCTAVE_COST * torch.log2(1 + size))
+    h, w = (side // 2 for side in cost.shape[1:3])
+    return cost.sum((0, 3, 4)).view(h, 2, w, 2).sum((1, 3)) * square
+
+
+def choose_modes(
+    target: Tensor, base: Tensor, reference: Reference, vectors: Tensor, price: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Choose modes and vectors.
+
+    Args:
+        target: the true frame `[3, H, W]`.
+        base: decoded from the codes, with what was added before.
+        reference: the frame before.
+        vectors: of the cubes int64 `[h, w, 2]`.
+        price: squared error that one bit must save.
+
+    Returns:
+        Modes int64 `[h, w]`; where a cube is split bool `[h, w]`; vectors of the blocks int64
+        `[2h, 2w, 2]`, 0 where the mode has none.
+    """
+    warped, moved = reference.moved(torch.zeros_like(vectors)), reference.moved(vectors)
+    error = torch.stack([squared_error(c - target) for c in (base, warped, moved)]).amin(0)
+    parts = search_parts(target, reference, vectors, error > MIN_BITS * price, price)
+    split = reference.moved(parts)
+    far = MODE_BITS + 0.5 * vector_cost(vectors.float())
+    more = vector_cost(parts.float(), to_blocks(vectors).float())
+    farther = far + SPLIT_BITS + more.unflatten(1, (-1, 2)).unflatten(0, (-1, 2)).sum((1, 3))
+    near = torch.full_like(far, MODE_BITS)
+    candidates = [(base, torch.zeros_like(far))]
+    for picture, bits in ((warped, near), (moved, far), (split, farther)):
+        candidates += [(picture, bits), ((base + picture) / 2, bits)]
+    costs = [level_cost(picture - target, price) + price * bits for picture, bits in candidates]
+    best = torch.stack(costs).argmin(0)
+    is_split = best > MOVED_MEAN
+    modes = torch.where(is_split, best - 2, best)
+    chosen = torch.where(to_blocks(is_split)[..., None], parts, to_blocks(vectors))
+    return modes, is_split, torch.where(to_blocks(modes >= MOVED)[..., None], chosen, 0)
+
+
+def search_parts(
+    target: Tensor, reference: Reference, vectors: Tensor, tried: Tensor, price: float
+) -> Tensor:
+    """Search a vector for every block of some cubes, near those of the cubes around.
+
+    Args:
+        target: the true frame `[3, H, W]`.
+        reference: the frame before.
+        vectors: of the cubes int64 `[h, w, 2]`.
+        tried: which cubes, bool `[h, w]`; the others keep their vector.
+        price: squared error that one bit must save.
+
+    Returns:
+        int64 `[2h, 2w, 2]`.
+    """
+    found = to_blocks(vectors)
+    live = to_blocks(tried).flatten().nonzero()[:, 0]
+    if not len(live):
+        return found
+    grey = reference.picture.mean(0, keepdim=True)
+    goal, x, y = (_blocks(p)[live] for p in (target.mean(0), reference.x, reference.y))
+    expected = found.flatten(0, 1)[live].float()
+
+    def cheapest(offered: Tensor) -> Tensor:
+        """Of vectors `[k, n, 2]` the best for every block `[n, 2]`."""
+        dx, dy = (part[..., None, None] / VECTOR_UNITS for part in offered.unbind(-1))
+        seen = sample(grey[None], (x + dx).flatten(0, 2)[None], (y + dy).flatten(0, 2)[None])
+        error = 3 * (seen.view(-1, *goal.shape) - goal).square().sum((-1, -2))
+        best = (error + price * vector_cost(offered, expected)).argmin(0)
+        return offered.gather(0, best[None, :, None].expand(1, -1, 2))[0]
+
+    near = [vectors, torch.zeros_like(vectors)]
+    near += [vectors.roll(by, axis) for axis in (0, 1) for by in (1, -1)]
+    best = cheapest(torch.stack([to_blocks(v).flatten(0, 1)[live] for v in near]).float())
+    for unit in (4, 2, 1):
+        best = cheapest((best + unit * _AROUND[:, None]).clamp(-MAX_VECTOR, MAX_VECTOR))
+    found.flatten(0, 1)[live] = best.long()
+    return found
+
+
+_AROUND = torch.tensor(sorted(product((-1.0, 0.0, 1.0), repeat=2), key=lambda v: v != (0, 0)))
+
+
+def _blocks(picture: Tensor) -> Tensor:
+    """Cut `[H, W]` into blocks, raster order: `[n, 8, 8]`."""
+    return picture.unfold(0, BLOCK, BLOCK).unfold(1, BLOCK, BLOCK).flatten(0, 1)
