@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 from relive.bitstream import DetailTables, GopCodes, GopDetail, decode_detail, encode_detail
 from relive.bitstream.detail import (
     BAND_MEMBERS,
+    BASE,
     MAX_GAIN,
     MAX_LEVEL,
     MAX_OFFSET,
     MAX_VECTOR,
     MOVED,
     NUM_MODES,
+    NUM_SOURCES,
     step_number,
     step_size,
 )
@@ -49,6 +51,8 @@ def make_detail(seed: int, steps: int, h: int, w: int, much: float = 0.15) -> Go
     some = rng.integers(-127, 128, (2 * steps - 1, 3, 2))
     detail.weights[1:] = np.where(weighted[:, None, None], some, 0)
     detail.modes[1:] = (rng.random(detail.modes[1:].shape) ** 2 * NUM_MODES).astype(np.uint8)
+    sources = rng.integers(0, NUM_SOURCES, (2 * steps, h, w))
+    detail.sources[2:] = np.where(detail.modes == BASE, 0, sources)[2:]
     moved = detail.modes >= MOVED
     detail.split[:] = moved & (rng.random(moved.shape) < 0.3)
     parts = detail.vectors.reshape(2 * steps, h, 2, w, 2, 2).swapaxes(2, 3)  # a view
@@ -151,6 +155,8 @@ def test_layers_that_do_not_fit_are_refused(tables: DetailTables) -> None:
         replace(good, modes=np.ones_like(good.modes)),
         replace(good, vectors=np.full_like(good.vectors, 3)),
         replace(good, vectors=good.vectors + (np.arange(8) % 2)[:, None].astype(np.int16)),
+        replace(good, sources=np.ones_like(good.sources)),
+        replace(good, sources=good.sources * NUM_SOURCES),
         replace(good, split=np.ones_like(good.split)),
         replace(good, split=good.split * 2),
         replace(good, levels=good.levels[:, :2]),

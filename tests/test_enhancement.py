@@ -1,5 +1,7 @@
 """The enhancement layer: transform, prediction, and what its encoder chooses."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from relive.bitstream import GopDetail
-from relive.bitstream.detail import BASE, MEAN, MOVED, MOVED_MEAN, WARPED
+from relive.bitstream.detail import BASE, BOTH, LAST, MEAN, MOVED, MOVED_MEAN, OLDER, WARPED
 from relive.enhancement.frame import Reference, predict, reconstruct, whole
 from relive.enhancement.modes import choose_modes
 from relive.enhancement.post_filter import FilterSample, fit_filter
@@ -62,19 +64,49 @@ def test_finer_steps_come_closer() -> None:
 def test_each_mode_predicts_what_it_says() -> None:
     base, last = smooth_picture(1, 32, 48), smooth_picture(2, 32, 48)
     modes = torch.tensor([[BASE, WARPED, MEAN], [MOVED, MOVED_MEAN, BASE]])
+    none = torch.zeros_like(modes)
     vectors = torch.zeros(2, 3, 2, dtype=torch.long)
     vectors[1, 0], vectors[1, 1] = torch.tensor([8, -4]), torch.tensor([-8, 4])
-    shown = predict(base, still(last), modes, vectors)
+    shown = predict(base, still(last), modes, none, vectors)
     assert torch.equal(shown[:, :16, :16], base[:, :16, :16])
     assert torch.equal(shown[:, :16, 16:32], last[:, :16, 16:32])
     assert torch.equal(shown[:, :16, 32:], ((base + last + 1) / 2).floor()[:, :16, 32:])
     assert torch.equal(shown[:, 16:, :16], last[:, 15:31, 2:18])
     mean = (base[:, 16:31, 16:32] + last[:, 17:, 14:30] + 1) / 2
     assert torch.equal(shown[:, 16:31, 16:32], mean.floor())
-    assert torch.equal(predict(base, None, modes, vectors), base)
+    assert torch.equal(predict(base, None, modes, none, vectors), base)
     added = torch.full_like(base, 3.0)
-    shown = predict(base, still(last, added), torch.zeros_like(modes), vectors)
+    shown = predict(base, still(last, added), none, none, vectors)
     assert torch.equal(shown, (base + 3).clamp(max=255))
+
+
+def test_the_older_frame_is_read_at_twice_the_vector() -> None:
+    base, last, old = (smooth_picture(seed, 32, 48) for seed in (1, 2, 3))
+    modes = torch.tensor([[WARPED, WARPED, MEAN], [MOVED, MOVED, BASE]])
+    sources = torch.tensor([[OLDER, BOTH, OLDER], [OLDER, BOTH, LAST]])
+    vectors = torch.zeros(2, 3, 2, dtype=torch.long)
+    vectors[1, :2] = torch.tensor([8, -4])
+    seen = replace(still(last), older=still(old))
+    shown = predict(base, seen, modes, sources, vectors)
+    assert torch.equal(shown[:, :16, :16], old[:, :16, :16])
+    assert torch.equal(shown[:, :16, 16:32], ((last + old + 1) / 2).floor()[:, :16, 16:32])
+    assert torch.equal(shown[:, :16, 32:], ((base + old + 1) / 2).floor()[:, :16, 32:])
+    assert torch.equal(shown[:, 16:, :16], old[:, 14:30, 4:20])
+    both = (last[:, 15:31, 18:34] + old[:, 14:30, 20:36] + 1) / 2
+    assert torch.equal(shown[:, 16:, 16:32], both.floor())
+    assert torch.equal(shown[:, 16:, 32:], base[:, 16:, 32:])
+
+
+def test_what_comes_back_and_what_flickers_is_taken_from_the_older_frame() -> None:
+    picture, price = smooth_picture(5, 64, 96, 3), LAMBDA * 8.0**2
+    noise = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0)) * 6
+    last, old = (picture + noise).round().clamp(0, 255)
+    last[:, :32], old[:, :32] = smooth_picture(6, 32, 96), picture[:, :32]
+    seen = replace(still(last), older=still(old))
+    vectors = torch.zeros(4, 6, 2, dtype=torch.long)
+    _, sources, _, _ = choose_modes(picture, torch.full_like(last, 128.0), seen, vectors, price)
+    assert (sources[:2] == OLDER).all()
+    assert (sources[2:] == BOTH).all()
 
 
 def test_vectors_find_a_shift() -> None:
@@ -85,7 +117,7 @@ def test_vectors_find_a_shift() -> None:
     inner = vectors[1:-1, 1:-1]
     assert torch.equal(inner, torch.tensor([21, -14]).expand_as(inner))
     grey = torch.full_like(last, 128.0)
-    modes, split, parts = choose_modes(target, grey, wide, vectors, LAMBDA * 8.0**2)
+    modes, _, split, parts = choose_modes(target, grey, wide, vectors, LAMBDA * 8.0**2)
     assert (modes[1:-1, 1:-1] == MOVED).all()
     assert not split[1:-1, 1:-1].any()
     assert torch.equal(parts[2:-2, 2:-2], torch.tensor([21, -14]).expand(8, 12, 2))
@@ -98,11 +130,12 @@ def test_cubes_are_split_where_their_blocks_move_apart() -> None:
     true[5, 4:8], true[4, 6], true[4, 7] = torch.tensor([[6], [-5], [4]]) * torch.tensor([1, -1])
     target = wide.moved(true).round()
     grey = torch.full_like(last, 128.0)
-    modes, split, vectors = choose_modes(target, grey, wide, true[::2, ::2], price)
+    modes, sources, split, vectors = choose_modes(target, grey, wide, true[::2, ::2], price)
+    assert not sources.any()
     assert split.nonzero().tolist() == [[2, 2], [2, 3]]
     assert (modes[2, 2:4] == MOVED).all()
     assert (vectors[4:6, 4:8] - true[4:6, 4:8]).abs().max() <= 1
-    shown = predict(grey, wide, modes, vectors)
+    shown = predict(grey, wide, modes, sources, vectors)
     assert torch.equal(shown[:, 32:48, 32:64], whole(wide.moved(vectors))[:, 32:48, 32:64])
 
 

@@ -21,6 +21,9 @@ BASE, WARPED, MEAN, MOVED, MOVED_MEAN = range(5)
 """Where the prediction of a cube comes from: the cube as decoded from its codes; the frame before,
 warped by the motion hypothesis; the mean of both; and the two latter with a vector on top."""
 NUM_MODES = 5
+LAST, OLDER, BOTH = range(3)
+"""Which frame before is warped: the last one, the one before that, or the mean of both."""
+NUM_SOURCES = 3
 MAX_VECTOR = 255
 """Of a component, in quarters of a pixel."""
 MAX_GAIN, MAX_OFFSET = 127, 255
@@ -42,6 +45,7 @@ class GopDetail:
         weights: int16 `[F, 3, 2]`: of the frame before, for each of red, green and blue its gain
             less 1, in 128ths, and its offset, in levels of 255; 0 in frame 0.
         modes: uint8 `[F, h, w]`; `BASE` throughout frame 0.
+        sources: uint8 `[F, h, w]`; `LAST` where the mode is `BASE`, and throughout frames 0 and 1.
         split: uint8 `[F, h, w]`: 1 where the four blocks of a cube have vectors of their own.
         vectors: int16 `[F, 2h, 2w, 2]` of blocks, column then row, quarters of a pixel; 0 unless
             the mode has one.
@@ -51,6 +55,7 @@ class GopDetail:
     steps: npt.NDArray[np.uint8]
     weights: npt.NDArray[np.int16]
     modes: npt.NDArray[np.uint8]
+    sources: npt.NDArray[np.uint8]
     split: npt.NDArray[np.uint8]
     vectors: npt.NDArray[np.int16]
     levels: npt.NDArray[np.int16]
@@ -61,6 +66,7 @@ class GopDetail:
         return cls(
             np.zeros(frames, np.uint8),
             np.zeros((frames, COLOURS, 2), np.int16),
+            np.zeros((frames, h, w), np.uint8),
             np.zeros((frames, h, w), np.uint8),
             np.zeros((frames, h, w), np.uint8),
             np.zeros((frames, 2 * h, 2 * w, 2), np.int16),
@@ -78,6 +84,7 @@ class GopDetail:
             ("steps", NUM_STEPS - 1),
             ("weights", MAX_OFFSET),
             ("modes", NUM_MODES - 1),
+            ("sources", NUM_SOURCES - 1),
             ("split", 1),
             ("vectors", MAX_VECTOR),
             ("levels", MAX_LEVEL),
@@ -94,6 +101,8 @@ class GopDetail:
             raise FormatError(f"weights of the first frame must be 0, gains at most {MAX_GAIN}")
         if self.modes[0].any():
             raise FormatError("modes of the first frame of a GOP must be 0 everywhere")
+        if self.sources[:2].any() or self.sources[self.modes == BASE].any():
+            raise FormatError("sources of frames 0 and 1, and where the mode has none, must be 0")
         still = self.modes < MOVED
         parts = self.vectors.reshape(frames, h, 2, w, 2, 2).swapaxes(2, 3)  # [F, h, w, 2, 2, 2]
         if parts[still].any() or self.split[still].any():

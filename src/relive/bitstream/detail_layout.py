@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from relive.bitstream.detail import BLOCK, ESCAPE, NUM_BANDS, NUM_MODES
+from relive.bitstream.detail import BLOCK, ESCAPE, NUM_BANDS, NUM_MODES, NUM_SOURCES
 from relive.bitstream.grid import Group
 from relive.bitstream.layout import GROUPS, PLACES, Family
 
@@ -18,8 +18,6 @@ DEPTHS = 8  # deeper ones count as the last
 MOTIONS = 33
 VECTOR_CLASSES = 21
 SPREADS = 6
-SPLIT_STATES = 3
-"""Of a neighbour: without a vector, with one, with four."""
 SUMS = 16
 PLACE = (PLACES, PLACES, GROUPS)
 
@@ -31,8 +29,15 @@ FAMILIES: dict[str, Family] = {
         1,
         NUM_MODES,
     ),
+    "source": Family(
+        1,
+        (NUM_MODES, NUM_SOURCES, STEP_CLASSES, 2 * NUM_SOURCES + 3, *PLACE),
+        NUM_SOURCES,
+        1,
+        NUM_SOURCES,
+    ),
     "split": Family(
-        1, (NUM_MODES, STEP_CLASSES, 2 * SPLIT_STATES + 3, *PLACE), 2, 1, 2
+        1, (NUM_MODES, STEP_CLASSES, 7, *PLACE), 2, 1, 2
     ),
     "vector": Family(
         2,

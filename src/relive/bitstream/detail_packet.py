@@ -127,13 +127,14 @@ def decode_detail(packet: bytes, codes: GopCodes, tables: DetailTables) -> GopDe
 def content_crc(detail: GopDetail, codes: GopCodes) -> int:
     """Return the CRC-32 of what a layer says and of the codes below it.
 
-    Of the content crc of the codes packet, weights, modes, split, vectors and levels, little
-    endian, in this order.
+    Of the content crc of the codes packet, weights, modes, sources, split, vectors and
+    levels, little endian, in this order.
     """
     return crc32(
         struct.pack("<I", codes_crc(codes)),
         detail.weights.astype("<i2", copy=False).tobytes(),
         detail.modes.tobytes(),
+        detail.sources.tobytes(),
         detail.split.tobytes(),
         detail.vectors.astype("<i2", copy=False).tobytes(),
         detail.levels.astype("<i2", copy=False).tobytes(),

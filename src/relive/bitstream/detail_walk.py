@@ -1,6 +1,6 @@
 """The order in which the enhancement layer of a GOP is coded: one function for both directions.
 
-    frame ─► weights ─► modes ─► splits, vectors ─► of every colour: ends of blocks, levels by bands
+    frame ─► weights ─► modes, sources, splits, vectors ─► of every colour: ends, levels by bands
 
 Modes, vectors and ends go in groups A ► B ► C (`grid.py`), levels of a band all at once. The codes
 of the base tier are known before.
@@ -8,7 +8,6 @@ of the base tier are known before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +18,7 @@ from relive.bitstream.coder import Ints
 from relive.bitstream.detail import (
     BAND_MEMBERS,
     BAND_OF,
+    BASE,
     BLOCK,
     COLOURS,
     ESCAPE,
@@ -31,7 +31,6 @@ from relive.bitstream.detail_layout import (
     DEPTHS,
     FAMILIES,
     MOTIONS,
-    SPLIT_STATES,
     SUMS,
     VECTOR_CLASSES,
     around,
@@ -85,6 +84,7 @@ def walk_detail(model: DetailModel, detail: GopDetail, codes: GopCodes) -> GopDe
             _wide(codes.motion[number // 2, 0], MOTIONS - 1),
             detail.weights[number].astype(np.int64),
             detail.modes[number].reshape(-1).astype(np.int64),
+            detail.sources[number].reshape(-1).astype(np.int64),
             detail.split[number].reshape(-1).astype(np.int64),
             detail.vectors[number].reshape(-1, 2).astype(np.int64),
             detail.levels[number].reshape(COLOURS, -1, BLOCK * BLOCK).astype(np.int64),
@@ -92,6 +92,7 @@ def walk_detail(model: DetailModel, detail: GopDetail, codes: GopCodes) -> GopDe
         walk.frame(frame)
         coded.weights[number] = frame.weights
         coded.modes[number] = frame.modes.reshape(h, w)
+        coded.sources[number] = frame.sources.reshape(h, w)
         coded.split[number] = frame.split.reshape(h, w)
         coded.vectors[number] = frame.vectors.reshape(2 * h, 2 * w, 2)
         coded.levels[number] = frame.levels.reshape(coded.levels.shape[1:])
@@ -112,6 +113,7 @@ class _Frame:
     motion: Grid  # [cubes]
     weights: Grid  # [colours, 2]
     modes: Grid  # [cubes]
+    sources: Grid  # [cubes]
     split: Grid  # [cubes]
     vectors: Grid  # [blocks, 2]
     levels: Grid  # [colours, blocks, 64]
@@ -147,6 +149,7 @@ class _Walk:
         self._parts = np.argsort(self._cube_of, kind="stable").reshape(-1, 4).T  # [4, cubes]
         # of the frame before
         self._modes = np.zeros(h * w, np.int64)
+        self._sources = np.zeros(h * w, np.int64)
         self._vectors = np.zeros((h * w, 2), np.int64)
         self._ends = np.zeros((COLOURS, 4 * h * w), np.int64)
         self._sizes = np.zeros((COLOURS, 4 * h * w, BLOCK * BLOCK), np.int64)
@@ -156,6 +159,8 @@ class _Walk:
         if frame.number:
             self._code_weights(frame)
             self._code_modes(frame)
+            if frame.number > 1:
+                self._code_sources(frame)
             self._code_splits(frame)
             self._code_vectors(frame)
         ends, sizes = np.zeros_like(self._ends), np.zeros_like(self._sizes)
@@ -164,13 +169,18 @@ class _Walk:
             self._code_ends(frame, colour, ends)
             self._code_levels(frame, colour, ends[colour], sizes)
             self._code_signs(sizes[colour], frame.levels[colour])
-        self._modes, self._vectors, self._ends, self._sizes = (
-            *(frame.modes, frame.vectors[self._parts[0]]),
+        self._modes, self._sources, self._vectors, self._ends, self._sizes = (
+            *(frame.modes, frame.sources, frame.vectors[self._parts[0]]),
             *(ends, sizes),
         )
 
     def _code_grid(
-        self, name: tuple[str, int], places: _Places, values: Grid, features: list[Grid]
+        self,
+        name: tuple[str, int],
+        places: _Places,
+        values: Grid,
+        features: list[Grid],
+        chosen: npt.NDArray[np.bool_] | None = None,
     ) -> None:
         """Code a value of every place, group after group.
 
@@ -179,10 +189,14 @@ class _Walk:
             places: the grid.
             values: `[n]`.
             features: `[n]` each, those of the family before its neighbours.
+            chosen: places that have a value; without it all.
         """
         family, net = name
-        for index, group in enumerate(places.groups):
+        for index, every in enumerate(places.groups):
+            group = every if chosen is None else every.of(chosen)
             here = group.cubes
+            if not len(here):
+                continue
             rows = place_rows(
                 family,
                 [
@@ -210,36 +224,24 @@ class _Walk:
         features = [before, frame.depths, frame.motion, step]
         self._code_grid(("mode", net), self._cubes, frame.modes, features)
 
-    def _moved(self, frame: _Frame) -> Iterator[tuple[int, Group]]:
-        """Cubes that have a vector: number of the group, and what there is of it."""
-        for index, group in enumerate(self._cubes.groups):
-            inside = frame.modes[group.cubes] >= MOVED
-            if inside.any():
-                yield index, Group(group.cubes[inside], group.around[:, inside])
+    def _code_sources(self, frame: _Frame) -> None:
+        features = [frame.modes, self._sources, np.full_like(frame.modes, frame.step)]
+        chosen = frame.modes != BASE
+        self._code_grid(("source", 0), self._cubes, frame.sources, features, chosen)
 
     def _code_splits(self, frame: _Frame) -> None:
-        states = np.where(frame.modes >= MOVED, 1 + frame.split, 0)
-        for index, group in self._moved(frame):
-            here = group.cubes
-            rows = place_rows(
-                "split",
-                [
-                    frame.modes[here],
-                    np.full(len(here), frame.step),
-                    around(states, SPLIT_STATES, index, group),
-                    *self._cubes.place[:, here],
-                    np.full(len(here), index),
-                ],
-            )
-            coded = self._model.code("split", 0, rows, frame.split[here].astype(np.int32))
-            frame.split[here] = coded
-            states[here] = 1 + coded
+        features = [frame.modes, np.full_like(frame.modes, frame.step)]
+        self._code_grid(("split", 0), self._cubes, frame.split, features, frame.modes >= MOVED)
 
     def _code_vectors(self, frame: _Frame) -> None:
         """Code a vector for every moved cube, then those of the other blocks of split ones."""
         vectors = frame.vectors[self._parts[0]]
-        for index, group in self._moved(frame):
+        moved = frame.modes >= MOVED
+        for index, every in enumerate(self._cubes.groups):
+            group = every.of(moved)
             here = group.cubes
+            if not len(here):
+                continue
             near = vectors[group.around] if index else self._vectors[here][None]
             vectors[here] = self._code_near(frame, here, near, vectors[here], index)
         split = np.flatnonzero(frame.split)

@@ -34,7 +34,7 @@ class Pair:
 
     Attributes:
         base: decoded from the codes `[2, 3, H, W]`, whole numbers in 0..255.
-        last: the frame before, enhanced `[3, H, W]`; None at a keyframe.
+        last: the pair before, enhanced `[2, 3, H, W]`; None at a keyframe.
         state: of the step.
         choice: motion hypotheses int64 `[1, h, w]`.
     """
@@ -44,22 +44,44 @@ class Pair:
     state: StepState
     choice: Tensor
 
-    def reference(self, frame: int, first: Tensor | None, added: Tensor | None) -> Reference | None:
-        """Reference of frame 0 or 1; `first` is frame 0, `added` what the layer added to it."""
+    def reference(
+        self, frame: int, first: Tensor | None, added: Tensor | None, older: bool
+    ) -> Reference | None:
+        """Reference of frame 0 or 1.
+
+        Args:
+            frame: 0 or 1.
+            first: frame 0, where 1 is asked for.
+            added: what the layer added to it.
+            older: with the frame before the reference, where there is one.
+        """
+        known = self._older(frame) if older and self.last is not None else None
         if frame:
             if first is None:
                 raise ValueError("the second frame of a pair follows the first")
-            return Reference(first, added, *_places(self.state.within, self.choice, first))
+            return Reference(
+                first, added, *_places(self.state.within, 0, self.choice, first), known
+            )
         if self.last is None:
             return None
-        return Reference(self.last, None, *_places(self.state.motion, self.choice, self.last))
+        last = self.last[1]
+        return Reference(last, None, *_places(self.state.motion, 0, self.choice, last), known)
+
+    def _older(self, frame: int) -> Reference:
+        """The frame before the reference of frame 0 or 1."""
+        if self.last is None:
+            raise ValueError("nothing comes before a keyframe")
+        picture, motion = self.last[frame], self.state.motion
+        if frame or motion.camera is None:
+            return Reference(picture, None, *_places(motion, 1, self.choice, picture))
+        return Reference(picture, None, *_places(motion.before(), 0, self.choice, picture))
 
 
-def _places(motion: Motion, choice: Tensor, picture: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the pixels of a frame lie in the one before: columns and rows `[H, W]`."""
+def _places(motion: Motion, frame: int, choice: Tensor, picture: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the pixels of frame 0 or 1 lie in a picture before: columns and rows `[H, W]`."""
     height, width = picture.shape[-2:]
     pixels = enlarge(choice[0], (height, width)).long()[None, None]
-    x, y = positions(motion, 0, pixels, height, width)
+    x, y = positions(motion, frame, pixels, height, width)
     return x[0, 0].expand(height, width), y[0, 0].expand(height, width)
 
 
@@ -72,7 +94,7 @@ def layer_pair(carry: Carry, before: Carry | None, state: StepState, choice: Ten
         state: of the step.
         choice: motion hypotheses int64 `[1, h, w]`.
     """
-    last = None if before is None else (before.pictures[0, 1] * 255).round()
+    last = None if before is None else (before.pictures[0] * 255).round()
     return Pair((carry.pictures[0] * 255).round(), last, state, choice)
 
 
@@ -107,11 +129,10 @@ class _Frames:
         self._shown: list[Tensor] = []
         self._added: Tensor | None = None
 
-    @property
-    def reference(self) -> Reference | None:
-        """Of the frame that comes next."""
+    def reference(self, older: bool) -> Reference | None:
+        """Of the frame that comes next; with the frame before that, where it is wanted."""
         place = len(self._kept)
-        return self._pair.reference(place, self._kept[0] if place else None, self._added)
+        return self._pair.reference(place, self._kept[0] if place else None, self._added, older)
 
     def add(self, prediction: Tensor, levels: Tensor, size: float) -> Tensor:
         """Reconstruct the next frame."""
@@ -137,11 +158,12 @@ def decode_pair(
     for place, row in enumerate((2 * index, 2 * index + 1)):
         modes = torch.from_numpy(detail.modes[row].astype(np.int64))
         vectors = torch.from_numpy(detail.vectors[row].astype(np.int64))
-        reference = frames.reference
+        sources = torch.from_numpy(detail.sources[row].astype(np.int64))
+        reference = frames.reference(older=bool(sources.any()))
         if reference is not None:
             weights = torch.from_numpy(detail.weights[row].astype(np.int64))
             reference = reference.weighted(weights)
-        prediction = predict(pair.base[place], reference, modes, vectors)
+        prediction = predict(pair.base[place], reference, modes, sources, vectors)
         levels = torch.from_numpy(detail.levels[row].astype(np.float32))
         frames.add(prediction, levels, step_size(int(detail.steps[row])))
     return frames.done()
@@ -193,18 +215,20 @@ def encode_pair(
     price = LAMBDA * size**2
     frames = _Frames(pair, tools.post_filter)
     for place, row in enumerate((2 * index, 2 * index + 1)):
-        reference = frames.reference
+        reference = frames.reference(older=True)
         grid = pair.choice.shape[1:]
         weights = torch.zeros(3, 2, dtype=torch.long)
         modes = torch.zeros(grid, dtype=torch.long)
-        split = torch.zeros(grid, dtype=torch.bool)
+        sources, split = torch.zeros_like(modes), torch.zeros_like(modes)
         vectors = torch.zeros(*to_blocks(modes).shape, 2, dtype=torch.long)
         if reference is not None:
             own = reference.carried(pair.base[place])
             weights, vectors = choose_weights(target[place], own, reference, price)
             reference = reference.weighted(weights)
-            modes, split, vectors = choose_modes(target[place], own, reference, vectors, price)
-        prediction = predict(pair.base[place], reference, modes, vectors)
+            modes, sources, split, vectors = choose_modes(
+                target[place], own, reference, vectors, price
+            )
+        prediction = predict(pair.base[place], reference, modes, sources, vectors)
         levels = choose_levels(forward(target[place] - prediction), size, tools.costs)
         frame = frames.add(prediction, levels, size)
         if tools.watch is not None:
@@ -213,6 +237,7 @@ def encode_pair(
         detail.steps[row] = number
         detail.weights[row] = weights.numpy()
         detail.modes[row] = modes.numpy()
+        detail.sources[row] = sources.numpy()
         detail.split[row] = split.numpy()
         detail.vectors[row] = vectors.numpy()
         detail.levels[row] = levels.numpy()

@@ -2,7 +2,7 @@
 
 ```
  codes ─► base picture ─(+ what was added to the first frame, warped)─► base ─┐
- frame before ─► warped by the hypothesis of the cube, and a vector ─► moved ─┼─ mode ─► prediction
+ frames before ─► warped by the hypothesis of the cube, and vectors ─► moved ─┼─ mode ─► prediction
                                                       levels ─► inverse DCT ──┴──────► + ─► frame
 ```
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from relive.bitstream.detail import BASE, MEAN, MOVED_MEAN
+from relive.bitstream.detail import BASE, LAST, MEAN, MOVED_MEAN, OLDER
 from relive.enhancement.transform import inverse
 from relive.model.warp import sample
 
@@ -35,12 +35,14 @@ class Reference:
             `[3, H, W]`; else None.
         x: columns `[H, W]`.
         y: rows `[H, W]`.
+        older: the same of the frame before that, if it is known and wanted.
     """
 
     picture: Tensor
     added: Tensor | None
     x: Tensor
     y: Tensor
+    older: Reference | None = None
 
     def moved(self, vectors: Tensor, picture: Tensor | None = None) -> Tensor:
         """Warp, with a vector for each cube on top.
@@ -55,6 +57,22 @@ class Reference:
         picture = self.picture if picture is None else picture
         dx, dy = (enlarge(part, self.x.shape) / VECTOR_UNITS for part in vectors.unbind(-1))
         return sample(picture[None], (self.x + dx)[None], (self.y + dy)[None])[0]
+
+    def predicted(self, sources: Tensor, vectors: Tensor) -> Tensor:
+        """The frames before that cubes name, moved: `[3, H, W]`, whole numbers.
+
+        A vector is what moves in one frame: the older frame is read at twice that.
+
+        Args:
+            sources: int64 `[h, w]`.
+            vectors: as in `moved`.
+        """
+        last = whole(self.moved(vectors))
+        if self.older is None or not sources.any():
+            return last
+        older = whole(self.older.moved(2 * vectors))
+        kind = enlarge(sources, last.shape[-2:])
+        return torch.where(kind == LAST, last, torch.where(kind == OLDER, older, mean(last, older)))
 
     def weighted(self, weights: Tensor) -> Reference:
         """The same with another light: weights int64 `[3, 2]`, see `weighted`."""
@@ -84,21 +102,28 @@ def weighted(picture: Tensor, weights: Tensor) -> Tensor:
     return whole(picture * (1 + gain / GAIN_UNITS) + offset)
 
 
-def predict(base: Tensor, reference: Reference | None, modes: Tensor, vectors: Tensor) -> Tensor:
+def mean(a: Tensor, b: Tensor) -> Tensor:
+    """Mean of whole numbers, halves up."""
+    return ((a + b + 1) / 2).floor()
+
+
+def predict(
+    base: Tensor, reference: Reference | None, modes: Tensor, sources: Tensor, vectors: Tensor
+) -> Tensor:
     """Predict a frame, `[3, H, W]`, whole numbers in 0..255.
 
     Args:
         base: decoded from the codes.
         reference: None for the first frame of a GOP.
         modes: int64 `[h, w]`.
+        sources: int64 `[h, w]`.
         vectors: of blocks int64 `[2h, 2w, 2]`, 0 where the mode has none.
     """
     if reference is None:
         return whole(base)
-    own, moved = whole(reference.carried(base)), whole(reference.moved(vectors))
+    own, moved = whole(reference.carried(base)), reference.predicted(sources, vectors)
     kind = enlarge(modes, base.shape[-2:])
-    mean = ((own + moved + 1) / 2).floor()
-    mixed = torch.where((kind == MEAN) | (kind == MOVED_MEAN), mean, moved)
+    mixed = torch.where((kind == MEAN) | (kind == MOVED_MEAN), mean(own, moved), moved)
     return torch.where(kind == BASE, own, mixed)
 
 

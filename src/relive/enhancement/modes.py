@@ -14,13 +14,14 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from relive.bitstream.detail import BLOCK, MAX_VECTOR, MOVED, MOVED_MEAN
-from relive.enhancement.frame import VECTOR_UNITS, Reference
+from relive.bitstream.detail import BLOCK, LAST, MAX_VECTOR, MOVED, MOVED_MEAN
+from relive.enhancement.frame import VECTOR_UNITS, Reference, enlarge
 from relive.enhancement.search import LAMBDA, squared_error, vector_cost
 from relive.enhancement.transform import forward
 from relive.model.warp import sample
 
 MODE_BITS = 1.5
+SOURCE_BITS = 2.0  # of another than the last frame
 SPLIT_BITS = 2.0
 MIN_BITS = 8  # that an error must cost for a split to be tried
 LEVEL_COST, OCTAVE_COST = 0.45, 0.25  # of a level, and of each octave of its size; in steps squared
@@ -49,37 +50,60 @@ def level_cost(difference: Tensor, price: float) -> Tensor:
 
 def choose_modes(
     target: Tensor, base: Tensor, reference: Reference, vectors: Tensor, price: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Choose modes and vectors.
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Choose modes, sources and vectors.
 
     Args:
         target: the true frame `[3, H, W]`.
         base: decoded from the codes, with what was added before.
-        reference: the frame before.
+        reference: the frame before, and the one before that.
         vectors: of the cubes int64 `[h, w, 2]`.
         price: squared error that one bit must save.
 
     Returns:
-        Modes int64 `[h, w]`; where a cube is split bool `[h, w]`; vectors of the blocks int64
+        Modes, sources and where a cube is split, int64 `[h, w]` each; vectors of the blocks int64
         `[2h, 2w, 2]`, 0 where the mode has none.
     """
-    warped, moved = reference.moved(torch.zeros_like(vectors)), reference.moved(vectors)
-    error = torch.stack([squared_error(c - target) for c in (base, warped, moved)]).amin(0)
+    still = torch.zeros_like(vectors)
+    warped, moved = (_best_source(target, reference, v, price) for v in (still, vectors))
+    error = torch.stack([squared_error(c - target) for c in (base, warped[0], moved[0])]).amin(0)
     parts = search_parts(target, reference, vectors, error > MIN_BITS * price, price)
-    split = reference.moved(parts)
+    split = _best_source(target, reference, parts, price)
     far = MODE_BITS + 0.5 * vector_cost(vectors.float())
     more = vector_cost(parts.float(), to_blocks(vectors).float())
     farther = far + SPLIT_BITS + more.unflatten(1, (-1, 2)).unflatten(0, (-1, 2)).sum((1, 3))
     near = torch.full_like(far, MODE_BITS)
-    candidates = [(base, torch.zeros_like(far))]
-    for picture, bits in ((warped, near), (moved, far), (split, farther)):
-        candidates += [(picture, bits), ((base + picture) / 2, bits)]
-    costs = [level_cost(picture - target, price) + price * bits for picture, bits in candidates]
+    costs, sources = [level_cost(base - target, price)], [torch.zeros_like(vectors[..., 0])]
+    for (picture, source), bits in ((warped, near), (moved, far), (split, farther)):
+        extra = price * (bits + SOURCE_BITS * (source != LAST))
+        costs += [level_cost(p - target, price) + extra for p in (picture, (base + picture) / 2)]
+        sources += [source, source]
     best = torch.stack(costs).argmin(0)
     is_split = best > MOVED_MEAN
     modes = torch.where(is_split, best - 2, best)
     chosen = torch.where(to_blocks(is_split)[..., None], parts, to_blocks(vectors))
-    return modes, is_split, torch.where(to_blocks(modes >= MOVED)[..., None], chosen, 0)
+    return (
+        modes,
+        torch.stack(sources).gather(0, best[None])[0],
+        is_split.long(),
+        torch.where(to_blocks(modes >= MOVED)[..., None], chosen, 0),
+    )
+
+
+def _best_source(
+    target: Tensor, reference: Reference, vectors: Tensor, price: float
+) -> tuple[Tensor, Tensor]:
+    """The frame before that predicts each cube best: picture `[3, H, W]`, sources `[h, w]`."""
+    last = reference.moved(vectors)
+    if reference.older is None:
+        return last, torch.zeros(squared_error(last).shape, dtype=torch.long)
+    older = reference.older.moved(2 * vectors)
+    pictures = torch.stack([last, older, (last + older) / 2])
+    costs = torch.stack([squared_error(picture - target) for picture in pictures])
+    costs[1:] += price * SOURCE_BITS
+    source = costs.argmin(0)
+    kind = enlarge(source, last.shape[-2:]).long()
+    return pictures.gather(0, kind.expand_as(pictures[:1]))[0], source
 
 
 def search_parts(
