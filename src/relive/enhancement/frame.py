@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from relive.bitstream.detail import BASE, LAST, MEAN, MOVED_MEAN, OLDER
+from relive.bitstream.detail import BASE, BOTH, LAST, MEAN, MOVED_MEAN, OLDER
 from relive.enhancement.transform import inverse
 from relive.model.warp import sample
 
@@ -61,7 +61,7 @@ class Reference:
     def predicted(self, sources: Tensor, vectors: Tensor) -> Tensor:
         """The frames before that cubes name, moved: `[3, H, W]`, whole numbers.
 
-        A vector is what moves in one frame: the older frame is read at twice that.
+        Beside the last frame the older one is read at twice the vector, alone at the vector.
 
         Args:
             sources: int64 `[h, w]`.
@@ -70,8 +70,9 @@ class Reference:
         last = whole(self.moved(vectors))
         if self.older is None or not sources.any():
             return last
-        older = whole(self.older.moved(2 * vectors))
         kind = enlarge(sources, last.shape[-2:])
+        twice = enlarge(sources == BOTH, vectors.shape[:2])[..., None]
+        older = whole(self.older.moved(vectors * (1 + twice)))
         return torch.where(kind == LAST, last, torch.where(kind == OLDER, older, mean(last, older)))
 
     def weighted(self, weights: Tensor) -> Reference:

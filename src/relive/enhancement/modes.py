@@ -9,14 +9,16 @@ Shapes: H W padded pixels, h w cube grid; blocks of 8x8 pixels, four to a cube.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
 
 import torch
 from torch import Tensor
 
-from relive.bitstream.detail import BLOCK, LAST, MAX_VECTOR, MOVED, MOVED_MEAN
+from relive.bitstream.detail import BLOCK, BOTH, LAST, MAX_VECTOR, MOVED, OLDER, WARPED
 from relive.enhancement.frame import VECTOR_UNITS, Reference, enlarge
-from relive.enhancement.search import LAMBDA, squared_error, vector_cost
+from relive.enhancement.search import LAMBDA, search_vectors, squared_error, vector_cost
 from relive.enhancement.transform import forward
 from relive.model.warp import sample
 
@@ -65,45 +67,85 @@ def choose_modes(
         `[2h, 2w, 2]`, 0 where the mode has none.
     """
     still = torch.zeros_like(vectors)
-    warped, moved = (_best_source(target, reference, v, price) for v in (still, vectors))
+    warped = _best_source(target, reference, still, price, OLDER, BOTH)
+    moved = _best_source(target, reference, vectors, price, BOTH)
     error = torch.stack([squared_error(c - target) for c in (base, warped[0], moved[0])]).amin(0)
     parts = search_parts(target, reference, vectors, error > MIN_BITS * price, price)
-    split = _best_source(target, reference, parts, price)
-    far = MODE_BITS + 0.5 * vector_cost(vectors.float())
+    near = torch.full_like(error, MODE_BITS)
+    far = near + 0.5 * vector_cost(vectors.float())
     more = vector_cost(parts.float(), to_blocks(vectors).float())
     farther = far + SPLIT_BITS + more.unflatten(1, (-1, 2)).unflatten(0, (-1, 2)).sum((1, 3))
-    near = torch.full_like(far, MODE_BITS)
-    costs, sources = [level_cost(base - target, price)], [torch.zeros_like(vectors[..., 0])]
-    for (picture, source), bits in ((warped, near), (moved, far), (split, farther)):
-        extra = price * (bits + SOURCE_BITS * (source != LAST))
-        costs += [level_cost(p - target, price) + extra for p in (picture, (base + picture) / 2)]
-        sources += [source, source]
-    best = torch.stack(costs).argmin(0)
-    is_split = best > MOVED_MEAN
-    modes = torch.where(is_split, best - 2, best)
-    chosen = torch.where(to_blocks(is_split)[..., None], parts, to_blocks(vectors))
-    return (
-        modes,
-        torch.stack(sources).gather(0, best[None])[0],
-        is_split.long(),
-        torch.where(to_blocks(modes >= MOVED)[..., None], chosen, 0),
-    )
+    ways = [
+        _Way(WARPED, 0, to_blocks(still), *warped, near),
+        _Way(MOVED, 0, to_blocks(vectors), *moved, far),
+        _Way(MOVED, 1, parts, *_best_source(target, reference, parts, price, BOTH), farther),
+    ]
+    if reference.older is not None:
+        old = search_vectors(target, reference.older, price)
+        source = torch.full_like(old[..., 0], OLDER)
+        bits = near + 0.5 * vector_cost(old.float())
+        ways.append(_Way(MOVED, 0, to_blocks(old), reference.older.moved(old), source, bits))
+    return _cheapest(target, base, ways, price)
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A way to predict every cube from the frames before.
+
+    Attributes:
+        mode: `WARPED` or `MOVED`; the next number is its mean with the base picture.
+        split: 1 if the blocks have vectors of their own.
+        vectors: of blocks int64 `[2h, 2w, 2]`.
+        picture: what it predicts `[3, H, W]`.
+        sources: int64 `[h, w]`.
+        bits: to say so, but for the source `[h, w]`.
+    """
+
+    mode: int
+    split: int
+    vectors: Tensor
+    picture: Tensor
+    sources: Tensor
+    bits: Tensor
+
+
+def _cheapest(
+    target: Tensor, base: Tensor, ways: Sequence[_Way], price: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Take for every cube its base picture, or the cheapest way: see `choose_modes`."""
+    least = level_cost(base - target, price)
+    modes, sources, split = (torch.zeros_like(least, dtype=torch.long) for _ in range(3))
+    vectors = torch.zeros_like(ways[0].vectors)
+    for way in ways:
+        bits = way.bits + SOURCE_BITS * (way.sources != LAST)
+        for mode, picture in ((way.mode, way.picture), (way.mode + 1, (base + way.picture) / 2)):
+            cost = level_cost(picture - target, price) + price * bits
+            better = cost < least
+            least = torch.where(better, cost, least)
+            modes, split = modes.where(~better, mode), split.where(~better, way.split)
+            sources = way.sources.where(better, sources)
+            vectors = way.vectors.where(to_blocks(better)[..., None], vectors)
+    return modes, sources, split, vectors
 
 
 def _best_source(
-    target: Tensor, reference: Reference, vectors: Tensor, price: float
+    target: Tensor, reference: Reference, vectors: Tensor, price: float, *others: int
 ) -> tuple[Tensor, Tensor]:
-    """The frame before that predicts each cube best: picture `[3, H, W]`, sources `[h, w]`."""
+    """The source that predicts each cube best: picture `[3, H, W]`, sources `[h, w]`."""
     last = reference.moved(vectors)
+    error = squared_error(last - target)
+    sources = torch.zeros_like(error, dtype=torch.long)
     if reference.older is None:
-        return last, torch.zeros(squared_error(last).shape, dtype=torch.long)
+        return last, sources
     older = reference.older.moved(2 * vectors)
-    pictures = torch.stack([last, older, (last + older) / 2])
-    costs = torch.stack([squared_error(picture - target) for picture in pictures])
-    costs[1:] += price * SOURCE_BITS
-    source = costs.argmin(0)
-    kind = enlarge(source, last.shape[-2:]).long()
-    return pictures.gather(0, kind.expand_as(pictures[:1]))[0], source
+    chosen = last
+    for other in others:
+        picture = older if other == OLDER else (last + older) / 2
+        tried = squared_error(picture - target) + price * SOURCE_BITS
+        better = tried < error
+        error, sources = torch.where(better, tried, error), sources.where(~better, other)
+        chosen = torch.where(enlarge(better, last.shape[-2:]) > 0, picture, chosen)
+    return chosen, sources
 
 
 def search_parts(
