@@ -1,7 +1,7 @@
 """Choose the weights of a frame: flashes and fades change every pixel of a colour alike.
 
 ```
- mean and spread ─► guess ─► vectors under it ─► least squares ─► weights ─► vectors under them
+ mean and spread ─► guess ─► vectors under it ─► least squares ─► weights (─► vectors under them)
 ```
 
 Shapes: H W padded pixels, h w cube grid.
@@ -20,12 +20,13 @@ from relive.enhancement.search import search_vectors, squared_error
 WEIGHT_BITS = 51
 ROUNDS = 3
 MIN_CUBES = 4
+NEAR = 2.0  # levels of grey that leave vectors as they are
 
 
 def choose_weights(
     target: Tensor, own: Tensor, reference: Reference, price: float
 ) -> tuple[Tensor, Tensor]:
-    """Choose weights, and search vectors under them.
+    """Choose weights, and search vectors under them or such that are near.
 
     Args:
         target: the true frame `[3, H, W]`.
@@ -49,7 +50,7 @@ def choose_weights(
     fitted = fit_weights(target, own, moved)
     if _saved(target, own, moved, fitted) <= least:
         fitted = none
-    if not torch.equal(fitted, start):
+    if _shift(fitted - start) > NEAR:
         vectors = search_vectors(target, reference.weighted(fitted), price)
     return fitted, vectors
 
@@ -83,6 +84,12 @@ def fit_weights(target: Tensor, own: Tensor, moved: Tensor) -> Tensor:
         error = squared_error(weighted(moved, weights) - target)
         kept = error < torch.minimum(limit, 2 * error.median())
     return weights
+
+
+def _shift(difference: Tensor) -> float:
+    """By how much the mean of a middle grey changes under another choice of weights."""
+    gain, offset = difference.float().mean(0).tolist()
+    return abs(128 / GAIN_UNITS * gain + offset)
 
 
 def _saved(target: Tensor, own: Tensor, moved: Tensor, weights: Tensor) -> float:
