@@ -24,7 +24,7 @@ from relive.model.warp import sample
 
 MODE_BITS = 1.5
 SOURCE_BITS = 2.0  # of another than the last frame
-SPLIT_BITS = 2.0
+SPLIT_BITS = 3.0
 MIN_BITS = 8  # that an error must cost for a split to be tried
 LEVEL_COST, OCTAVE_COST = 0.45, 0.25  # of a level, and of each octave of its size; in steps squared
 

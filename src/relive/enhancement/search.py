@@ -38,7 +38,7 @@ def squared_error(difference: Tensor, size: int = CUBE_PX) -> Tensor:
 
 def vector_cost(vectors: Tensor, expected: Tensor | float = 0) -> Tensor:
     """Estimate the bits of vectors `[..., 2]`."""
-    return 0.75 * (1 + 2 * torch.log2(1 + (vectors - expected).abs())).sum(-1)
+    return (1 + 2 * torch.log2(1 + (vectors - expected).abs())).sum(-1)
 
 
 def _shifted(vectors: Tensor, dy: int, dx: int) -> Tensor:
