@@ -17,7 +17,7 @@ from relive.bitstream.detail import (
     BASE,
     MAX_GAIN,
     MAX_LEVEL,
-    MAX_OFFSET,
+    MAX_SHIFT,
     MAX_VECTOR,
     MOVED,
     NUM_MODES,
@@ -94,8 +94,8 @@ def test_round_trip(
 
 def test_the_largest_values_come_back(tables: DetailTables) -> None:
     detail, codes = make_detail(3, 2, 2, 3), make_codes(3, 2, 2, 3)
-    detail.weights[1] = MAX_GAIN, -MAX_OFFSET
-    detail.weights[2] = -MAX_GAIN, MAX_OFFSET
+    detail.weights[1] = MAX_GAIN, -MAX_SHIFT
+    detail.weights[2] = -MAX_GAIN, MAX_SHIFT
     detail.modes[2:] = MOVED
     detail.split[2:] = 1
     detail.vectors[2:] = MAX_VECTOR

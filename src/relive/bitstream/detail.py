@@ -26,7 +26,7 @@ LAST, OLDER, BOTH = range(3)
 NUM_SOURCES = 3
 MAX_VECTOR = 255
 """Of a component, in quarters of a pixel."""
-MAX_GAIN, MAX_OFFSET = 127, 255
+MAX_GAIN, MAX_SHIFT = 127, 255
 """Of a weight, in 128ths and in levels of 255."""
 ESCAPE = 15
 """Levels from here on are coded with raw bits."""
@@ -82,7 +82,7 @@ class GopDetail:
         blank = GopDetail.empty(frames, h, w)
         for name, top in (
             ("steps", NUM_STEPS - 1),
-            ("weights", MAX_OFFSET),
+            ("weights", MAX_SHIFT),
             ("modes", NUM_MODES - 1),
             ("sources", NUM_SOURCES - 1),
             ("split", 1),

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from relive.bitstream.detail import MAX_GAIN, MAX_OFFSET
+from relive.bitstream.detail import MAX_GAIN, MAX_SHIFT
 from relive.config import CUBE_PX
 from relive.enhancement.frame import GAIN_UNITS, Reference, enlarge, weighted
 from relive.enhancement.search import search_vectors, squared_error
@@ -105,4 +105,4 @@ def _saved(target: Tensor, own: Tensor, moved: Tensor, weights: Tensor) -> float
 def _whole(gain: Tensor, offset: Tensor) -> Tensor:
     """Gain and offset of every colour `[3]` as integers `[3, 2]`."""
     units = ((gain - 1) * GAIN_UNITS).round().clamp(-MAX_GAIN, MAX_GAIN)
-    return torch.stack([units, offset.round().clamp(-MAX_OFFSET, MAX_OFFSET)], -1).long()
+    return torch.stack([units, offset.round().clamp(-MAX_SHIFT, MAX_SHIFT)], -1).long()
