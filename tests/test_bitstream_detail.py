@@ -14,11 +14,15 @@ from hypothesis import strategies as st
 from relive.bitstream import DetailTables, GopCodes, GopDetail, decode_detail, encode_detail
 from relive.bitstream.detail import (
     BAND_MEMBERS,
+    BASE,
+    MAX_GAIN,
     MAX_LEVEL,
     MAX_OFFSET,
+    MAX_SHIFT,
     MAX_VECTOR,
     MOVED,
     NUM_MODES,
+    NUM_SOURCES,
     NUM_STRENGTHS,
     has_levels,
     step_number,
@@ -47,9 +51,17 @@ def make_detail(seed: int, steps: int, h: int, w: int, much: float = 0.15) -> Go
     detail = GopDetail.empty(2 * steps, h, w)
     detail.steps[:] = rng.integers(20, 50, 2 * steps)
     detail.strengths[:] = rng.integers(0, NUM_STRENGTHS, 2 * steps)
+    weighted = rng.random(2 * steps - 1) < 0.5
+    some = rng.integers(-127, 128, (2 * steps - 1, 3, 2))
+    detail.weights[1:] = np.where(weighted[:, None, None], some, 0)
     detail.modes[1:] = (rng.random(detail.modes[1:].shape) ** 2 * NUM_MODES).astype(np.uint8)
+    sources = rng.integers(0, NUM_SOURCES, (2 * steps, h, w))
+    detail.sources[2:] = np.where(detail.modes == BASE, 0, sources)[2:]
     moved = detail.modes >= MOVED
-    detail.vectors[moved] = rng.laplace(0, 9, (int(moved.sum()), 2)).round().clip(-255, 255)
+    detail.split[:] = moved & (rng.random(moved.shape) < 0.3)
+    parts = detail.vectors.reshape(2 * steps, h, 2, w, 2, 2).swapaxes(2, 3)  # a view
+    parts[moved] = rng.laplace(0, 9, (int(moved.sum()), 1, 1, 2)).round().clip(-252, 252)
+    parts[detail.split == 1] += rng.integers(-3, 4, (int(detail.split.sum()), 2, 2, 2), np.int16)
     fall = np.exp(-0.35 * np.add.outer(np.arange(8), np.arange(8)))
     busy = np.repeat(np.repeat(rng.random((h, w)) * 3, 2, 0), 2, 1)[..., None, None]
     detail.levels[:] = rng.laplace(0, 1, detail.levels.shape) * much * 4 * busy * fall
@@ -66,8 +78,7 @@ def place_offsets(detail: GopDetail, rng: np.random.Generator) -> None:
 
 
 def same(a: GopDetail, b: GopDetail) -> bool:
-    names = ("steps", "strengths", "offsets", "modes", "vectors", "levels")
-    pairs = [(getattr(a, n), getattr(b, n)) for n in names]
+    pairs = [(array, getattr(b, name)) for name, array in vars(a).items()]
     return all(np.array_equal(x, y) and x.dtype == y.dtype for x, y in pairs)
 
 
@@ -103,7 +114,10 @@ def test_step_and_strength_of_a_frame_share_a_byte(tables: DetailTables) -> None
 
 def test_the_largest_values_come_back(tables: DetailTables) -> None:
     detail, codes = make_detail(3, 2, 2, 3), make_codes(3, 2, 2, 3)
+    detail.weights[1] = MAX_GAIN, -MAX_SHIFT
+    detail.weights[2] = -MAX_GAIN, MAX_SHIFT
     detail.modes[2:] = MOVED
+    detail.split[2:] = 1
     detail.vectors[2:] = MAX_VECTOR
     detail.vectors[2:, ::2] = -MAX_VECTOR
     detail.levels[0, 0, 0, 0] = MAX_LEVEL
@@ -137,6 +151,8 @@ def test_tables_survive_their_arrays(tables: DetailTables) -> None:
     assert encode_detail(detail, codes, again) == encode_detail(detail, codes, tables)
     with pytest.raises(FormatError, match=r"level\.high"):
         DetailTables.from_arrays({k: v for k, v in arrays.items() if k != "level.high"})
+    older = DetailTables.from_arrays({k: v for k, v in arrays.items() if "split" not in k})
+    assert not older.nets["split"][0].embed.any()
 
 
 def test_other_codes_or_tables_are_noticed(tables: DetailTables) -> None:
@@ -156,9 +172,16 @@ def test_layers_that_do_not_fit_are_refused(tables: DetailTables) -> None:
         replace(good, offsets=good.offsets + np.int8(MAX_OFFSET)),
         replace(good, offsets=np.ones_like(good.offsets), levels=np.zeros_like(good.levels)),
         replace(good, strengths=np.full(4, NUM_STRENGTHS, np.uint8)),
+        replace(good, weights=np.full_like(good.weights, 1)),
+        replace(good, weights=np.where(good.weights, MAX_GAIN + 1, 0).astype(np.int16)),
         replace(good, modes=np.full_like(good.modes, NUM_MODES)),
         replace(good, modes=np.ones_like(good.modes)),
         replace(good, vectors=np.full_like(good.vectors, 3)),
+        replace(good, vectors=good.vectors + (np.arange(8) % 2)[:, None].astype(np.int16)),
+        replace(good, sources=np.ones_like(good.sources)),
+        replace(good, sources=good.sources * NUM_SOURCES),
+        replace(good, split=np.ones_like(good.split)),
+        replace(good, split=good.split * 2),
         replace(good, levels=good.levels[:, :2]),
         replace(good, levels=good.levels.astype(np.int32)),
         replace(good, levels=np.full_like(good.levels, MAX_LEVEL + 1)),

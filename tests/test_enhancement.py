@@ -1,5 +1,6 @@
 """The enhancement layer: transform, prediction, and what its encoder chooses."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -9,20 +10,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from relive.bitstream import GopDetail
-from relive.bitstream.detail import BASE, MEAN, MOVED, MOVED_MEAN, WARPED
+from relive.bitstream.detail import BASE, BOTH, LAST, MEAN, MOVED, MOVED_MEAN, OLDER, WARPED
 from relive.codec.effort import PRESETS
-from relive.enhancement.frame import Reference, predict, reconstruct
+from relive.enhancement.frame import Reference, predict, reconstruct, whole
+from relive.enhancement.modes import choose_modes
 from relive.enhancement.post_filter import FilterSample, fit_filter
 from relive.enhancement.search import (
     LAMBDA,
-    Candidates,
     LevelCosts,
     choose_levels,
-    choose_modes,
     fit_costs,
 )
 from relive.enhancement.transform import forward, inverse, requantised
 from relive.enhancement.vectors import near_errors, search_vectors
+from relive.enhancement.weights import choose_weights
 from relive.train.chain import enhance
 from relive.train.chance import Chance
 
@@ -65,19 +66,49 @@ def test_finer_steps_come_closer() -> None:
 def test_each_mode_predicts_what_it_says() -> None:
     base, last = smooth_picture(1, 32, 48), smooth_picture(2, 32, 48)
     modes = torch.tensor([[BASE, WARPED, MEAN], [MOVED, MOVED_MEAN, BASE]])
+    none = torch.zeros_like(modes)
     vectors = torch.zeros(2, 3, 2, dtype=torch.long)
     vectors[1, 0], vectors[1, 1] = torch.tensor([8, -4]), torch.tensor([-8, 4])
-    shown = predict(base, still(last), modes, vectors)
+    shown = predict(base, still(last), modes, none, vectors)
     assert torch.equal(shown[:, :16, :16], base[:, :16, :16])
     assert torch.equal(shown[:, :16, 16:32], last[:, :16, 16:32])
     assert torch.equal(shown[:, :16, 32:], ((base + last + 1) / 2).floor()[:, :16, 32:])
     assert torch.equal(shown[:, 16:, :16], last[:, 15:31, 2:18])
     mean = (base[:, 16:31, 16:32] + last[:, 17:, 14:30] + 1) / 2
     assert torch.equal(shown[:, 16:31, 16:32], mean.floor())
-    assert torch.equal(predict(base, None, modes, vectors), base)
+    assert torch.equal(predict(base, None, modes, none, vectors), base)
     added = torch.full_like(base, 3.0)
-    shown = predict(base, still(last, added), torch.zeros_like(modes), vectors)
+    shown = predict(base, still(last, added), none, none, vectors)
     assert torch.equal(shown, (base + 3).clamp(max=255))
+
+
+def test_the_older_frame_is_read_at_the_vector_and_for_the_mean_at_twice_that() -> None:
+    base, last, old = (smooth_picture(seed, 32, 48) for seed in (1, 2, 3))
+    modes = torch.tensor([[WARPED, WARPED, MEAN], [MOVED, MOVED, BASE]])
+    sources = torch.tensor([[OLDER, BOTH, OLDER], [OLDER, BOTH, LAST]])
+    vectors = torch.zeros(2, 3, 2, dtype=torch.long)
+    vectors[1, :2] = torch.tensor([8, -4])
+    seen = replace(still(last), older=still(old))
+    shown = predict(base, seen, modes, sources, vectors)
+    assert torch.equal(shown[:, :16, :16], old[:, :16, :16])
+    assert torch.equal(shown[:, :16, 16:32], ((last + old + 1) / 2).floor()[:, :16, 16:32])
+    assert torch.equal(shown[:, :16, 32:], ((base + old + 1) / 2).floor()[:, :16, 32:])
+    assert torch.equal(shown[:, 16:, :16], old[:, 15:31, 2:18])
+    both = (last[:, 15:31, 18:34] + old[:, 14:30, 20:36] + 1) / 2
+    assert torch.equal(shown[:, 16:, 16:32], both.floor())
+    assert torch.equal(shown[:, 16:, 32:], base[:, 16:, 32:])
+
+
+def test_what_comes_back_and_what_flickers_is_taken_from_the_older_frame() -> None:
+    picture, price = smooth_picture(5, 64, 96, 3), torch.full((4, 6), LAMBDA * 8.0**2)
+    noise = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0)) * 6
+    last, old = (picture + noise).round().clamp(0, 255)
+    last[:, :32], old[:, :32] = smooth_picture(6, 32, 96), picture[:, :32]
+    seen = replace(still(last), older=still(old))
+    vectors = torch.zeros(4, 6, 2, dtype=torch.long)
+    _, sources, _, _ = choose_modes(picture, torch.full_like(last, 128.0), seen, vectors, price)
+    assert (sources[:2] == OLDER).all()
+    assert (sources[2:] == BOTH).all()
 
 
 def test_vectors_find_a_shift() -> None:
@@ -88,12 +119,11 @@ def test_vectors_find_a_shift() -> None:
     vectors = search_vectors(target, wide, price)
     inner = vectors[1:-1, 1:-1]
     assert torch.equal(inner, torch.tensor([21, -14]).expand_as(inner))
-    base = torch.full_like(last, 128.0)
-    seen = Candidates.of(base, wide, vectors)
-    modes = choose_modes(target, seen, vectors, price)
+    grey = torch.full_like(last, 128.0)
+    modes, _, split, parts = choose_modes(target, grey, wide, vectors, price)
     assert (modes[1:-1, 1:-1] == MOVED).all()
-    used = torch.where((modes >= MOVED)[..., None], vectors, 0)
-    assert torch.equal(seen.predict(modes), predict(base, wide, modes, used))
+    assert not split[1:-1, 1:-1].any()
+    assert torch.equal(parts[2:-2, 2:-2], torch.tensor([21, -14]).expand(8, 12, 2))
     assert (search_vectors(last, wide, price) == 0).all()
 
 
@@ -127,6 +157,37 @@ def test_errors_of_near_displacements_are_those_of_the_displaced_picture() -> No
         seen = padded[margin + dy :, margin + dx :][:48, :64]
         true = (seen - small).square().unflatten(0, (6, 8)).unflatten(2, (8, 8)).sum((1, 3))
         assert torch.allclose(errors[..., number], true, rtol=1e-4, atol=2.0)
+
+
+def test_cubes_are_split_where_their_blocks_move_apart() -> None:
+    last, price = smooth_picture(3, 96, 128), torch.full((6, 8), LAMBDA * 8.0**2)
+    wide, true = still(last), torch.zeros(12, 16, 2, dtype=torch.long)
+    true[5, 4:8], true[4, 6], true[4, 7] = torch.tensor([[6], [-5], [4]]) * torch.tensor([1, -1])
+    target = wide.moved(true).round()
+    grey = torch.full_like(last, 128.0)
+    modes, sources, split, vectors = choose_modes(target, grey, wide, true[::2, ::2], price)
+    assert not sources.any()
+    assert split.nonzero().tolist() == [[2, 2], [2, 3]]
+    assert (modes[2, 2:4] == MOVED).all()
+    assert (vectors[4:6, 4:8] - true[4:6, 4:8]).abs().max() <= 1
+    shown = predict(grey, wide, modes, sources, vectors)
+    assert torch.equal(shown[:, 32:48, 32:64], whole(wide.moved(vectors))[:, 32:48, 32:64])
+
+
+def test_weights_find_a_flash() -> None:
+    last, price = smooth_picture(3, 96, 128), torch.full((6, 8), LAMBDA * 8.0**2)
+    here = still(last)
+    own = torch.full_like(last, 128.0)
+    weights = torch.tensor([[-32, 60], [-32, 50], [-16, 0]])
+    seen = here.weighted(weights).picture
+    assert torch.equal(seen[0], (last[0] * 0.75 + 60.5 + 1 / 64).floor())
+    moved = Reference(seen, None, here.x + 5.25, here.y - 3.5).moved(torch.zeros(6, 8, 2)).round()
+    moved[:, 80:] = last[:, 80:]
+    found, vectors = choose_weights(moved, own, here, price)
+    assert (found - weights).abs().max() <= 1
+    assert torch.equal(vectors[2, 2], torch.tensor([21, -14]))
+    found, _ = choose_weights(last, own, here, price)
+    assert not found.any()
 
 
 def test_levels_pay_for_their_bits() -> None:

@@ -20,7 +20,7 @@ from relive.bitstream import (
     encode_detail,
     encode_track,
 )
-from relive.bitstream.detail import MAX_OFFSET, MOVED, NUM_STRENGTHS, has_levels
+from relive.bitstream.detail import BASE, MAX_OFFSET, MOVED, NUM_STRENGTHS, has_levels
 from relive.bitstream.detail_layout import FAMILIES
 from relive.bitstream.layout import Family, Layout
 from relive.bitstream.net import Net, net_shapes
@@ -85,9 +85,15 @@ def make_detail(index: int) -> GopDetail:
     detail.steps[:] = 20 + numbers(f"steps{index}", (2 * STEPS,), 20)
     detail.strengths[:] = numbers(f"strengths{index}", (2 * STEPS,), NUM_STRENGTHS)
     detail.modes[1:] = numbers(f"modes{index}", detail.modes[1:].shape, 5)
+    detail.weights[1::3] = numbers(f"weights{index}", detail.weights[1::3].shape, 255) - 127
+    sources = numbers(f"sources{index}", detail.sources.shape, 3)
+    detail.sources[2:] = np.where(detail.modes == BASE, 0, sources)[2:]
     moved = detail.modes >= MOVED
-    vectors = numbers(f"vectors{index}", detail.vectors.shape, 511) - 255
-    detail.vectors[moved] = vectors[moved]
+    detail.split[:] = moved & (numbers(f"split{index}", moved.shape, 3) == 0)
+    vectors = numbers(f"vectors{index}", (*moved.shape, 2, 2, 2), 511) - 255
+    parts = np.where(detail.split[..., None, None, None] == 1, vectors, vectors[..., :1, :1, :])
+    parts[~moved] = 0
+    detail.vectors[:] = parts.swapaxes(2, 3).reshape(detail.vectors.shape)
     size = numbers(f"levels{index}", detail.levels.shape, 1 << 20)
     sign = numbers(f"signs{index}", detail.levels.shape, 64) % 2 * 2 - 1
     fall = np.add.outer(np.arange(8), np.arange(8))

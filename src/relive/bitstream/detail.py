@@ -26,8 +26,13 @@ BASE, WARPED, MEAN, MOVED, MOVED_MEAN = range(5)
 """Where the prediction of a cube comes from: the cube as decoded from its codes; the frame before,
 warped by the motion hypothesis; the mean of both; and the two latter with a vector on top."""
 NUM_MODES = 5
+LAST, OLDER, BOTH = range(3)
+"""Which frame before is warped: the last one, the one before that, or the mean of both."""
+NUM_SOURCES = 3
 MAX_VECTOR = 255
 """Of a component, in quarters of a pixel."""
+MAX_GAIN, MAX_SHIFT = 127, 255
+"""Of a weight, in 128ths and in levels of 255."""
 ESCAPE = 15
 """Levels from here on are coded with raw bits."""
 MAX_LEVEL = ESCAPE + 4095
@@ -42,19 +47,26 @@ class GopDetail:
 
     Attributes:
         steps: uint8 `[F]`: number of the quantiser step of a frame.
+        weights: int16 `[F, 3, 2]`: of the frame before, for each of red, green and blue its gain
+            less 1, in 128ths, and its shift, in levels of 255; 0 in frame 0.
         offsets: int8 `[F, h, w]`, in units of `OFFSET_UNIT`: how much coarser the step of a cube is
             than that of its frame. A cube without levels has that of the frame before, 0 in frame
             0.
         modes: uint8 `[F, h, w]`; `BASE` throughout frame 0.
-        vectors: int16 `[F, h, w, 2]`, column then row, quarters of a pixel; 0 unless the mode has
-            one.
+        sources: uint8 `[F, h, w]`; `LAST` where the mode is `BASE`, and throughout frames 0 and 1.
+        split: uint8 `[F, h, w]`: 1 where the four blocks of a cube have vectors of their own.
+        vectors: int16 `[F, 2h, 2w, 2]` of blocks, column then row, quarters of a pixel; 0 unless
+            the mode has one.
         levels: int16 `[F, 3, 2h, 2w, 8, 8]`, quantised DCT coefficients.
         strengths: uint8 `[F]`: of the deblocking of a frame.
     """
 
     steps: npt.NDArray[np.uint8]
+    weights: npt.NDArray[np.int16]
     offsets: npt.NDArray[np.int8]
     modes: npt.NDArray[np.uint8]
+    sources: npt.NDArray[np.uint8]
+    split: npt.NDArray[np.uint8]
     vectors: npt.NDArray[np.int16]
     levels: npt.NDArray[np.int16]
     strengths: npt.NDArray[np.uint8]
@@ -64,9 +76,12 @@ class GopDetail:
         """Return a layer that adds nothing."""
         return cls(
             np.zeros(frames, np.uint8),
+            np.zeros((frames, COLOURS, 2), np.int16),
             np.zeros((frames, h, w), np.int8),
             np.zeros((frames, h, w), np.uint8),
-            np.zeros((frames, h, w, 2), np.int16),
+            np.zeros((frames, h, w), np.uint8),
+            np.zeros((frames, h, w), np.uint8),
+            np.zeros((frames, 2 * h, 2 * w, 2), np.int16),
             np.zeros((frames, COLOURS, 2 * h, 2 * w, BLOCK, BLOCK), np.int16),
             np.zeros(frames, np.uint8),
         )
@@ -86,7 +101,10 @@ class GopDetail:
         for name, top in (
             ("steps", NUM_STEPS - 1),
             ("offsets", MAX_OFFSET),
+            ("weights", MAX_SHIFT),
             ("modes", NUM_MODES - 1),
+            ("sources", NUM_SOURCES - 1),
+            ("split", 1),
             ("vectors", MAX_VECTOR),
             ("levels", MAX_LEVEL),
             ("strengths", NUM_STRENGTHS - 1),
@@ -99,10 +117,18 @@ class GopDetail:
                 )
             if array.size and max(int(array.max()), -int(array.min())) > top:
                 raise FormatError(f"{name} of the enhancement layer exceed {top}")
+        if self.weights[0].any() or int(np.abs(self.weights[..., 0]).max()) > MAX_GAIN:
+            raise FormatError(f"weights of the first frame must be 0, gains at most {MAX_GAIN}")
         if self.modes[0].any():
             raise FormatError("modes of the first frame of a GOP must be 0 everywhere")
-        if self.vectors[self.modes < MOVED].any():
-            raise FormatError("vectors where the mode has none must be 0")
+        if self.sources[:2].any() or self.sources[self.modes == BASE].any():
+            raise FormatError("sources of frames 0 and 1, and where the mode has none, must be 0")
+        still = self.modes < MOVED
+        parts = self.vectors.reshape(frames, h, 2, w, 2, 2).swapaxes(2, 3)  # [F, h, w, 2, 2, 2]
+        if parts[still].any() or self.split[still].any():
+            raise FormatError("vectors and split where the mode has no vector must be 0")
+        if (parts != parts[:, :, :, :1, :1])[self.split == 0].any():
+            raise FormatError("blocks of a cube that is not split must have the same vector")
         for number in range(frames):
             before = self.offsets[number - 1] if number else 0
             kept = has_levels(self.levels[number]) | (self.offsets[number] == before)

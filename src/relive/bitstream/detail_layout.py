@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from relive.bitstream.detail import BLOCK, ESCAPE, MAX_OFFSET, NUM_BANDS, NUM_MODES
+from relive.bitstream.detail import (
+    BLOCK,
+    ESCAPE,
+    MAX_OFFSET,
+    NUM_BANDS,
+    NUM_MODES,
+    NUM_SOURCES,
+)
 from relive.bitstream.grid import Group
 from relive.bitstream.layout import GROUPS, PLACES, Family
 
@@ -29,6 +36,16 @@ FAMILIES: dict[str, Family] = {
         NUM_MODES,
         1,
         NUM_MODES,
+    ),
+    "source": Family(
+        1,
+        (NUM_MODES, NUM_SOURCES, STEP_CLASSES, 2 * NUM_SOURCES + 3, *PLACE),
+        NUM_SOURCES,
+        1,
+        NUM_SOURCES,
+    ),
+    "split": Family(
+        1, (NUM_MODES, STEP_CLASSES, 7, *PLACE), 2, 1, 2
     ),
     "vector": Family(
         2,

@@ -72,18 +72,17 @@ class DetailTables:
     def from_arrays(cls, arrays: dict[str, npt.NDArray[Any]]) -> DetailTables:
         """Rebuild tables from `to_arrays`, checking every shape and range.
 
+        A family of which there is no array at all, as in tables older than it, knows nothing.
+
         Raises:
             FormatError: an array is missing, misshapen or out of range.
         """
         # TODO until the bundled model has the nets
-        return cls(
-            {
-                name: take_nets(arrays, name, family)
-                if f"{name}.embed" in arrays
-                else (Net.uniform(family),) * family.count
-                for name, family in FAMILIES.items()
-            }
-        )
+        there = {name.split(".")[0] for name in arrays}
+        nets = cls.uniform().nets
+        for name in there & nets.keys():
+            nets[name] = take_nets(arrays, name, FAMILIES[name])
+        return cls(nets)
 
     def start(self, coder: SymbolCoder) -> DetailCodingModel:
         """Return a model in the state every packet starts from."""
@@ -142,14 +141,17 @@ def take_settings(reader: ByteReader, detail: GopDetail) -> None:
 def content_crc(detail: GopDetail, codes: GopCodes) -> int:
     """Return the CRC-32 of what a layer says and of the codes below it.
 
-    Of the content crc of the codes packet, strengths, offsets, modes, vectors and levels, little
-    endian, in this order.
+    Of the content crc of the codes packet, strengths, weights, offsets, modes, sources, split,
+    vectors and levels, little endian, in this order.
     """
     return crc32(
         struct.pack("<I", codes_crc(codes)),
         detail.strengths.tobytes(),
+        detail.weights.astype("<i2", copy=False).tobytes(),
         detail.offsets.tobytes(),
         detail.modes.tobytes(),
+        detail.sources.tobytes(),
+        detail.split.tobytes(),
         detail.vectors.astype("<i2", copy=False).tobytes(),
         detail.levels.astype("<i2", copy=False).tobytes(),
     )

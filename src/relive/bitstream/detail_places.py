@@ -38,12 +38,6 @@ class Places:
         number = np.repeat(np.arange(len(groups)), [len(group.cubes) for group in groups])
         return cls(groups, order, np.stack([y * PLACES // h, x * PLACES // w, number]))
 
-    def place_of(self) -> Grid:
-        """Return `place` in raster order."""
-        places = np.empty_like(self.place)
-        places[:, self.order] = self.place
-        return places
-
 
 def ends_of(levels: npt.NDArray[np.int16]) -> Grid:
     """Bands up to the last one with a level, `[blocks, 64]` to `[blocks]`."""

@@ -1,6 +1,7 @@
 """The order in which the enhancement layer of a GOP is coded: one class for both directions.
 
-    frame ─► modes ─► vectors ─► ends of blocks, by colour ─► offsets ─► by colour: levels, by band
+    frame ─► weights ─► modes, sources, splits ─► vectors ─► ends of blocks, by colour
+          ─► offsets ─► by colour: levels, by band
 
 Modes, vectors, ends and offsets go in groups A ► B ► C (`grid.py`), levels of a band all at once.
 The codes of the base tier are known before.
@@ -9,14 +10,13 @@ The codes of the base tier are known before.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from relive.bitstream.coder import Ints
 from relive.bitstream.detail import (
     BAND_MEMBERS,
+    BASE,
     BLOCK,
     COLOURS,
     ESCAPE,
@@ -32,38 +32,20 @@ from relive.bitstream.detail_layout import (
     DEPTHS,
     FAMILIES,
     MOTIONS,
-    OFFSETS,
     STARTS,
     SUMS,
-    VECTOR_CLASSES,
     around,
-    join_vector,
-    place_rows,
-    split_vector,
-    spread_class,
     step_class,
-    vector_bits,
 )
 from relive.bitstream.detail_places import LOWER, Places, ends_of
+from relive.bitstream.detail_vectors import RAW_BITS, DetailModel, code_near, code_raw, code_weights
 from relive.bitstream.gop_codes import GopCodes
-from relive.bitstream.grid import Group, direct_neighbours
+from relive.bitstream.grid import direct_neighbours
+from relive.bitstream.layout import GROUPS
 from relive.errors import FormatError
 
 Rows = npt.NDArray[np.int64]
 Grid = npt.NDArray[np.int64]
-RAW_BITS = 6
-
-
-class DetailModel(Protocol):
-    """What the walk drives."""
-
-    def code(self, family: str, net: int, rows: Rows, symbols: Ints) -> Ints:
-        """Code int32 symbols `[n]` with a net, given their feature rows `[features, n]`."""
-        ...
-
-    def raw(self, symbols: Ints, ways: int) -> Ints:
-        """Code int32 symbols `[n]` below `ways`, all equally likely."""
-        ...
 
 
 def walk_detail(model: DetailModel, detail: GopDetail, codes: GopCodes) -> GopDetail:
@@ -95,8 +77,11 @@ class _Frame:
     offsets: Grid  # of cubes [cubes]
     depths: Grid  # of the base tier [cubes]
     motion: Grid  # [cubes]
+    weights: Grid  # [colours, 2]
     modes: Grid  # [cubes]
-    vectors: Grid  # [cubes, 2]
+    sources: Grid  # [cubes]
+    split: Grid  # [cubes]
+    vectors: Grid  # [blocks, 2]
     levels: npt.NDArray[np.int16]  # [colours, blocks, 64]
 
 
@@ -113,9 +98,11 @@ class DetailWalk:
         y, x = np.divmod(np.arange(4 * h * w), 2 * w)
         self._cube_of = (y // 2) * w + x // 2
         self._number = 2 if delta else 0
+        self._parts = np.argsort(self._cube_of, kind="stable").reshape(-1, 4).T  # [4, cubes]
         # of the frame before
         self._offsets = np.zeros(h * w, np.int64)
         self._modes = np.zeros(h * w, np.int64)
+        self._sources = np.zeros(h * w, np.int64)
         self._vectors = np.zeros((h * w, 2), np.int64)
         self._ends = np.zeros((COLOURS, 4 * h * w), np.int64)
         self._around = np.zeros_like(self._ends)  # sums of the ends of the direct neighbours
@@ -138,20 +125,28 @@ class DetailWalk:
                 detail.offsets[row].reshape(-1).astype(np.int64),
                 _wide(codes.depths[0], DEPTHS - 1),
                 _wide(codes.motion[0, 0], MOTIONS - 1),
+                detail.weights[row].astype(np.int64),
                 detail.modes[row].reshape(-1).astype(np.int64),
+                detail.sources[row].reshape(-1).astype(np.int64),
+                detail.split[row].reshape(-1).astype(np.int64),
                 detail.vectors[row].reshape(-1, 2).astype(np.int64),
                 coded.levels[row].reshape(COLOURS, -1, BLOCK * BLOCK),
             )
             self._frame(frame)
-            coded.offsets[row] = frame.offsets.reshape(coded.offsets.shape[1:])
-            coded.modes[row] = frame.modes.reshape(coded.modes.shape[1:])
-            coded.vectors[row] = frame.vectors.reshape(coded.vectors.shape[1:])
+            coded.weights[row] = frame.weights
+            for name in ("offsets", "modes", "sources", "split", "vectors"):
+                whole = getattr(coded, name)[row]
+                whole[:] = getattr(frame, name).reshape(whole.shape)
             self._number += 1
 
     def _frame(self, frame: _Frame) -> None:
         """Code all of a frame."""
         if frame.number:
+            code_weights(self._model, frame.weights)
             self._code_modes(frame)
+            if frame.number > 1:
+                self._code_sources(frame)
+            self._code_splits(frame)
             self._code_vectors(frame)
         ends, around = np.zeros_like(self._ends), np.zeros_like(self._around)
         seen = np.ones_like(self._seen)
@@ -166,11 +161,17 @@ class DetailWalk:
             sizes = self._code_levels(frame, colour, live, (ends, around), history)
             seen[colour, live] = np.minimum(sizes, 3) + 1
             self._code_signs(live, sizes, frame.levels[colour])
-        self._modes, self._vectors, self._offsets = frame.modes, frame.vectors, frame.offsets
+        self._modes, self._sources, self._offsets = frame.modes, frame.sources, frame.offsets
+        self._vectors = frame.vectors[self._parts[0]]
         self._ends, self._around, self._seen = ends, around, seen
 
     def _code_grid(
-        self, name: tuple[str, int], places: Places, values: Grid, features: list[Grid]
+        self,
+        name: tuple[str, int],
+        places: Places,
+        values: Grid,
+        features: list[Grid],
+        chosen: npt.NDArray[np.bool_] | None = None,
     ) -> None:
         """Code a value of every place, group after group.
 
@@ -179,6 +180,7 @@ class DetailWalk:
             places: the grid.
             values: `[n]`.
             features: `[n]` each, those of the family before its neighbours.
+            chosen: places that have a value; without it all.
         """
         (family, net), count = name, len(features)
         starts = STARTS[family][:, None]
@@ -186,12 +188,17 @@ class DetailWalk:
         rows[:count] = np.stack(features)[:, places.order] + starts[:count]
         rows[count : count + 3] = places.place + starts[count + 1 : count + 4]
         begin = 0
-        for index, group in enumerate(places.groups):
-            here = rows[:, begin : begin + len(group.cubes)]
+        for index, every in enumerate(places.groups):
+            here = rows[:, begin : begin + len(every.cubes)]
+            begin += len(every.cubes)
+            group = every
+            if chosen is not None:
+                here, group = here[:, chosen[every.cubes]], every.of(chosen)
+                if not len(group.cubes):
+                    continue
             here[-4:] = around(values, FAMILIES[family].size, index, group) + starts[count]
             given = values[group.cubes].astype(np.int32)
             values[group.cubes] = self._model.code(family, net, here, given)
-            begin += len(group.cubes)
 
     def _code_modes(self, frame: _Frame) -> None:
         net = 2 if frame.number == 1 else frame.number % 2
@@ -200,34 +207,36 @@ class DetailWalk:
         features = [before, frame.depths, frame.motion, step]
         self._code_grid(("mode", net), self._cubes, frame.modes, features)
 
+    def _code_sources(self, frame: _Frame) -> None:
+        features = [frame.modes, self._sources, np.full_like(frame.modes, step_class(frame.step))]
+        chosen = frame.modes != BASE
+        self._code_grid(("source", 0), self._cubes, frame.sources, features, chosen)
+
+    def _code_splits(self, frame: _Frame) -> None:
+        features = [frame.modes, np.full_like(frame.modes, step_class(frame.step))]
+        self._code_grid(("split", 0), self._cubes, frame.split, features, frame.modes >= MOVED)
+
     def _code_vectors(self, frame: _Frame) -> None:
-        vectors, moved = frame.vectors, frame.modes >= MOVED
+        """Code a vector for every moved cube, then those of the other blocks of split ones."""
+        vectors = frame.vectors[self._parts[0]]
+        moved = frame.modes >= MOVED
         for index, every in enumerate(self._cubes.groups):
-            inside = moved[every.cubes]
-            cubes = every.cubes[inside]
-            if not len(cubes):
+            group = every.of(moved)
+            here = group.cubes
+            if not len(here):
                 continue
-            near = vectors[every.around[:, inside]] if index else self._vectors[cubes][None]
-            near = np.broadcast_to(near, (4, len(cubes), 2))
-            middle = np.sort(near, axis=0)[1:3].sum(axis=0) >> 1
-            first = np.full(len(cubes), VECTOR_CLASSES)
-            for axis in range(2):
-                rows = place_rows(
-                    "vector",
-                    [
-                        spread_class(near[:, :, axis]),
-                        first,
-                        frame.modes[cubes],
-                        np.full(len(cubes), step_class(frame.step)),
-                        np.full(len(cubes), index),
-                    ],
-                )
-                symbols, raw = split_vector(vectors[cubes, axis] - middle[:, axis])
-                coded = self._model.code("vector", axis, rows, symbols.astype(np.int32))
-                first = coded.astype(np.int64)
-                raw = self._raw(raw, vector_bits(first))
-                vectors[cubes, axis] = join_vector(first, raw) + middle[:, axis]
-        if int(np.abs(vectors).max()) > MAX_VECTOR:
+            near = vectors[group.around] if index else self._vectors[here][None]
+            about = frame.modes[here], step_class(frame.step), index
+            vectors[here] = code_near(self._model, near, vectors[here], about)
+        split = np.flatnonzero(frame.split)
+        parts = frame.vectors[self._parts[:, split]]
+        frame.vectors[self._parts] = vectors
+        for blocks, wanted in zip(self._parts[1:, split], parts[1:], strict=True):
+            if len(blocks):
+                near = frame.vectors[self._direct[:, blocks]]
+                about = frame.modes[split], step_class(frame.step), GROUPS - 1
+                frame.vectors[blocks] = code_near(self._model, near, wanted, about)
+        if int(np.abs(frame.vectors).max()) > MAX_VECTOR:
             raise FormatError(f"enhancement packet: a vector exceeds {MAX_VECTOR}")
 
     def _code_ends(self, frame: _Frame, colour: int, ends: Grid) -> None:
@@ -251,18 +260,8 @@ class DetailWalk:
         before = self._offsets + MAX_OFFSET
         now = np.where(has, frame.offsets + MAX_OFFSET, before)
         step = np.full_like(now, step_class(frame.step))
-        features = np.stack([before, frame.depths, frame.modes, step])
-        places = self._cubes.place_of()
-        for index, every in enumerate(self._cubes.groups):
-            inside = has[every.cubes]
-            group = Group(every.cubes[inside], every.around[:, inside])
-            here = group.cubes
-            if not len(here):
-                continue
-            near = around(now, OFFSETS, index, group)
-            rows = place_rows("offset", [*features[:, here], near, *places[:, here]])
-            symbols = now[here].astype(np.int32)
-            now[here] = self._model.code("offset", min(frame.number, 1), rows, symbols)
+        features = [before, frame.depths, frame.modes, step]
+        self._code_grid(("offset", min(frame.number, 1)), self._cubes, now, features, has)
         frame.offsets[:] = now - MAX_OFFSET
 
     def _code_levels(
@@ -334,21 +333,9 @@ class DetailWalk:
         far = size == ESCAPE
         if far.any():
             beyond = np.maximum(np.abs(given[far]) - ESCAPE, 0)
-            size[far] += self._raw(beyond, np.full(len(beyond), 2 * RAW_BITS))
+            size[far] += code_raw(self._model, beyond, np.full(len(beyond), 2 * RAW_BITS))
         negative = self._model.raw((given < 0).astype(np.int32), 2)
         levels[live[rows], columns] = np.where(negative == 1, -size, size)
-
-    def _raw(self, values: Grid, bits: Grid) -> Grid:
-        """Code values below 2^bits, at most `RAW_BITS` bits at a time, low bits first."""
-        out = np.zeros_like(values)
-        for shift in range(0, int(bits.max(initial=0)), RAW_BITS):
-            left = np.clip(bits - shift, 0, RAW_BITS)
-            for width in np.flatnonzero(np.bincount(left)[1:]) + 1:
-                mine = left == width
-                part = (values[mine] >> shift) & ((1 << int(width)) - 1)
-                coded = self._model.raw(part.astype(np.int32), 1 << int(width))
-                out[mine] |= coded.astype(np.int64) << shift
-        return out
 
 
 def _classes(step: int, offsets: Grid) -> Grid:

@@ -33,6 +33,11 @@ class Group:
     cubes: Index
     around: Index
 
+    def of(self, chosen: npt.NDArray[np.bool_]) -> Group:
+        """What of the group is chosen, `[all cubes]`."""
+        inside = chosen[self.cubes]
+        return Group(self.cubes[inside], self.around[:, inside])
+
 
 def _around(rows: Index, cols: Index, h: int, w: int, offsets: Offsets) -> Index:
     places = []

@@ -14,21 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from relive.bitstream import GopDetail, cube_steps, has_levels
-from relive.bitstream.detail import MOVED
 from relive.codec.step import StepState
 from relive.enhancement.deblock import block_edges, choose_strength, deblock
 from relive.enhancement.frame import Reference, enlarge, predict, reconstruct
 from relive.enhancement.look_ahead import Plan
+from relive.enhancement.modes import choose_modes, to_blocks
 from relive.enhancement.post_filter import FilterSample, PostFilter
-from relive.enhancement.search import (
-    LAMBDA,
-    Candidates,
-    LevelCosts,
-    choose_levels,
-    choose_modes,
-)
+from relive.enhancement.search import LAMBDA, LevelCosts, choose_levels
 from relive.enhancement.transform import forward
-from relive.enhancement.vectors import VectorSearch, search_vectors
+from relive.enhancement.vectors import VectorSearch
+from relive.enhancement.weights import choose_weights
 from relive.model.context import Carry
 from relive.model.motion import Motion, positions
 
@@ -39,7 +34,7 @@ class Pair:
 
     Attributes:
         base: decoded from the codes `[2, 3, H, W]`, whole numbers in 0..255.
-        last: the frame before, enhanced `[3, H, W]`; None at a keyframe.
+        last: the pair before, enhanced `[2, 3, H, W]`; None at a keyframe.
         state: of the step.
         choice: motion hypotheses int64 `[1, h, w]`.
     """
@@ -49,22 +44,44 @@ class Pair:
     state: StepState
     choice: Tensor
 
-    def reference(self, frame: int, first: Tensor | None, added: Tensor | None) -> Reference | None:
-        """Reference of frame 0 or 1; `first` is frame 0, `added` what the layer added to it."""
+    def reference(
+        self, frame: int, first: Tensor | None, added: Tensor | None, older: bool
+    ) -> Reference | None:
+        """Reference of frame 0 or 1.
+
+        Args:
+            frame: 0 or 1.
+            first: frame 0, where 1 is asked for.
+            added: what the layer added to it.
+            older: with the frame before the reference, where there is one.
+        """
+        known = self._older(frame) if older and self.last is not None else None
         if frame:
             if first is None:
                 raise ValueError("the second frame of a pair follows the first")
-            return Reference(first, added, *_places(self.state.within, self.choice, first))
+            return Reference(
+                first, added, *_places(self.state.within, 0, self.choice, first), known
+            )
         if self.last is None:
             return None
-        return Reference(self.last, None, *_places(self.state.motion, self.choice, self.last))
+        last = self.last[1]
+        return Reference(last, None, *_places(self.state.motion, 0, self.choice, last), known)
+
+    def _older(self, frame: int) -> Reference:
+        """The frame before the reference of frame 0 or 1."""
+        if self.last is None:
+            raise ValueError("nothing comes before a keyframe")
+        picture, motion = self.last[frame], self.state.motion
+        if frame or motion.camera is None:
+            return Reference(picture, None, *_places(motion, 1, self.choice, picture))
+        return Reference(picture, None, *_places(motion.before(), 0, self.choice, picture))
 
 
-def _places(motion: Motion, choice: Tensor, picture: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the pixels of a frame lie in the one before: columns and rows `[H, W]`."""
+def _places(motion: Motion, frame: int, choice: Tensor, picture: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the pixels of frame 0 or 1 lie in a picture before: columns and rows `[H, W]`."""
     height, width = picture.shape[-2:]
     pixels = enlarge(choice[0], (height, width)).long()[None, None]
-    x, y = positions(motion, 0, pixels, height, width)
+    x, y = positions(motion, frame, pixels, height, width)
     return x[0, 0].expand(height, width), y[0, 0].expand(height, width)
 
 
@@ -77,7 +94,7 @@ def layer_pair(carry: Carry, before: Carry | None, state: StepState, choice: Ten
         state: of the step.
         choice: motion hypotheses int64 `[1, h, w]`.
     """
-    last = None if before is None else (before.pictures[0, 1] * 255).round()
+    last = None if before is None else (before.pictures[0] * 255).round()
     return Pair((carry.pictures[0] * 255).round(), last, state, choice)
 
 
@@ -112,11 +129,10 @@ class _Frames:
         self._shown: list[Tensor] = []
         self._added: Tensor | None = None
 
-    @property
-    def reference(self) -> Reference | None:
-        """Of the frame that comes next."""
+    def reference(self, older: bool) -> Reference | None:
+        """Of the frame that comes next; with the frame before that, where it is wanted."""
         place = len(self._kept)
-        return self._pair.reference(place, self._kept[0] if place else None, self._added)
+        return self._pair.reference(place, self._kept[0] if place else None, self._added, older)
 
     def add(self, prediction: Tensor, frame: Tensor, sizes: Tensor) -> None:
         """Take the next frame, deblocked, and the quantiser steps of its cubes `[h, w]`."""
@@ -137,13 +153,18 @@ def decode_pair(detail: GopDetail, pair: Pair, post_filter: PostFilter | None) -
     """Decode the layer of a step; `detail` is of this step alone."""
     frames = _Frames(pair, post_filter)
     for place in range(2):
-        modes = torch.from_numpy(detail.modes[place].astype(np.int64))
-        vectors = torch.from_numpy(detail.vectors[place].astype(np.int64))
-        prediction = predict(pair.base[place], frames.reference, modes, vectors)
+        modes, sources, vectors, weights = (
+            torch.from_numpy(array[place].astype(np.int64))
+            for array in (detail.modes, detail.sources, detail.vectors, detail.weights)
+        )
+        reference = frames.reference(older=bool(sources.any()))
+        if reference is not None:
+            reference = reference.weighted(weights)
+        prediction = predict(pair.base[place], reference, modes, sources, vectors)
         levels = torch.from_numpy(detail.levels[place].astype(np.float32))
         sizes = _sizes(int(detail.steps[place]), detail.offsets[place])
         frame = reconstruct(prediction, levels, sizes)
-        edges = block_edges(levels, modes, vectors)
+        edges = block_edges(levels, modes, sources, vectors)
         frame = deblock(frame, edges, sizes, int(detail.strengths[place]))
         frames.add(prediction, frame, sizes)
     return frames.done()
@@ -215,25 +236,27 @@ def encode_pair(
         number, offsets = int(plan.steps[place]), plan.offsets[place]
         sizes = _sizes(number, offsets)
         price = LAMBDA * sizes.square()
-        reference = frames.reference
+        reference = frames.reference(older=True)
         grid = pair.choice.shape[1:]
+        weights = torch.zeros(3, 2, dtype=torch.long)
         modes = torch.zeros(grid, dtype=torch.long)
-        vectors = torch.zeros(*grid, 2, dtype=torch.long)
+        sources, split = torch.zeros_like(modes), torch.zeros_like(modes)
+        vectors = torch.zeros(*to_blocks(modes).shape, 2, dtype=torch.long)
         if reference is not None:
-            vectors = search_vectors(target[place], reference, price, tools.vectors)
-            seen = Candidates.of(pair.base[place], reference, vectors)
-            modes = choose_modes(target[place], seen, vectors, price)
-            vectors = torch.where((modes >= MOVED)[..., None], vectors, 0)
-            prediction = seen.predict(modes)
-        else:
-            prediction = predict(pair.base[place], None, modes, vectors)
+            own = reference.carried(pair.base[place])
+            weights, vectors = choose_weights(target[place], own, reference, price, tools.vectors)
+            reference = reference.weighted(weights)
+            modes, sources, split, vectors = choose_modes(
+                target[place], own, reference, vectors, price, tools.vectors
+            )
+        prediction = predict(pair.base[place], reference, modes, sources, vectors)
         levels = choose_levels(forward(target[place] - prediction), sizes, tools.costs)
         detail.levels[place] = levels.numpy()
         kept = np.where(has_levels(detail.levels[place]), offsets, kept)
         detail.offsets[place] = kept
         sizes = _sizes(number, kept)
         frame = reconstruct(prediction, levels, sizes)
-        edges = block_edges(levels, modes, vectors)
+        edges = block_edges(levels, modes, sources, vectors)
         strength, frame = choose_strength(target[place], frame, edges, sizes)
         frames.add(prediction, frame, sizes)
         if tools.watch is not None:
@@ -241,8 +264,10 @@ def encode_pair(
             half = [side // 2 for side in a.shape[1:]]
             sample = FilterSample(a, b, c, d, enlarge(sizes, half).numpy())
             tools.watch(2 * index + place, sample)
-        detail.steps[place] = number
+        detail.steps[place], detail.strengths[place] = number, strength
+        detail.weights[place] = weights.numpy()
         detail.modes[place] = modes.numpy()
+        detail.sources[place] = sources.numpy()
+        detail.split[place] = split.numpy()
         detail.vectors[place] = vectors.numpy()
-        detail.strengths[place] = strength
     return frames.done()

@@ -2,7 +2,7 @@
 
 ```
  codes ─► base picture ─(+ what was added to the first frame, warped)─► base ─┐
- frame before ─► warped by the hypothesis of the cube, and a vector ─► moved ─┼─ mode ─► prediction
+ frames before ─► warped by the hypothesis of the cube, and vectors ─► moved ─┼─ mode ─► prediction
                                                       levels ─► inverse DCT ──┴──────► + ─► frame
 ```
 
@@ -12,16 +12,17 @@ Shapes: H W padded pixels, h w cube grid. Pictures are 0..255.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from relive.bitstream.detail import BASE, MEAN, MOVED_MEAN
+from relive.bitstream.detail import BASE, BOTH, LAST, MEAN, MOVED_MEAN, OLDER
 from relive.enhancement.transform import inverse
 from relive.model.warp import sample
 
 VECTOR_UNITS = 4  # of a vector, in a pixel
+GAIN_UNITS = 128  # of a weight's gain, in 1
 TIE = 1 / 64
 
 
@@ -35,12 +36,14 @@ class Reference:
             `[3, H, W]`; else None.
         x: columns `[H, W]`.
         y: rows `[H, W]`.
+        older: the same of the frame before that, if it is known and wanted.
     """
 
     picture: Tensor
     added: Tensor | None
     x: Tensor
     y: Tensor
+    older: Reference | None = None
 
     def moved(self, vectors: Tensor, picture: Tensor | None = None) -> Tensor:
         """Warp, with a vector for each cube on top.
@@ -56,6 +59,27 @@ class Reference:
         dx, dy = (enlarge(part, self.x.shape) / VECTOR_UNITS for part in vectors.unbind(-1))
         return sample(picture[None], (self.x + dx)[None], (self.y + dy)[None])[0]
 
+    def predicted(self, sources: Tensor, vectors: Tensor) -> Tensor:
+        """The frames before that cubes name, moved: `[3, H, W]`, whole numbers.
+
+        Beside the last frame the older one is read at twice the vector, alone at the vector.
+
+        Args:
+            sources: int64 `[h, w]`.
+            vectors: as in `moved`.
+        """
+        last = whole(self.moved(vectors))
+        if self.older is None or not sources.any():
+            return last
+        kind = enlarge(sources, last.shape[-2:])
+        twice = enlarge(sources == BOTH, vectors.shape[:2])[..., None]
+        older = whole(self.older.moved(vectors * (1 + twice)))
+        return torch.where(kind == LAST, last, torch.where(kind == OLDER, older, mean(last, older)))
+
+    def weighted(self, weights: Tensor) -> Reference:
+        """The same with another light: weights int64 `[3, 2]`, see `weighted`."""
+        return replace(self, picture=weighted(self.picture, weights)) if weights.any() else self
+
     def carried(self, base: Tensor) -> Tensor:
         """The base picture with what was added to the frame before, warped, `[3, H, W]`."""
         if self.added is None:
@@ -69,26 +93,39 @@ def enlarge(grid: Tensor, shape: Sequence[int]) -> Tensor:
     return grid.float().repeat_interleave(size, 0).repeat_interleave(size, 1)
 
 
-def predict(base: Tensor, reference: Reference | None, modes: Tensor, vectors: Tensor) -> Tensor:
+def weighted(picture: Tensor, weights: Tensor) -> Tensor:
+    """Multiply and shift the colours of a picture: `[3, H, W]`, whole numbers in 0..255.
+
+    Args:
+        picture: `[3, H, W]`.
+        weights: int64 `[3, 2]`: gain less 1 in units of `GAIN_UNITS`, offset in levels of 255.
+    """
+    gain, offset = weights.float()[..., None, None].unbind(1)
+    return whole(picture * (1 + gain / GAIN_UNITS) + offset)
+
+
+def mean(a: Tensor, b: Tensor) -> Tensor:
+    """Mean of whole numbers, halves up."""
+    return ((a + b + 1) / 2).floor()
+
+
+def predict(
+    base: Tensor, reference: Reference | None, modes: Tensor, sources: Tensor, vectors: Tensor
+) -> Tensor:
     """Predict a frame, `[3, H, W]`, whole numbers in 0..255.
 
     Args:
         base: decoded from the codes.
         reference: None for the first frame of a GOP.
         modes: int64 `[h, w]`.
-        vectors: int64 `[h, w, 2]`, 0 where the mode has none.
+        sources: int64 `[h, w]`.
+        vectors: of blocks int64 `[2h, 2w, 2]`, 0 where the mode has none.
     """
     if reference is None:
         return whole(base)
-    return mixed_by_mode(reference.carried(base), reference.moved(vectors), modes)
-
-
-def mixed_by_mode(own: Tensor, moved: Tensor, modes: Tensor) -> Tensor:
-    """Predict from the base picture and the moved reference, neither rounded `[3, H, W]` each."""
-    own, moved = whole(own), whole(moved)
-    kind = enlarge(modes, own.shape[-2:])
-    mean = ((own + moved + 1) / 2).floor()
-    mixed = torch.where((kind == MEAN) | (kind == MOVED_MEAN), mean, moved)
+    own, moved = whole(reference.carried(base)), reference.predicted(sources, vectors)
+    kind = enlarge(modes, base.shape[-2:])
+    mixed = torch.where((kind == MEAN) | (kind == MOVED_MEAN), mean(own, moved), moved)
     return torch.where(kind == BASE, own, mixed)
 
 

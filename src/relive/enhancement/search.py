@@ -1,4 +1,4 @@
-"""What the encoder of the enhancement layer chooses: modes and levels; `vectors.py` has vectors.
+"""What the encoder of the enhancement layer chooses: levels; see also `vectors.py`, `modes.py`.
 
 All by rate and distortion: squared error (0..255, sum over colours) plus `LAMBDA` · step² · bits,
 where bits are estimated.
@@ -17,13 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from relive.bitstream import GopDetail
-from relive.bitstream.detail import MAX_LEVEL, MOVED
+from relive.bitstream.detail import MAX_LEVEL
 from relive.config import CUBE_PX
-from relive.enhancement.frame import Reference, enlarge, mixed_by_mode, of_blocks
-from relive.enhancement.vectors import vector_cost
+from relive.enhancement.frame import of_blocks
 
 LAMBDA = 0.11
-MODE_BITS = 1.5
 NOTHING_BITS = 0.5  # of a block without levels
 ROUNDING = 0.45
 
@@ -32,49 +30,6 @@ def squared_error(difference: Tensor, size: int = CUBE_PX) -> Tensor:
     """Sum over colours and the pixels of squares: `[C, H, W]` to `[H/size, W/size]`."""
     total = difference.square().sum(0, keepdim=True)
     return F.avg_pool2d(total[None], size)[0, 0] * size**2
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """Where the prediction of a cube may come from, none of them rounded `[3, H, W]`.
-
-    Attributes:
-        own: the base picture, with what was added before.
-        warped: the frame before, without vectors.
-        moved: the frame before, with vectors.
-    """
-
-    own: Tensor
-    warped: Tensor
-    moved: Tensor
-
-    @classmethod
-    def of(cls, base: Tensor, reference: Reference, vectors: Tensor) -> Candidates:
-        """Read the frame before, with and without vectors `[h, w, 2]`."""
-        still = reference.moved(torch.zeros_like(vectors))
-        return cls(reference.carried(base), still, reference.moved(vectors))
-
-    def predict(self, modes: Tensor) -> Tensor:
-        """What `predict` gives, where vectors are 0 unless the mode has one."""
-        moved = torch.where(enlarge(modes, self.own.shape[-2:]) >= MOVED, self.moved, self.warped)
-        return mixed_by_mode(self.own, moved, modes)
-
-
-def choose_modes(target: Tensor, seen: Candidates, vectors: Tensor, price: Tensor) -> Tensor:
-    """Choose the mode of every cube: int64 `[h, w]`.
-
-    Args:
-        target: the true frame `[3, H, W]`.
-        seen: what there is to choose from.
-        vectors: int64 `[h, w, 2]`.
-        price: squared error that one bit must save.
-    """
-    base, warped, moved = seen.own, seen.warped, seen.moved
-    candidates = (base, warped, (base + warped) / 2, moved, (base + moved) / 2)
-    costs = torch.stack([squared_error(c - target) for c in candidates])
-    far = MODE_BITS + 0.5 * vector_cost(vectors.float())
-    bits = torch.stack([torch.zeros_like(far), *[torch.full_like(far, MODE_BITS)] * 2, far, far])
-    return (costs + price * bits).argmin(0)
 
 
 @dataclass(frozen=True)

@@ -44,9 +44,12 @@ class VectorSearch:
     rounds: int = 1
 
 
+WIDE = VectorSearch()
+
+
 def vector_cost(vectors: Tensor, expected: Tensor | float = 0) -> Tensor:
     """Estimate the bits of vectors `[..., 2]`."""
-    return 0.75 * (1 + 2 * torch.log2(1 + (vectors - expected).abs())).sum(-1)
+    return (1 + 2 * torch.log2(1 + (vectors - expected).abs())).sum(-1)
 
 
 def _shifted(vectors: Tensor, dy: int, dx: int) -> Tensor:
@@ -125,7 +128,7 @@ def search_vectors(
     target: Tensor,
     reference: Reference,
     price: Tensor,
-    how: VectorSearch = VectorSearch(),
+    how: VectorSearch = WIDE,
 ) -> Tensor:
     """Search the vector of every cube: int64 `[h, w, 2]`, quarters of a pixel.
 

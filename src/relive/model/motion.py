@@ -78,6 +78,12 @@ class Motion:
         turn, shift = relative_pose(past, poses[:, 1])
         return replace(motion, past_turn=turn.float(), past_shift=shift.float())
 
+    def before(self) -> Motion:
+        """Motion of frame 0 of the pair from the frame before the reference, as its frame 0."""
+        if self.past_turn is None or self.past_shift is None:
+            raise ValueError("what is before the reference is not known")
+        return replace(self, turns=self.past_turn[:, None], shifts=self.past_shift[:, None])
+
 
 @lru_cache(maxsize=1)
 @torch.inference_mode(False)
