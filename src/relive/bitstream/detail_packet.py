@@ -20,7 +20,7 @@ from relive.bitstream.fit import Samples
 from relive.bitstream.fit_nets import fit_net
 from relive.bitstream.framing import ByteReader, crc32, pack_varint, seal, unseal
 from relive.bitstream.gop_codes import GopCodes
-from relive.bitstream.net import Net, net_shapes
+from relive.bitstream.net import Net, stored_parts
 from relive.bitstream.tables import take_nets
 from relive.errors import FormatError
 
@@ -65,7 +65,7 @@ class DetailTables:
         return {
             f"{name}.{part}": np.stack([getattr(net, part) for net in self.nets[name]])
             for name, family in FAMILIES.items()
-            for part in net_shapes(family)
+            for part in stored_parts(family)
         }
 
     @classmethod

@@ -124,5 +124,10 @@ def net_shapes(family: Family) -> dict[str, tuple[tuple[int, ...], type[np.signe
     }
 
 
+def stored_parts(family: Family) -> list[str]:
+    """Names of the arrays that a model stores; without high parts, theirs are 0."""
+    return [part for part in net_shapes(family) if family.highs > 1 or "high" not in part]
+
+
 def _logits(products: Floats, bias: npt.NDArray[np.int16]) -> Ints:
     return np.asarray((products.astype(np.int32) >> SHIFT) + bias)

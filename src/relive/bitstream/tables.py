@@ -16,7 +16,7 @@ from relive.bitstream.fit import fit_families
 from relive.bitstream.framing import crc32
 from relive.bitstream.gop_codes import GopCodes
 from relive.bitstream.layout import Family, Layout
-from relive.bitstream.net import Net, net_shapes
+from relive.bitstream.net import Net, net_shapes, stored_parts
 from relive.errors import FormatError
 
 TABLES_VERSION = 1
@@ -66,7 +66,7 @@ class Tables:
         sizes = (TABLES_VERSION, layout.num_quantizers, layout.codebook_size, layout.num_motion)
         arrays: dict[str, npt.NDArray[Any]] = {"sizes": np.array(sizes, np.int32)}
         for name, family in layout.families().items():
-            for part in net_shapes(family):
+            for part in stored_parts(family):
                 stacked = np.stack([getattr(net, part) for net in self.nets[name]])
                 arrays[f"{name}.{part}"] = stacked
         return arrays
@@ -101,7 +101,9 @@ def take_nets(arrays: dict[str, npt.NDArray[Any]], name: str, family: Family) ->
     parts = {}
     for part, (shape, dtype) in net_shapes(family).items():
         top = int(np.iinfo(dtype).max)
-        stacked = _take(arrays, f"{name}.{part}", (family.count, *shape), -top, top)
+        stacked = np.zeros((family.count, *shape), np.int64)
+        if part in stored_parts(family):
+            stacked = _take(arrays, f"{name}.{part}", stacked.shape, -top, top)
         parts[part] = stacked.astype(dtype)
     nets = tuple(
         Net(**{part: stacked[i] for part, stacked in parts.items()}) for i in range(family.count)

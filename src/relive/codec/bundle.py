@@ -30,6 +30,7 @@ from relive.quantizer.rvq import ResidualVQ
 
 BUNDLED = "tiny"
 ID_CHARACTERS = 16
+BIT_UNITS = 12  # of the costs of levels, in a bit
 MAX_WIDTH = 4096
 """Largest number in the configuration of a model; widths of the largest size are below 2048."""
 
@@ -59,7 +60,7 @@ def save_bundle(
     model: HSTMAE,
     quantizer: ResidualVQ,
     tables: Tables | None = None,
-    sensitivity: Tensor | None = None,
+    factors: Tensor | None = None,
     detail: DetailTables | None = None,
     level_costs: LevelCosts | None = None,
     post_filter: PostFilter | None = None,
@@ -67,8 +68,8 @@ def save_bundle(
     """Write a model: networks and codebooks in FP16, tables as integers."""
     tensors = {f"model.{k}": v.half().contiguous() for k, v in model.state_dict().items()}
     tensors["quantizer.codebooks"] = quantizer.codebooks.half().contiguous()
-    if sensitivity is not None:
-        tensors["rate.sensitivity"] = sensitivity.half().contiguous()
+    if factors is not None:
+        tensors["rate.factors"] = factors.float().contiguous()
     if tables is not None:
         for name, array in tables.to_arrays().items():
             tensors[f"tables.{name}"] = torch.from_numpy(np.ascontiguousarray(array))
@@ -76,7 +77,8 @@ def save_bundle(
         for name, array in detail.to_arrays().items():
             tensors[f"detail.{name}"] = torch.from_numpy(np.ascontiguousarray(array))
     if level_costs is not None:
-        tensors["rate.levels"] = level_costs.bits.half().contiguous()
+        units = (level_costs.bits * BIT_UNITS).round().clamp(0, 255)
+        tensors["rate.levels"] = units.to(torch.uint8).contiguous()
     if post_filter is not None:
         filters = post_filter.state_dict().items()
         tensors |= {f"filter.{k}": v.half().contiguous() for k, v in filters}
@@ -137,20 +139,36 @@ def load_bundle(path: Path | str | None = None) -> Bundle:
     arrays = {k[7:]: v.numpy() for k, v in tensors.items() if k.startswith("tables.")}
     sizes = (config.quantizer.num_quantizers, config.quantizer.codebook_size, NUM_MOTION)
     tables = Tables.from_arrays(arrays) if arrays else Tables.uniform(*sizes)
-    dim = config.quantizer.codebook_dim
-    sensitivity = tensors.get("rate.sensitivity", torch.eye(dim).expand(2, dim, dim))
-    _check_shape("rate.sensitivity", sensitivity, (2, dim, dim))
+    factors = tensors.get("rate.factors", torch.tensor([[0.0, 1.0]] * 2))
+    _check_shape("rate.factors", factors, (2, 2))
+    sensitivity = pixel_sensitivity(model, factors.float())
     arrays = {k[7:]: v.numpy() for k, v in tensors.items() if k.startswith("detail.")}
     detail = DetailTables.from_arrays(arrays) if arrays else DetailTables.uniform()
     costs = LevelCosts.guess()
     if "rate.levels" in tensors:
         _check_shape("rate.levels", tensors["rate.levels"], costs.bits.shape)
-        costs = LevelCosts(tensors["rate.levels"].float())
+        costs = LevelCosts(tensors["rate.levels"].float() / BIT_UNITS)
     networks = (model.eval(), quantizer.eval())
     post_filter = _load_filter({k[7:]: v for k, v in tensors.items() if k.startswith("filter.")})
-    return Bundle(
-        digest, config, *networks, tables, sensitivity.float(), detail, costs, post_filter
-    )
+    return Bundle(digest, config, *networks, tables, sensitivity, detail, costs, post_filter)
+
+
+def linear_sensitivity(model: HSTMAE) -> Tensor:
+    """G of the decoder's linear path alone `[D, D]`: squared pixel error by latent error."""
+    weight = model.decoder.linear.weight.flatten(1)  # [2*3*256, D]
+    return weight.T @ weight / 3
+
+
+def pixel_sensitivity(model: HSTMAE, factors: Tensor) -> Tensor:
+    """G of keyframes and deltas `[2, D, D]`.
+
+    Args:
+        model: gives the linear path.
+        factors: of that, and of the length of the latent error, `[2, 2]`.
+    """
+    linear = linear_sensitivity(model)
+    of_linear, of_length = factors[..., None, None].unbind(1)
+    return of_linear * linear + of_length * torch.eye(len(linear))
 
 
 def _check_shape(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:

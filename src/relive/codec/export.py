@@ -16,7 +16,7 @@ from torch import Tensor
 from relive.bitstream import DetailTables, Tables
 from relive.codec.bundle import Bundle, load_bundle, save_bundle
 from relive.codec.gop import CodedGop, GopTrack, encode_gop, step_rows, try_step
-from relive.codec.rate import QUALITIES, fit_sensitivity, measure_step
+from relive.codec.rate import QUALITIES, fit_factors, measure_step
 from relive.codec.step import Geometry, StepCoder
 from relive.codec.workers import NUM_WORKERS, workers
 from relive.cubes.store import SessionStore
@@ -53,8 +53,8 @@ def _windows(
 
 
 @torch.inference_mode()
-def measure_sensitivity(bundle: Bundle, stores: list[SessionStore]) -> Tensor:
-    """Fit G of `codec.rate` on a few steps of every session: `[keyframe/delta, D, D]`."""
+def measure_factors(bundle: Bundle, stores: list[SessionStore]) -> Tensor:
+    """Fit the factors of G on a few steps of every session: `[keyframe/delta, 2]`."""
     measured: tuple[list[Tensor], list[Tensor]] = ([], [])
     fitted: list[Tensor] = []
     for coder, frames, track in _windows(bundle, stores, 1):
@@ -67,7 +67,7 @@ def measure_sensitivity(bundle: Bundle, stores: list[SessionStore]) -> Tensor:
                 measured[trial.step.kind].append(rows)
             depths = torch.full(trial.codes.shape[:2], trial.codes.shape[-1])
             _, carry = coder.finish(trial.step, trial.codes, depths)
-        fitted = [fit_sensitivity(coder, torch.cat(rows)) for rows in measured]
+        fitted = [fit_factors(torch.cat(rows)) for rows in measured]
     return torch.stack(fitted)
 
 
@@ -150,8 +150,8 @@ def export_model(
     draft = out.with_name(out.stem + ".draft.safetensors")
     save_bundle(draft, model, quantizer)
     try:
-        sensitivity = measure_sensitivity(load_bundle(draft), stores)
-        save_bundle(draft, model, quantizer, sensitivity=sensitivity)
+        factors = measure_factors(load_bundle(draft), stores)
+        save_bundle(draft, model, quantizer, factors=factors)
         total, done = len(stores) * (per_store + 1), 0
 
         def told() -> None:
@@ -161,7 +161,7 @@ def export_model(
                 progress(done, total)
 
         post_filter, costs = _learn_layer(load_bundle(draft), stores, told)
-        save_bundle(draft, model, quantizer, None, sensitivity, None, costs, post_filter)
+        save_bundle(draft, model, quantizer, None, factors, None, costs, post_filter)
         gops = []
         for gop in sample_gops(load_bundle(draft), stores, per_store):
             gops.append(gop)
@@ -169,7 +169,7 @@ def export_model(
         sizes = (model.config.quantizer.num_quantizers, model.config.quantizer.codebook_size)
         tables = Tables.fit([gop.codes for gop in gops], *sizes, NUM_MOTION)
         detail = DetailTables.fit((g.detail, g.codes) for g in gops if g.detail is not None)
-        save_bundle(out, model, quantizer, tables, sensitivity, detail, costs, post_filter)
+        save_bundle(out, model, quantizer, tables, factors, detail, costs, post_filter)
     finally:
         draft.unlink(missing_ok=True)
     return load_bundle(out)

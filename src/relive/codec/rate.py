@@ -2,7 +2,7 @@
 
 Decoding every choice would cost more than everything else. To first order a decoder turns an error
 d of a latent into the squared pixel error d' G d; G is measured once for a model, when it is
-exported (`measure_sensitivity`). Rate is what a code costs on average.
+exported (`measure_factors`). Rate is what a code costs on average.
 
 Shapes: N cubes, h w cube grid, K quantizers, D latent width.
 """
@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from relive.codec.bundle import linear_sensitivity
 from relive.codec.step import StepCoder, StepContext
 from relive.config import CUBE_PX
 
@@ -98,12 +99,6 @@ def choose_depths(
     return depths.view(h, w)
 
 
-def linear_sensitivity(linear: Tensor) -> Tensor:
-    """G of the decoder's linear path alone: weights `[2*3*256, D, 1, 1]` to `[D, D]`."""
-    weight = linear.flatten(1)
-    return weight.T @ weight / 3
-
-
 def measure_step(
     coder: StepCoder, step: StepContext, target: Tensor, remainder: Tensor, codes: Tensor
 ) -> Tensor:
@@ -115,7 +110,7 @@ def measure_step(
     """
     h, w, stages = codes.shape
     left = latent_errors(coder, step.kind, remainder.flatten(0, 2), codes.flatten(0, 1))
-    linear = pixel_errors(linear_sensitivity(coder.bundle.model.decoder.linear.weight), left)
+    linear = pixel_errors(linear_sensitivity(coder.bundle.model), left)
     length = left.square().sum(-1)
     true = []
     for depth in range(stages + 1):
@@ -127,22 +122,20 @@ def measure_step(
     return torch.stack(rows, -1)
 
 
-def fit_sensitivity(coder: StepCoder, rows: Tensor) -> Tensor:
+def fit_factors(rows: Tensor) -> Tensor:
     """Least squares, not negative: the linear path times one factor plus the length times another.
 
     Args:
-        coder: its model gives the linear path.
         rows: from `measure_step` `[N, 3]`.
 
     Returns:
-        G `[D, D]`.
+        Both factors `[2]`, see `bundle.pixel_sensitivity`.
     """
-    linear = linear_sensitivity(coder.bundle.model.decoder.linear.weight)
     x, y = rows[:, :2].double(), rows[:, 2].double()
     both = torch.linalg.lstsq(x, y[:, None]).solution[:, 0]
     if bool((both < 0).any()):
         alone = ((x * y[:, None]).sum(0) / x.square().sum(0).clamp_min(1e-12)).clamp_min(0)
         errors = (x * alone - y[:, None]).square().sum(0)
         both = torch.where(torch.arange(2) == errors.argmin(), alone, 0.0)
-    eye = torch.eye(len(linear))
-    return (float(both[0]) * linear + float(both[1]) * eye).float()
+    factors: Tensor = both.float()
+    return factors
