@@ -77,7 +77,6 @@ class DetailTables:
         Raises:
             FormatError: an array is missing, misshapen or out of range.
         """
-        # TODO until the bundled model has the nets
         there = {name.split(".")[0] for name in arrays}
         nets = cls.uniform().nets
         for name in there & nets.keys():

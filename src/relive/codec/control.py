@@ -19,7 +19,7 @@ from relive.errors import InputError
 COARSER = 12
 LAST = NUM_STEPS - 1 + COARSER
 """Highest number of the scale: 0 to 63 are quantiser steps, beyond them codes get dearer."""
-FIRST_GUESS = 40
+FIRST_GUESS = 41
 OCTAVES_A_NUMBER = 0.15  # of bytes
 DB_A_NUMBER = 0.6
 TOLERANCE = 0.03

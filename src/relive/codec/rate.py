@@ -42,7 +42,7 @@ class Setting:
 CODES_PRICE = 6e-2
 QUALITIES = (
     Setting(CODES_PRICE),
-    *(Setting(CODES_PRICE, step) for step in (49, 46, 43, 40, 37, 34, 29, 23, 16)),
+    *(Setting(CODES_PRICE, step) for step in (50, 47, 44, 41, 38, 35, 30, 24, 17)),
 )
 """Settings of quality 1 to 10."""
 
