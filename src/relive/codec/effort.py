@@ -18,6 +18,7 @@ class Effort:
         vectors: search of vectors.
         look_ahead: plan quantiser steps by what later frames are predicted from; without, the same
             for all cubes of a frame.
+        older: predict from the frame before the reference, too.
         skip_bits: a delta gets no codes where its warped reference is wrong, in the mean over its
             cubes, by less than so many bits of a code are worth. What is new in it is left to the
             enhancement layer, and the encoder network does not run. 0: every delta is encoded.
@@ -25,11 +26,12 @@ class Effort:
 
     vectors: VectorSearch
     look_ahead: bool = True
+    older: bool = True
     skip_bits: float = 0.0
 
 
 PRESETS: dict[str, Effort] = {
-    "fast": Effort(VectorSearch(diagonal=False, spacing=2), skip_bits=20.0),
+    "fast": Effort(VectorSearch(diagonal=False), older=False, skip_bits=20.0),
     "medium": Effort(VectorSearch(diagonal=False)),
     "slow": Effort(VectorSearch(reach=12, rounds=2)),
 }

@@ -187,12 +187,14 @@ class Tools:
         costs: estimated bits of levels.
         post_filter: of the model, if it has one.
         vectors: how to search them.
+        older: predict from the frame before the reference, too.
         watch: told every frame of the GOP by its number, before the filter.
     """
 
     costs: LevelCosts
     post_filter: PostFilter | None
     vectors: VectorSearch
+    older: bool = True
     watch: Callable[[int, FilterSample], None] | None = None
 
 
@@ -236,7 +238,7 @@ def encode_pair(
         number, offsets = int(plan.steps[place]), plan.offsets[place]
         sizes = _sizes(number, offsets)
         price = LAMBDA * sizes.square()
-        reference = frames.reference(older=True)
+        reference = frames.reference(older=tools.older)
         grid = pair.choice.shape[1:]
         weights = torch.zeros(3, 2, dtype=torch.long)
         modes = torch.zeros(grid, dtype=torch.long)
