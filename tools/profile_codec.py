@@ -26,6 +26,7 @@ from relive.codec.gop import encode_gop, gop_track
 from relive.codec.rate import QUALITIES
 from relive.codec.step import Geometry, StepCoder
 from relive.container import GopRecord
+from relive.enhancement import modes, weights
 from relive.enhancement.post_filter import PostFilter
 from relive.model.context import ContextPyramid
 from relive.model.decoder import Decoder
@@ -43,8 +44,14 @@ STAGES: tuple[tuple[str, Any, str], ...] = (
     ("network: decoder", Decoder, "forward"),
     ("quantiser", ResidualVQ, "encode"),
     ("choice of depths", gop, "choose_depths"),
-    ("search of vectors", layer, "search_vectors"),
+    ("look-ahead", gop, "look_ahead"),
+    ("search of vectors", modes, "search_vectors"),
+    ("search of vectors", weights, "search_vectors"),
+    ("search of vectors of blocks", modes, "search_parts"),
+    ("choice of weights", layer, "choose_weights"),
     ("choice of modes", layer, "choose_modes"),
+    ("deblocking", layer, "deblock"),
+    ("deblocking", layer, "choose_strength"),
     ("choice of levels", layer, "choose_levels"),
     ("prediction", layer, "predict"),
     ("reconstruction", layer, "reconstruct"),

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import torch
 from torch import Tensor
@@ -26,7 +25,8 @@ from relive.model.warp import sample
 MODE_BITS = 1.5
 SOURCE_BITS = 2.0  # of another than the last frame
 SPLIT_BITS = 3.0
-MIN_BITS = 8  # that an error must cost for a split to be tried
+MIN_BITS = 16  # that an error must cost for a split to be tried
+FINALISTS = 2  # by squared error, whose levels are counted
 LEVEL_COST, OCTAVE_COST = 0.45, 0.25  # of a level, and of each octave of its size; in steps squared
 
 
@@ -116,22 +116,47 @@ class _Way:
     bits: Tensor
 
 
+@dataclass(frozen=True)
+class _Offer:
+    """A mode of a way, and what it predicts `[3, H, W]`."""
+
+    mode: int
+    way: _Way
+    picture: Tensor
+
+    @property
+    def bits(self) -> Tensor:
+        """To say so `[h, w]`."""
+        return self.way.bits + SOURCE_BITS * (self.way.sources != LAST)
+
+
 def _cheapest(
     target: Tensor, base: Tensor, ways: Sequence[_Way], price: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Take for every cube its base picture, or the cheapest way: see `choose_modes`."""
+    offers = [
+        _Offer(mode, way, picture)
+        for way in ways
+        for mode, picture in ((way.mode, way.picture), (way.mode + 1, (base + way.picture) / 2))
+    ]
+    costs = torch.stack([squared_error(o.picture - target) + price * o.bits for o in offers])
     least = level_cost(base - target, price)
     modes, sources, split = (torch.zeros_like(least, dtype=torch.long) for _ in range(3))
     vectors = torch.zeros_like(ways[0].vectors)
-    for way in ways:
-        bits = way.bits + SOURCE_BITS * (way.sources != LAST)
-        for mode, picture in ((way.mode, way.picture), (way.mode + 1, (base + way.picture) / 2)):
-            cost = level_cost(picture - target, price) + price * bits
-            better = cost < least
-            least = torch.where(better, cost, least)
-            modes, split = modes.where(~better, mode), split.where(~better, way.split)
-            sources = way.sources.where(better, sources)
-            vectors = way.vectors.where(to_blocks(better)[..., None], vectors)
+    for number in costs.topk(FINALISTS, 0, largest=False).indices:
+        chosen = [number == i for i in range(len(offers))]
+        picture, bits = offers[0].picture, offers[0].bits
+        for here, offer in zip(chosen[1:], offers[1:], strict=True):
+            picture = torch.where(enlarge(here, picture.shape[-2:]) > 0, offer.picture, picture)
+            bits = torch.where(here, offer.bits, bits)
+        cost = level_cost(picture - target, price) + price * bits
+        better = cost < least
+        least = torch.where(better, cost, least)
+        for here, offer in zip(chosen, offers, strict=True):
+            taken, way = here & better, offer.way
+            modes, split = modes.where(~taken, offer.mode), split.where(~taken, way.split)
+            sources = way.sources.where(taken, sources)
+            vectors = way.vectors.where(to_blocks(taken)[..., None], vectors)
     return modes, sources, split, vectors
 
 
@@ -195,7 +220,7 @@ def search_parts(
     return found
 
 
-_AROUND = torch.tensor(sorted(product((-1.0, 0.0, 1.0), repeat=2), key=lambda v: v != (0, 0)))
+_AROUND = torch.tensor([(0.0, 0.0), (0.0, -1.0), (0.0, 1.0), (-1.0, 0.0), (1.0, 0.0)])
 
 
 def _blocks(picture: Tensor) -> Tensor:

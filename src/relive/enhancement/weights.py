@@ -21,7 +21,8 @@ from relive.enhancement.vectors import WIDE, VectorSearch, search_vectors
 WEIGHT_BITS = 51
 ROUNDS = 3
 MIN_CUBES = 4
-NEAR = 2.0  # levels of grey that leave vectors as they are
+NEAR = 2.0  # levels that leave vectors as they are
+SEEN = 1.0  # levels by which the mean of a colour must change
 
 
 def choose_weights(
@@ -49,6 +50,8 @@ def choose_weights(
     least = float(price.mean()) * WEIGHT_BITS
     warped = reference.moved(target.new_zeros(*grid, 2))
     start = guess_weights(target, warped)
+    if not bool((_shifts(start) > SEEN).any()):
+        return none, search_vectors(target, reference, price, how)
     if _saved(target, own, warped, start) <= least:
         start = none
     vectors = search_vectors(target, reference.weighted(start), price, how)
@@ -56,7 +59,7 @@ def choose_weights(
     fitted = fit_weights(target, own, moved)
     if _saved(target, own, moved, fitted) <= least:
         fitted = none
-    if _shift(fitted - start) > NEAR:
+    if bool((_shifts(fitted - start) > NEAR).any()):
         vectors = search_vectors(target, reference.weighted(fitted), price, how)
     return fitted, vectors
 
@@ -92,10 +95,10 @@ def fit_weights(target: Tensor, own: Tensor, moved: Tensor) -> Tensor:
     return weights
 
 
-def _shift(difference: Tensor) -> float:
-    """By how much the mean of a middle grey changes under another choice of weights."""
-    gain, offset = difference.float().mean(0).tolist()
-    return abs(float(128 / GAIN_UNITS * gain + offset))
+def _shifts(weights: Tensor) -> Tensor:
+    """By how many levels weights `[3, 2]` change the middle of each colour: `[3]`."""
+    gain, offset = weights.float().unbind(-1)
+    return (128 / GAIN_UNITS * gain + offset).abs()
 
 
 def _saved(target: Tensor, own: Tensor, moved: Tensor, weights: Tensor) -> float:
