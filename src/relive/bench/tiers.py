@@ -4,9 +4,9 @@
     stream:  1.2 Mbit/s at 1280×720, 30 frames/s ─► how good? peers at *our* bytes
 
 Peers are matched by search: the two neighbouring crf values between which their PSNR, or their
-bytes, meet ours; between the two a straight line over the logarithm of the rate. So they are free of
-what rate control costs, and of a floor: their PSNR is that of the whole sequence, while ours has to
-hold in every GOP, or our bytes are spread by a rate control.
+bytes, meet ours; between the two a straight line over the logarithm of the rate. So they pay for no
+rate control and for no floor: their PSNR is that of the whole sequence, ours has to hold in every
+GOP; their bytes fall where crf puts them, ours where our rate control does.
 """
 
 import math
@@ -46,17 +46,20 @@ class TierSettings:
 
 @dataclass(frozen=True)
 class MatchedPeer:
-    """A peer brought to our PSNR, or to our bytes.
+    """A peer brought to our PSNR, or to our bytes, or as near as it comes.
 
     Attributes:
+        reached: It comes there; if not, what follows is its nearest point.
         candidate: The way to run it that does best.
-        crfs: The neighbouring settings that it lies between, the finer first.
+        crfs: The neighbouring settings that it lies between, the finer first; twice the same where
+            it does not come there.
         bytes: Of the elementary stream, between those of the two.
         bits_per_pixel: From `bytes`.
         psnr_db: RGB, between those of the two.
         encode_commands: The exact commands of the two.
     """
 
+    reached: bool
     candidate: str
     crfs: tuple[int, int]
     bytes: float
@@ -161,12 +164,8 @@ def match_peer(
     ours: OursPoint,
     keyframe_interval: int,
     cache: ResultCache | None,
-) -> MatchedPeer | None:
-    """Bring a peer to our PSNR (archive) or to our bytes (stream).
-
-    Returns:
-        The best of its candidates, or None where no crf of any reaches that.
-    """
+) -> MatchedPeer:
+    """Bring a peer to our PSNR (archive) or to our bytes (stream); its best candidate counts."""
     value, goal = (
         (_psnr, ours.psnr_db) if tier == "archive" else (_log_rate, math.log(ours.bits_per_pixel))
     )
@@ -178,12 +177,12 @@ def match_peer(
                 clip, candidate, crf, keyframe_interval=keyframe_interval, cache=cache
             )
 
-        pair = bracket(run, value, goal, range(1, peer.last_crf + 1))
-        if pair is not None:
-            found.append(_between(clip, *pair, value, goal))
-    if tier == "archive":
-        return min(found, key=lambda match: match.bytes, default=None)
-    return max(found, key=lambda match: match.psnr_db, default=None)
+        fine, coarse = bracket(run, value, goal, range(1, peer.last_crf + 1))
+        found.append(_between(clip, fine, coarse, value, goal))
+    reached = [match for match in found if match.reached]
+    if tier == "archive" and reached:
+        return min(reached, key=lambda match: match.bytes)
+    return max(reached or found, key=lambda match: match.psnr_db)
 
 
 def _psnr(point: PeerPoint) -> float:
@@ -199,7 +198,7 @@ def bracket(
     value: Callable[[PeerPoint], float],
     goal: float,
     crfs: range,
-) -> tuple[PeerPoint, PeerPoint] | None:
+) -> tuple[PeerPoint, PeerPoint]:
     """Find two neighbouring crf values between which a value falls to the goal, by bisection.
 
     Args:
@@ -209,8 +208,8 @@ def bracket(
         crfs: To choose from, without gaps.
 
     Returns:
-        The last point that is not below the goal and the first one that is, or None where all
-        are on one side of it.
+        The last point that is not below the goal and the first one that is; twice the nearest
+        point where all are on one side of it.
     """
     done: dict[int, PeerPoint] = {}
     low, high = crfs.start - 1, crfs.stop
@@ -221,7 +220,9 @@ def bracket(
             low = crf
         else:
             high = crf
-    return (done[low], done[high]) if low in done and high in done else None
+    fine, coarse = done.get(low), done.get(high)
+    nearest = done[min(max(low, crfs[0]), crfs[-1])]
+    return fine or nearest, coarse or nearest
 
 
 def _between(
@@ -231,10 +232,12 @@ def _between(
     value: Callable[[PeerPoint], float],
     goal: float,
 ) -> MatchedPeer:
-    share = (goal - value(coarse)) / (value(fine) - value(coarse))
+    reached = fine.crf != coarse.crf
+    share = (goal - value(coarse)) / (value(fine) - value(coarse)) if reached else 0.0
     log_bytes = np.interp(share, [0, 1], [math.log(coarse.bytes), math.log(fine.bytes)])
     num_bytes = math.exp(log_bytes)
     return MatchedPeer(
+        reached=reached,
         candidate=fine.candidate,
         crfs=(fine.crf, coarse.crf),
         bytes=num_bytes,
@@ -245,7 +248,7 @@ def _between(
 
 
 def _tier_row(
-    tier: str, clip: Clip, ours: OursPoint, peers: dict[str, MatchedPeer | None]
+    tier: str, clip: Clip, ours: OursPoint, peers: dict[str, MatchedPeer]
 ) -> dict[str, Any]:
     return {
         "target": {k: v for k, v in asdict(_aim(tier, clip)).items() if v is not None},
@@ -254,7 +257,7 @@ def _tier_row(
             "bits_per_second": ours.bits_per_pixel * clip.width * clip.height * clip.fps,
             "ratio": RAW_BITS_PER_PIXEL / ours.bits_per_pixel,
         },
-        "peers": {name: match and _peer_row(clip, ours, match) for name, match in peers.items()},
+        "peers": {name: _peer_row(clip, ours, match) for name, match in peers.items()},
     }
 
 
@@ -264,8 +267,8 @@ def _peer_row(clip: Clip, ours: OursPoint, match: MatchedPeer) -> dict[str, Any]
         **asdict(match),
         "bytes_with_state": match.bytes + clip.state_csv_bytes,
         "ratio": RAW_BITS_PER_PIXEL / match.bits_per_pixel,
-        "our_bytes_ratio": ours.bytes / match.bytes,
-        "our_psnr_difference_db": ours.psnr_db - match.psnr_db,
+        "our_bytes_ratio": ours.bytes / match.bytes if match.reached else None,
+        "our_psnr_difference_db": ours.psnr_db - match.psnr_db if match.reached else None,
     }
 
 
@@ -283,7 +286,7 @@ def _result(rows: Sequence[dict[str, Any]], settings: TierSettings) -> dict[str,
             "stream": f"{STREAM_BITS_PER_PIXEL:.4f} bits per pixel, 1.2 Mbit/s at 1280×720 and 30 "
             "frames/s; peers at our bytes",
             "matched": "between two neighbouring crf values, on a straight line over the logarithm "
-            "of the rate; null where no crf reaches ours",
+            "of the rate; reached is false where no crf comes to ours, the nearest stands there",
             "counted_ours": "the whole file: codes, states, events, index, header",
             "counted_peers": "the elementary stream; bytes_with_state adds the states as "
             "zlib-compressed CSV",
@@ -306,9 +309,8 @@ def _split_row(group: Sequence[dict[str, Any]], settings: TierSettings) -> dict[
             "ratio": _geometric_mean_of([row["ours"]["ratio"] for row in rows]),
             "peers": {
                 peer.name: {
-                    key: mean([(row["peers"][peer.name] or {}).get(key) for row in rows])
+                    key: mean([row["peers"][peer.name][key] for row in rows])
                     for key, mean in (
-                        ("ratio", _geometric_mean_of),
                         ("our_bytes_ratio", _geometric_mean_of),
                         ("our_psnr_difference_db", mean_of),
                     )

@@ -221,8 +221,7 @@ def _tier_lines(session: dict[str, Any]) -> list[str]:
     lines = []
     for tier, row in session["tiers"].items():
         peers = ", ".join(
-            f"{name} {_tier_figure(tier, peer) if peer else 'not reached'}"
-            for name, peer in row["peers"].items()
+            f"{name} {_tier_figure(tier, peer)}" for name, peer in row["peers"].items()
         )
         ours = row["ours"]
         missed = "" if ours["reached"] else ", target missed"
@@ -235,6 +234,8 @@ def _tier_lines(session: dict[str, Any]) -> list[str]:
 
 
 def _tier_figure(tier: str, peer: dict[str, Any]) -> str:
+    if not peer["reached"]:
+        return f"not reached ({peer['psnr_db']:.2f} dB, {peer['ratio']:.1f} times)"
     return f"{peer['ratio']:.1f} times" if tier == "archive" else f"{peer['psnr_db']:.2f} dB"
 
 
