@@ -111,6 +111,22 @@ def test_a_peer_is_brought_to_our_psnr_and_to_our_bytes(clip: Clip, tmp_path: Pa
     assert stream.psnr_db >= 36.3 - 1e-6  # no worse than the candidate that needs the fewest bytes
 
 
+@pytest.mark.parametrize("tier", ["archive", "stream"])
+def test_the_best_candidate_counts(clip: Clip, tmp_path: Path, tier: str) -> None:
+    cache = ResultCache(tmp_path)
+    peer = PEERS["x264"]
+    alone = [replace(peer, candidates=(candidate,)) for candidate in peer.candidates]
+    goal = ours(0.2, 25.0)
+    matches = [match_peer(clip, one, tier, goal, INTERVAL, cache) for one in alone]
+    assert all(match.reached for match in matches)
+    best = match_peer(clip, peer, tier, goal, INTERVAL, cache)
+    if tier == "archive":
+        assert best.bytes == min(match.bytes for match in matches)
+        assert matches[0].bytes != matches[1].bytes
+    else:
+        assert best.psnr_db == max(match.psnr_db for match in matches)
+
+
 def test_a_peer_that_cannot_come_there_says_so(clip: Clip, tmp_path: Path) -> None:
     match = match_peer(
         clip, PEERS["av1"], "archive", ours(9.0, 60.0), INTERVAL, ResultCache(tmp_path)
