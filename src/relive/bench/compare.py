@@ -5,11 +5,12 @@ session.mcap  ─► original frames ─┐
 session.relive ─► decoded frames ─┘
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +85,7 @@ def compare(
     progress: Progress | None = None,
     *,
     detail: bool = True,
+    raw: Path | None = None,
 ) -> Comparison:
     """Decode a replay and compare it with its session, frame by frame, in constant memory.
 
@@ -95,6 +97,7 @@ def compare(
         model: Weights to decode with; the bundled model when None.
         progress: Called with (frames done, frames in all).
         detail: Measure SSIM, MS-SSIM and FLIP too, which takes some seconds.
+        raw: Where all decoded frames are kept as raw rgb24, when somebody wants them.
 
     Raises:
         InputError: The files do not belong together.
@@ -103,14 +106,18 @@ def compare(
     from relive.codec import Replay
     from relive.session import Session
 
-    with Session.open(session_path) as session, Replay.open(replay_path, model=model) as replay:
+    with (
+        Session.open(session_path) as session,
+        Replay.open(replay_path, model=model) as replay,
+        raw.open("wb") if raw else contextlib.nullcontext() as kept,
+    ):
         numbers = match_frames(session, replay)
         count = int(np.count_nonzero(numbers >= 0))
         meter = QualityMeter(
             structural=spread(count, STRUCTURAL_FRAMES if detail else 0),
             flip=spread(count, FLIP_FRAMES if detail else 0),
         )
-        compared, seconds = _measure(session, replay, numbers, meter, progress)
+        compared, seconds = _measure(session, replay, numbers, meter, progress, kept)
         return _comparison(replay, Path(replay_path).stat().st_size, compared, meter, seconds)
 
 
@@ -157,8 +164,9 @@ def _measure(
     numbers: NDArray[np.int64],
     meter: QualityMeter,
     progress: Progress | None,
+    kept: BinaryIO | None,
 ) -> tuple[list[int], float]:
-    """Feed all frame pairs to `meter`.
+    """Feed all frame pairs to `meter` and write all decoded frames to `kept`.
 
     Returns:
         The compared frames' numbers in the session, and the seconds that decoding alone took.
@@ -174,6 +182,8 @@ def _measure(
         if number >= 0 and replay.present[index]:
             compared.append(int(number))
             meter.update(session.frame(int(number))[None], decoded[None])
+        if kept:
+            kept.write(decoded.tobytes())
         if progress:
             progress(index + 1, len(numbers))
     return compared, max(seconds, 1e-9)

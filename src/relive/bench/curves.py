@@ -102,7 +102,13 @@ def bits_per_pixel_at(points: Sequence[RatePoint], psnr_db: float) -> float | No
     return math.exp(_pchip([quality for _, quality in curve], rates, psnr_db))
 
 
-def bd_rate(anchor: Sequence[RatePoint], test: Sequence[RatePoint]) -> BdRate:
+def bd_rate(
+    anchor: Sequence[RatePoint],
+    test: Sequence[RatePoint],
+    *,
+    min_overlap: float = MIN_OVERLAP_DB,
+    unit: str = "dB",
+) -> BdRate:
     """Return the Bjøntegaard deltas of `test` against `anchor` (Akima interpolation).
 
     Points that another point of the same curve beats are left out of both curves first, since the
@@ -111,6 +117,8 @@ def bd_rate(anchor: Sequence[RatePoint], test: Sequence[RatePoint]) -> BdRate:
     Args:
         anchor: Curve of the codec that is compared with.
         test: Curve of the codec that is judged.
+        min_overlap: Length of the range of quality that both curves must reach.
+        unit: Of the quality, for the reason why there is no value.
 
     Raises:
         MissingExtraError: The package bjontegaard is not installed.
@@ -119,7 +127,7 @@ def bd_rate(anchor: Sequence[RatePoint], test: Sequence[RatePoint]) -> BdRate:
     overlap = _overlap([q for _, q in a], [q for _, q in b])
     span = max([q for _, q in [*a, *b]], default=0.0) - min([q for _, q in [*a, *b]], default=0.0)
     share = (overlap[1] - overlap[0]) / span if overlap and span > 0 else 0.0
-    reason = _why_not(a, b, overlap)
+    reason = _why_not(a, b, overlap, min_overlap, unit)
     return BdRate(
         percent=_bjontegaard(a, b, "bd_rate") if reason is None else None,
         reason=reason,
@@ -144,15 +152,19 @@ def _overlap(a: list[float], b: list[float]) -> tuple[float, float] | None:
 
 
 def _why_not(
-    a: list[RatePoint], b: list[RatePoint], overlap: tuple[float, float] | None
+    a: list[RatePoint],
+    b: list[RatePoint],
+    overlap: tuple[float, float] | None,
+    min_overlap: float,
+    unit: str,
 ) -> str | None:
     if min(len(a), len(b)) < _MIN_POINTS:
         return f"fewer than {_MIN_POINTS} points on a curve ({len(a)} and {len(b)})"
     if overlap is None:
-        ranges = [f"{c[0][1]:.1f} to {c[-1][1]:.1f} dB" for c in (a, b)]
+        ranges = [f"{c[0][1]:.1f} to {c[-1][1]:.1f} {unit}" for c in (a, b)]
         return f"no quality that both reach: {ranges[0]} against {ranges[1]}"
-    if overlap[1] - overlap[0] < MIN_OVERLAP_DB:
-        return f"the curves share only {overlap[1] - overlap[0]:.2f} dB"
+    if overlap[1] - overlap[0] < min_overlap:
+        return f"the curves share only {overlap[1] - overlap[0]:.2f} {unit}"
     return None
 
 

@@ -41,11 +41,20 @@ def ffmpeg_version() -> str:
 @functools.cache
 def ffmpeg_encoders() -> frozenset[str]:
     """Return the names of the video encoders of this ffmpeg."""
-    output = subprocess.run(
-        [find_ffmpeg(), "-hide_banner", "-encoders"], capture_output=True, text=True, check=False
-    ).stdout
-    rows = (line.split() for line in output.splitlines() if line.startswith(" V"))
+    rows = (line.split() for line in _listed("-encoders") if line.startswith(" V"))
     return frozenset(row[1] for row in rows if len(row) > 1)
+
+
+@functools.cache
+def ffmpeg_filters() -> frozenset[str]:
+    """Return the names of the filters of this ffmpeg."""
+    rows = (line.split() for line in _listed("-filters") if "->" in line)
+    return frozenset(row[1] for row in rows if len(row) > 1)
+
+
+def _listed(option: str) -> list[str]:
+    command = [find_ffmpeg(), "-hide_banner", option]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
 
 
 def encode_command(

@@ -150,14 +150,14 @@ class QualityMeter:
         difference = _difference(a, b)
         self._frame_mse.append(_mean_square(difference))
         self._luma_mse_sum += _mean_square(difference @ _LUMA_BT709)
-        side = min(a.shape[0], a.shape[1])
-        if position in self._structural and side >= SSIM_MIN_PX:
-            ssim, ms_ssim = _structural(a, b)
-            self._ssim.append(ssim)
+        if position in self._structural:
+            ssim, ms_ssim = ssim_map(a, b), ms_ssim_of(a, b)
+            if ssim is not None:
+                self._ssim.append(float(ssim.mean()))
             if ms_ssim is not None:
                 self._ms_ssim.append(ms_ssim)
         if position in self._flip:
-            self._flip_error.append(_flip(a, b))
+            self._flip_error.append(flip_error(a, b))
 
     def result(self) -> Quality:
         """Return the quality of everything seen so far.
@@ -195,27 +195,46 @@ def _mean(values: list[float]) -> float | None:
     return float(np.mean(values)) if values else None
 
 
-def _structural(a: Frames, b: Frames) -> tuple[float, float | None]:
-    """Return SSIM and MS-SSIM of the luma of one frame pair."""
-    torch, image = _torchmetrics()
-    pair = [torch.from_numpy((x @ _LUMA_BT709)[None, None]) for x in (a, b)]  # [1, 1, H, W]
-    ssim = float(image.structural_similarity_index_measure(*pair, data_range=255.0))
+def ssim_map(a: Frames, b: Frames) -> NDArray[np.float32] | None:
+    """Return the SSIM of the luma around every pixel of one frame pair; its mean is the SSIM.
+
+    Args:
+        a: uint8 `[H, W, 3]`.
+        b: uint8 `[H, W, 3]`.
+
+    Returns:
+        float32 `[H, W]`, the frame mirrored at its border; None when a side is under 11 pixels.
+    """
+    if min(a.shape[0], a.shape[1]) < SSIM_MIN_PX:
+        return None
+    image, pair = _luma_pair(a, b)
+    _, full = image.structural_similarity_index_measure(
+        *pair, data_range=255.0, return_full_image=True
+    )
+    found: NDArray[np.float32] = full[0, 0].numpy()
+    return found
+
+
+def ms_ssim_of(a: Frames, b: Frames) -> float | None:
+    """Return the MS-SSIM of the luma of one frame pair; None when a side is under 176 pixels."""
     if min(a.shape[0], a.shape[1]) < MS_SSIM_MIN_PX:
-        return ssim, None
-    ms_ssim = image.multiscale_structural_similarity_index_measure(*pair, data_range=255.0)
-    return ssim, float(ms_ssim)
+        return None
+    image, pair = _luma_pair(a, b)
+    return float(image.multiscale_structural_similarity_index_measure(*pair, data_range=255.0))
 
 
-def _torchmetrics() -> tuple[Any, Any]:
+def _luma_pair(a: Frames, b: Frames) -> tuple[Any, list[Any]]:
+    """Return torchmetrics' functions on images and the luma of both frames, `[1, 1, H, W]`."""
     try:
         import torch
         from torchmetrics.functional import image
     except ImportError as error:
         raise MissingExtraError("torchmetrics", "bench") from error
-    return torch, image
+    return image, [torch.from_numpy((x @ _LUMA_BT709)[None, None]) for x in (a, b)]
 
 
-def _flip(a: Frames, b: Frames) -> float:
+def flip_error(a: Frames, b: Frames) -> float:
+    """Return the mean FLIP error of one frame pair, 0 to 1."""
     try:
         import flip_evaluator
     except ImportError as error:

@@ -43,7 +43,7 @@ from relive.bench.metrics import QualityMeter
 from relive.errors import InputError, ReliveError
 
 _SCALE_FLAGS = "lanczos+accurate_rnd+full_chroma_int+full_chroma_inp"
-_FROM_RGB = f"scale=in_range=pc:out_range=tv:out_color_matrix=bt709:flags={_SCALE_FLAGS}"
+FROM_RGB = f"scale=in_range=pc:out_range=tv:out_color_matrix=bt709:flags={_SCALE_FLAGS}"
 _TO_RGB = f"scale=in_range=tv:in_color_matrix=bt709:out_range=pc:flags={_SCALE_FLAGS},format=rgb24"
 _MEASUREMENT_VERSION = 1  # part of the cache key: raise it when the way of measuring changes
 
@@ -71,7 +71,7 @@ class Candidate:
             width=clip.width,
             height=clip.height,
             fps=clip.fps,
-            video_filter=f"{_pad(clip)}{_FROM_RGB},format={self.pix_fmt}",
+            video_filter=f"{_pad(clip)}{FROM_RGB},format={self.pix_fmt}",
             options=[*shlex.split(options), "-colorspace", "bt709", "-color_range", "tv"],
         )
 
@@ -84,6 +84,7 @@ class Peer:
     label: str
     candidates: tuple[Candidate, ...]
     crfs: tuple[int, ...]
+    last_crf: int  # the coarsest that the tool takes
 
     def candidate(self, name: str) -> Candidate:
         """Return the candidate called `name`."""
@@ -178,17 +179,19 @@ PEERS: dict[str, Peer] = {
             "x264 medium",
             (_x264("x264-444", "yuv444p"), _x264("x264-420", "yuv420p")),
             _X26X_CRFS,
+            51,
         ),
         Peer(
             "x265",
             "x265 medium",
             (_x265("x265-444", "yuv444p"), _x265("x265-420", "yuv420p")),
             _X26X_CRFS,
+            51,
         ),
-        Peer("av1", "SVT-AV1 preset 6", (_svt_av1("av1-p6", 6),), _AV1_CRFS),
+        Peer("av1", "SVT-AV1 preset 6", (_svt_av1("av1-p6", 6),), _AV1_CRFS, 63),
         # Not part of the default comparison: slower, and better.
-        Peer("av1-slow", "SVT-AV1 preset 4", (_svt_av1("av1-p4", 4),), _AV1_CRFS),
-        Peer("vvc", "VVenC fast", (_vvc("vvc-fast"),), (24, 28, 32, 36, 40, 44, 48)),
+        Peer("av1-slow", "SVT-AV1 preset 4", (_svt_av1("av1-p4", 4),), _AV1_CRFS, 63),
+        Peer("vvc", "VVenC fast", (_vvc("vvc-fast"),), (24, 28, 32, 36, 40, 44, 48), 63),
     )
 }
 DEFAULT_PEERS = ("x264", "x265", "av1")
@@ -204,7 +207,8 @@ def _pad(clip: Clip) -> str:
     return f"pad={width}:{height}," if _is_odd(clip) else ""
 
 
-def _to_rgb(clip: Clip) -> str:
+def to_rgb(clip: Clip) -> str:
+    """Return the filter that brings a decoded peer back to the rgb24 of the clip."""
     return f"{_TO_RGB},crop={clip.width}:{clip.height}:0:0" if _is_odd(clip) else _TO_RGB
 
 
@@ -234,7 +238,7 @@ def measure_peer(
         ReliveError: ffmpeg failed.
     """
     arguments = candidate.encode_arguments(clip, crf, keyframe_interval)
-    decode = decode_command(_to_rgb(clip))
+    decode = decode_command(to_rgb(clip))
     key = [_MEASUREMENT_VERSION, clip.content_hash, arguments, decode, ffmpeg_version()]
     found = cache.get(key) if cache else None
     if found is None:
@@ -315,7 +319,7 @@ def _pick(
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     position = 0
     for chunk in iter_decoded(
-        stream, decode_command(_to_rgb(clip)), width=clip.width, height=clip.height
+        stream, decode_command(to_rgb(clip)), width=clip.width, height=clip.height
     ):
         for frame in chunk:
             if position in wanted:

@@ -14,7 +14,15 @@ from relive.bench.cache import ResultCache
 from relive.bench.clip import Clip
 from relive.bench.compare import compare
 from relive.bench.curves import RatePoint, upper_envelope
+from relive.bench.ffmpeg import ffmpeg_version
 from relive.bench.peers import Peer, PeerPoint, measure_peer, point_to_dict
+from relive.bench.perceptual import (
+    PERCEPTUAL_VERSION,
+    Perceptual,
+    Reference,
+    measure_peer_perceptual,
+    measure_perceptual,
+)
 from relive.bench.provenance import source_hash
 
 _OURS_VERSION = 1  # part of the cache key: raise it when the way of measuring changes
@@ -22,10 +30,10 @@ _OURS_VERSION = 1  # part of the cache key: raise it when the way of measuring c
 
 @dataclass(frozen=True)
 class OursPoint:
-    """What our codec cost and gave at one quality setting.
+    """What our codec cost and gave at one quality setting, or for one target.
 
     Attributes:
-        quality: The setting, 1 to 10.
+        quality: The setting, 1 to 10; 0 where a target was given instead.
         bytes: Size of the file, states and index included.
         bits_per_pixel: From `bytes`.
         psnr_db: RGB PSNR of the decoded file.
@@ -35,6 +43,8 @@ class OursPoint:
         parts: Bytes by part of the file.
         encode_command: The command line that does the same.
         decode_command: The command line that does the same.
+        reached: The target was met; true where there was none.
+        perceptual: What the eye would say, when asked for.
     """
 
     quality: int
@@ -47,6 +57,8 @@ class OursPoint:
     parts: dict[str, int]
     encode_command: str
     decode_command: str
+    reached: bool = True
+    perceptual: Perceptual | None = None
 
 
 @dataclass(frozen=True)
@@ -57,11 +69,13 @@ class PeerCurve:
         peer: The codec.
         points: Every run.
         envelope: The runs that no other candidate of the peer beats, by rising rate.
+        perceptual: What the eye would say of every run; empty when not asked for.
     """
 
     peer: Peer
     points: tuple[PeerPoint, ...]
     envelope: tuple[PeerPoint, ...]
+    perceptual: tuple[Perceptual, ...] = ()
 
     def rate_points(self) -> list[RatePoint]:
         """Return (bits per pixel, dB) of the envelope."""
@@ -69,9 +83,12 @@ class PeerCurve:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
+        points = [point_to_dict(point) for point in self.points]
+        for values, perceptual in zip(points, self.perceptual, strict=False):
+            values["perceptual"] = asdict(perceptual)
         return {
             "label": self.peer.label,
-            "points": [point_to_dict(point) for point in self.points],
+            "points": points,
             "envelope": [[point.candidate, point.crf] for point in self.envelope],
         }
 
@@ -83,6 +100,7 @@ def measure_peer_curve(
     crfs: Sequence[int] | None = None,
     keyframe_interval: int = 32,
     cache: ResultCache | None = None,
+    reference: Reference | None = None,
     on_point: Callable[[], None] | None = None,
 ) -> PeerCurve:
     """Run every candidate of a peer at every crf and keep the upper envelope.
@@ -93,9 +111,11 @@ def measure_peer_curve(
         crfs: Rate settings; those of the peer when None.
         keyframe_interval: Frames from keyframe to keyframe.
         cache: Where results are kept.
+        reference: Measure the perceptual metrics too, against this.
         on_point: Called after every run.
     """
     runs: list[list[PeerPoint]] = []
+    perceptual: list[Perceptual] = []
     for candidate in peer.candidates:
         runs.append([])
         for crf in crfs or peer.crfs:
@@ -103,21 +123,43 @@ def measure_peer_curve(
                 clip, candidate, crf, keyframe_interval=keyframe_interval, cache=cache
             )
             runs[-1].append(point)
+            if reference:
+                perceptual.append(
+                    measure_peer_perceptual(
+                        reference, candidate, crf, keyframe_interval=keyframe_interval, cache=cache
+                    )
+                )
             if on_point:
                 on_point()
     rates = [[(point.bits_per_pixel, point.psnr_db) for point in run] for run in runs]
     envelope = tuple(runs[c][p] for c, p in upper_envelope(rates))
-    return PeerCurve(peer, tuple(point for run in runs for point in run), envelope)
+    points = tuple(point for run in runs for point in run)
+    return PeerCurve(peer, points, envelope, tuple(perceptual))
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What our encoder is asked for: one of the three, as `relive.encode` takes them."""
+
+    quality: int | None = None
+    bitrate: float | None = None
+    psnr: float | None = None
+
+    def option(self) -> str:
+        """Return the same as an option of `relive encode`."""
+        ((name, value),) = ((k, v) for k, v in asdict(self).items() if v is not None)
+        return f"--{name} {value:.10g}"
 
 
 def measure_ours(
     session: Path,
-    quality: int,
+    aim: Aim | int,
     folder: Path,
     *,
     model: Path | None = None,
     keyframe_interval: int = 32,
     cache: ResultCache | None = None,
+    reference: Reference | None = None,
 ) -> OursPoint:
     """Encode a session, decode the file and compare; or take the result from the cache.
 
@@ -126,47 +168,56 @@ def measure_ours(
 
     Args:
         session: The recording.
-        quality: 1 to 10.
+        aim: A quality, 1 to 10, or a target.
         folder: Where the replay may be written.
         model: Weights; the bundled model when None.
         keyframe_interval: Frames from keyframe to keyframe.
         cache: Where results are kept.
+        reference: Measure the perceptual metrics too, against this.
     """
+    aim = Aim(quality=aim) if isinstance(aim, int) else aim
     key = [
         _OURS_VERSION,
         _hash_file(session),
-        quality,
+        aim.option() if aim.quality is None else aim.quality,
         keyframe_interval,
         _hash_model(model),
         source_hash(),
+        *([PERCEPTUAL_VERSION, ffmpeg_version()] if reference else []),
     ]
     found = cache.get(key) if cache else None
     if found is not None:
-        return OursPoint(**found)
-    point = _encode_and_compare(session, quality, folder, model, keyframe_interval)
+        perceptual = found.pop("perceptual", None)
+        return OursPoint(**found, perceptual=Perceptual(**perceptual) if perceptual else None)
+    point = _encode_and_compare(session, aim, folder, model, keyframe_interval, reference)
     if cache:
         cache.put(key, asdict(point))
     return point
 
 
 def _encode_and_compare(
-    session: Path, quality: int, folder: Path, model: Path | None, keyframe_interval: int
+    session: Path,
+    aim: Aim,
+    folder: Path,
+    model: Path | None,
+    keyframe_interval: int,
+    reference: Reference | None,
 ) -> OursPoint:
     from relive.codec import encode
 
-    replay = folder / f"{session.stem}-q{quality}.relive"
+    replay, raw = folder / f"{session.stem}.relive", folder / f"{session.stem}-decoded.rgb"
     report = encode(
         session,
         replay,
         model=model,
-        quality=quality,
+        **asdict(aim),
         keyframe_interval=keyframe_interval,
         force=True,
     )
-    comparison = compare(session, replay, model=model, detail=False)
+    comparison = compare(session, replay, model=model, detail=False, raw=raw if reference else None)
     with_model = f" --model {model.name}" if model else ""
     return OursPoint(
-        quality=quality,
+        quality=aim.quality or 0,
         bytes=comparison.bytes,
         bits_per_pixel=comparison.bits_per_pixel,
         psnr_db=comparison.psnr_db,
@@ -174,9 +225,11 @@ def _encode_and_compare(
         encode_fps=report.encode_fps,
         decode_fps=comparison.decode_fps,
         parts=dict(report.parts),
-        encode_command=f"relive encode {session.name} -o out.relive --quality {quality} "
+        encode_command=f"relive encode {session.name} -o out.relive {aim.option()} "
         f"--keyframe-interval {keyframe_interval}{with_model}",
         decode_command="relive decode out.relive -o -",
+        reached=report.reached,
+        perceptual=measure_perceptual(reference, raw) if reference else None,
     )
 
 

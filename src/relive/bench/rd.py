@@ -20,6 +20,7 @@ from relive.bench.clip import Clip, cut_session, spool_session
 from relive.bench.compare import Progress
 from relive.bench.curves import RatePoint, bd_rate, bits_per_pixel_at, pareto, psnr_at
 from relive.bench.peers import DEFAULT_PEERS, Peer, find_peers
+from relive.bench.perceptual import VMAF_MODEL, has_vmaf, read_reference
 from relive.bench.plots import draw_rate_distortion, new_figure, save_png
 from relive.bench.points import (
     OursPoint,
@@ -28,6 +29,7 @@ from relive.bench.points import (
     measure_peer_curve,
 )
 from relive.bench.provenance import provenance, result_path, write_json
+from relive.bench.rd_metrics import mean_metric_rows, mean_of, metric_rows
 from relive.errors import InputError
 
 DEFAULT_QUALITIES = tuple(range(1, 11))
@@ -45,6 +47,7 @@ class RdSettings:
     model: Path | None
     frames: int | None
     keyframe_interval: int
+    metrics: bool
 
     @property
     def runs_per_session(self) -> int:
@@ -68,13 +71,14 @@ class SessionCurves:
         return pareto([(point.bits_per_pixel, point.psnr_db) for point in self.ours])
 
 
-class _Counter:
+class RunCounter:
     """Counts finished encodings for the progress bar."""
 
     def __init__(self, total: int, progress: Progress | None) -> None:
         self._done, self._total, self._progress = 0, total, progress
 
     def tick(self) -> None:
+        """Count one more."""
         self._done += 1
         if self._progress:
             self._progress(self._done, self._total)
@@ -89,6 +93,7 @@ def bench_rd(
     model: Path | str | None = None,
     frames: int | None = None,
     keyframe_interval: int = 32,
+    metrics: bool = False,
     cache_folder: Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -102,6 +107,7 @@ def bench_rd(
         model: Weights; the bundled model when None.
         frames: Frames of each session, from the start; all when None.
         keyframe_interval: Frames from keyframe to keyframe, for everybody.
+        metrics: Measure the perceptual metrics at every point too, which takes some seconds each.
         cache_folder: Where results are kept; `default_cache_folder()` when None.
         progress: Called with (encodings done, encodings in all).
 
@@ -121,9 +127,10 @@ def bench_rd(
         model=None if model is None else Path(model),
         frames=frames,
         keyframe_interval=keyframe_interval,
+        metrics=metrics,
     )
     cache = ResultCache(cache_folder or default_cache_folder())
-    counter = _Counter(len(sessions) * settings.runs_per_session, progress)
+    counter = RunCounter(len(sessions) * settings.runs_per_session, progress)
     json_path = result_path(out, "rd.json")
     measured: list[SessionCurves] = []
     result: dict[str, Any] = {}
@@ -136,18 +143,20 @@ def bench_rd(
 
 
 def _measure_session(
-    path: Path, settings: RdSettings, cache: ResultCache, counter: _Counter
+    path: Path, settings: RdSettings, cache: ResultCache, counter: RunCounter
 ) -> SessionCurves:
     with tempfile.TemporaryDirectory(prefix="relive-rd-") as name:
         folder = Path(name)
         cut = cut_session(path, folder, frames=settings.frames)
         clip = spool_session(cut, folder)
+        reference = read_reference(cut, clip) if settings.metrics else None
         curves = tuple(
             measure_peer_curve(
                 clip,
                 peer,
                 keyframe_interval=settings.keyframe_interval,
                 cache=cache,
+                reference=reference,
                 on_point=counter.tick,
             )
             for peer in settings.peers
@@ -161,13 +170,15 @@ def _measure_session(
                 model=settings.model,
                 keyframe_interval=settings.keyframe_interval,
                 cache=cache,
+                reference=reference,
             )
             ours.append(point)
             counter.tick()
-    return SessionCurves(path.stem, path.parent.name, _facts(clip), tuple(ours), curves)
+    return SessionCurves(path.stem, path.parent.name, clip_facts(clip), tuple(ours), curves)
 
 
-def _facts(clip: Clip) -> dict[str, Any]:
+def clip_facts(clip: Clip) -> dict[str, Any]:
+    """Return what a result says about the frames it was measured on."""
     return {
         "content_hash": clip.content_hash,
         "frames": clip.num_frames,
@@ -179,7 +190,7 @@ def _facts(clip: Clip) -> dict[str, Any]:
 
 
 def _result(measured: Sequence[SessionCurves], settings: RdSettings) -> dict[str, Any]:
-    rows = [_session_row(session) for session in measured]
+    rows = [_session_row(session, settings) for session in measured]
     splits = sorted({session.split for session in measured})
     return {
         "kind": "bench_rd",
@@ -193,13 +204,22 @@ def _result(measured: Sequence[SessionCurves], settings: RdSettings) -> dict[str
             "counted_peers": "the elementary stream; bytes_with_state adds the states as "
             "zlib-compressed CSV; BD-rate uses the stream alone",
             "bd_rate": "Akima, per cent more bytes of ours at equal PSNR; negative: fewer",
+            "metrics": _metrics_note() if settings.metrics else None,
         },
         "sessions": rows,
         "splits": {split: _split_row(split, rows) for split in splits},
     }
 
 
-def _session_row(session: SessionCurves) -> dict[str, Any]:
+def _metrics_note() -> dict[str, Any]:
+    return {
+        "ssim_inside": "pixels whose 11×11 window lies in one region; ssim_across: all others",
+        "bd_rate": "on -10 log10 of 1 - SSIM, 1 - MS-SSIM and FLIP, and on VMAF itself",
+        "vmaf": f"{VMAF_MODEL}, ffmpeg's libvmaf" if has_vmaf() else "this ffmpeg has no libvmaf",
+    }
+
+
+def _session_row(session: SessionCurves, settings: RdSettings) -> dict[str, Any]:
     ours = session.ours_rate_points()
     return {
         "session": session.name,
@@ -215,6 +235,9 @@ def _session_row(session: SessionCurves) -> dict[str, Any]:
             }
             for curve in session.peers
         },
+        "metrics": metric_rows(session.ours, session.peers, REPORTED_RATES)
+        if settings.metrics
+        else None,
     }
 
 
@@ -253,11 +276,14 @@ def _split_row(split: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "peers": {
             name: {
                 **_mean_figures([row["peers"][name] for row in group]),
-                "bd_rate_percent": _mean([r["peers"][name]["bd_rate"]["percent"] for r in group]),
-                "bd_psnr_db": _mean([r["peers"][name]["bd_rate"]["psnr_db"] for r in group]),
+                "bd_rate_percent": mean_of([r["peers"][name]["bd_rate"]["percent"] for r in group]),
+                "bd_psnr_db": mean_of([r["peers"][name]["bd_rate"]["psnr_db"] for r in group]),
             }
             for name in names
         },
+        "metrics": mean_metric_rows([row["metrics"] for row in group])
+        if group[0]["metrics"]
+        else None,
     }
 
 
@@ -265,17 +291,11 @@ def _mean_figures(values: Sequence[dict[str, Any]]) -> dict[str, Any]:
     target = f"bits_per_pixel_at_{TARGET_DB:g}_db"
     return {
         "psnr_db_at": {
-            f"{rate:g}": _mean([value["psnr_db_at"][f"{rate:g}"] for value in values])
+            f"{rate:g}": mean_of([value["psnr_db_at"][f"{rate:g}"] for value in values])
             for rate in REPORTED_RATES
         },
-        target: _mean([value[target] for value in values]),
+        target: mean_of([value[target] for value in values]),
     }
-
-
-def _mean(values: Sequence[float | None]) -> dict[str, Any]:
-    known = [value for value in values if value is not None]
-    mean = float(np.mean(known)) if known else None
-    return {"mean": mean, "sessions": len(known), "of": len(values)}
 
 
 def _mean_points(group: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

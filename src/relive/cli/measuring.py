@@ -57,27 +57,54 @@ def rd(
     model: Model = None,
     frames: Frames = None,
     keyframe_interval: Interval = 32,
+    metrics: Annotated[
+        bool, typer.Option("--metrics", help="SSIM, MS-SSIM, FLIP and VMAF at every point; slow.")
+    ] = False,
+    tier: Annotated[
+        str | None, typer.Option(help="Instead of curves: archive, stream or archive,stream.")
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Draw rate-distortion curves beside x264, x265 and SVT-AV1."""
+    """Draw rate-distortion curves beside x264, x265 and SVT-AV1, or measure a tier."""
     from relive.bench.peers import DEFAULT_PEERS
     from relive.bench.rd import bench_rd
+    from relive.bench.tiers import bench_tiers
 
     console = Console(as_json, quiet, verbose)
+    names = DEFAULT_PEERS if peers is None else [p for p in peers.split(",") if p]
+    if tier is not None:
+        if metrics:
+            raise InputError("--metrics belongs to curves; leave out --tier")
+        with console.progress(f"bench rd, {tier}") as progress:
+            values = bench_tiers(
+                _find_sessions(sessions),
+                out,
+                tiers=tier.split(","),
+                peers=names,
+                model=model,
+                frames=frames,
+                keyframe_interval=keyframe_interval,
+                progress=progress,
+            )
+        lines = [line for row in values["sessions"] for line in _tier_lines(row)]
+        console.result(values, "\n".join([*lines, f"wrote {out}"]))
+        return
     with console.progress("bench rd") as progress:
         values = bench_rd(
             _find_sessions(sessions),
             out,
             qualities=_whole_numbers(qualities),
-            peers=DEFAULT_PEERS if peers is None else [p for p in peers.split(",") if p],
+            peers=names,
             model=model,
             frames=frames,
             keyframe_interval=keyframe_interval,
+            metrics=metrics,
             progress=progress,
         )
-    console.result(values, "\n".join([*map(_rd_line, values["splits"].items()), f"wrote {out}"]))
+    lines = [line for item in values["splits"].items() for line in _rd_lines(item)]
+    console.result(values, "\n".join([*lines, f"wrote {out}"]))
 
 
 def chain(
@@ -163,8 +190,8 @@ def _depths(text: str) -> list[int | None]:
         raise InputError(f"--depths {text}: write whole numbers or auto: 2,4,auto") from None
 
 
-def _rd_line(item: tuple[str, dict[str, Any]]) -> str:
-    """Say in one line how a split fares against every peer."""
+def _rd_lines(item: tuple[str, dict[str, Any]]) -> list[str]:
+    """Say how a split fares against every peer, a line for each metric."""
     split, row = item
     ours = ", ".join(
         f"{_figure(value['mean'])} dB at {rate}"
@@ -174,7 +201,42 @@ def _rd_line(item: tuple[str, dict[str, Any]]) -> str:
         f"{name} {_figure(peer['bd_rate_percent']['mean'], 0)} %"
         for name, peer in row["peers"].items()
     )
-    return f"{split}: {row['sessions']} sessions, {ours} bits per pixel; BD-rate against {peers}"
+    first = f"{split}: {row['sessions']} sessions, {ours} bits per pixel; BD-rate against {peers}"
+    return [first, *(_metric_line(split, *item) for item in (row["metrics"] or {}).items())]
+
+
+def _metric_line(split: str, name: str, row: dict[str, Any]) -> str:
+    ours = ", ".join(
+        f"{_figure(value['mean'], 4)} at {rate}" for rate, value in row["ours"]["at"].items()
+    )
+    peers = ", ".join(
+        f"{peer} {_figure(value['bd_rate_percent']['mean'], 0)} %"
+        for peer, value in row["peers"].items()
+    )
+    return f"{split}, {name}: {ours} bits per pixel; BD-rate against {peers}"
+
+
+def _tier_lines(session: dict[str, Any]) -> list[str]:
+    """Say how a session fares in every tier: the archive by ratios, the stream by PSNR."""
+    lines = []
+    for tier, row in session["tiers"].items():
+        peers = ", ".join(
+            f"{name} {_tier_figure(tier, peer)}" for name, peer in row["peers"].items()
+        )
+        ours = row["ours"]
+        missed = "" if ours["reached"] else ", target missed"
+        lines.append(
+            f"{session['session']}, {tier}: {ours['psnr_db']:.2f} dB, "
+            f"{ours['bits_per_second'] / 1e3:.0f} kbit/s, {ours['ratio']:.1f} times smaller than "
+            f"raw{missed}; {peers or 'no peers'}"
+        )
+    return lines
+
+
+def _tier_figure(tier: str, peer: dict[str, Any]) -> str:
+    if not peer["reached"]:
+        return f"not reached ({peer['psnr_db']:.2f} dB, {peer['ratio']:.1f} times)"
+    return f"{peer['ratio']:.1f} times" if tier == "archive" else f"{peer['psnr_db']:.2f} dB"
 
 
 def _chain_line(row: dict[str, Any]) -> str:
