@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from relive.bitstream.coder import Ints
-from relive.bitstream.detail import COLOURS
+from relive.bitstream.detail import COLOURS, MAX_VECTOR
 from relive.bitstream.detail_layout import (
     VECTOR_CLASSES,
     join_vector,
@@ -17,6 +17,7 @@ from relive.bitstream.detail_layout import (
     spread_class,
     vector_bits,
 )
+from relive.errors import FormatError
 
 Rows = npt.NDArray[np.int64]
 Grid = npt.NDArray[np.int64]
@@ -70,6 +71,9 @@ def code_near(model: DetailModel, near: Grid, vectors: Grid, about: tuple[Grid, 
 
     Returns:
         What was coded `[n, 2]`.
+
+    Raises:
+        FormatError: a vector is out of range.
     """
     modes, step, group = about
     count = len(vectors)
@@ -84,4 +88,6 @@ def code_near(model: DetailModel, near: Grid, vectors: Grid, about: tuple[Grid, 
         first = model.code("vector", axis, rows, symbols.astype(np.int32)).astype(np.int64)
         raw = code_raw(model, raw, vector_bits(first))
         coded[:, axis] = join_vector(first, raw) + middle[:, axis]
+    if int(np.abs(coded).max(initial=0)) > MAX_VECTOR:
+        raise FormatError(f"enhancement packet: a vector exceeds {MAX_VECTOR}")
     return coded

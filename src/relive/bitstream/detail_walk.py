@@ -21,7 +21,6 @@ from relive.bitstream.detail import (
     COLOURS,
     ESCAPE,
     MAX_OFFSET,
-    MAX_VECTOR,
     MOVED,
     NUM_BANDS,
     NUM_STEPS,
@@ -42,7 +41,6 @@ from relive.bitstream.detail_vectors import RAW_BITS, DetailModel, code_near, co
 from relive.bitstream.gop_codes import GopCodes
 from relive.bitstream.grid import direct_neighbours
 from relive.bitstream.layout import GROUPS
-from relive.errors import FormatError
 
 Rows = npt.NDArray[np.int64]
 Grid = npt.NDArray[np.int64]
@@ -236,8 +234,6 @@ class DetailWalk:
                 near = frame.vectors[self._direct[:, blocks]]
                 about = frame.modes[split], step_class(frame.step), GROUPS - 1
                 frame.vectors[blocks] = code_near(self._model, near, wanted, about)
-        if int(np.abs(frame.vectors).max()) > MAX_VECTOR:
-            raise FormatError(f"enhancement packet: a vector exceeds {MAX_VECTOR}")
 
     def _code_ends(self, frame: _Frame, colour: int, ends: Grid) -> None:
         now, old = ends[colour], self._ends[colour]

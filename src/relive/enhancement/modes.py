@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -220,7 +221,7 @@ def search_parts(
     return found
 
 
-_AROUND = torch.tensor([(0.0, 0.0), (0.0, -1.0), (0.0, 1.0), (-1.0, 0.0), (1.0, 0.0)])
+_AROUND = torch.tensor(sorted(product((-1.0, 0.0, 1.0), repeat=2), key=lambda v: v != (0, 0)))
 
 
 def _blocks(picture: Tensor) -> Tensor:
