@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -90,7 +90,7 @@ def _send(
     source: Path,
     token: str | None,
     model: Path | None,
-    settings: Mapping[str, object],
+    settings: Mapping[str, Any],
 ) -> None:
     from relive.stream import send
 
@@ -104,7 +104,7 @@ def _send(
             model=model,
             on_ready=ready,
             progress=progress,
-            **settings,  # type: ignore[arg-type]
+            **settings,
         )
     text = table(
         {

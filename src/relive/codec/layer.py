@@ -16,9 +16,9 @@ from torch import Tensor
 from relive.bitstream import GopDetail, cube_steps, has_levels
 from relive.codec.step import StepState
 from relive.enhancement.deblock import block_edges, choose_strength, deblock
-from relive.enhancement.frame import Reference, enlarge, predict, reconstruct
+from relive.enhancement.frame import Reference, enlarge, predict, reconstruct, to_blocks
 from relive.enhancement.look_ahead import Plan
-from relive.enhancement.modes import choose_modes, to_blocks
+from relive.enhancement.modes import choose_modes
 from relive.enhancement.post_filter import FilterSample, PostFilter
 from relive.enhancement.search import LAMBDA, LevelCosts, choose_levels
 from relive.enhancement.transform import forward

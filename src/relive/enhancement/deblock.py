@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from relive.bitstream.detail import BLOCK, NUM_STRENGTHS
+from relive.enhancement.frame import to_blocks
 
 LIMIT = 0.48  # sixteenths of a level for each strength and unit of the quantiser step
 BEND = 0.3  # of the quantiser step: bent more, summed over colours, it is the picture's own edge
@@ -35,13 +36,13 @@ def block_edges(levels: Tensor, *sources: Tensor) -> tuple[Tensor, Tensor]:
     coded = (levels != 0).flatten(-2).any(-1).any(0)
     edges = [coded[:, 1:] | coded[:, :-1], coded[1:] | coded[:-1]]
     for source in sources:
-        grid = _to_blocks(source, coded.shape)
+        grid = _repeat(source, coded.shape)
         edges[0] = edges[0] | (grid[:, 1:] != grid[:, :-1]).any(-1)
         edges[1] = edges[1] | (grid[1:] != grid[:-1]).any(-1)
     return edges[0], edges[1]
 
 
-def _to_blocks(grid: Tensor, shape: torch.Size) -> Tensor:
+def _repeat(grid: Tensor, shape: torch.Size) -> Tensor:
     """Repeat the values of squares to blocks: `[n, n']` or `[n, n', k]` to `[2h, 2w, k]`."""
     times = shape[0] // grid.shape[0]
     flat = grid.reshape(*grid.shape[:2], -1)
@@ -59,7 +60,7 @@ def deblock(frame: Tensor, edges: tuple[Tensor, Tensor], step: Tensor, strength:
     """
     if not strength:
         return frame
-    size = _to_blocks(step, torch.Size((2 * step.shape[0], 2 * step.shape[1])))[..., 0]
+    size = to_blocks(step)
     frame = frame.clone()
     _filter(frame, 2, edges[0], (size[:, 1:] + size[:, :-1]) / 2, strength)
     _filter(frame, 1, edges[1], (size[1:] + size[:-1]) / 2, strength)

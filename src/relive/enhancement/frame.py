@@ -149,6 +149,11 @@ def reconstruct(prediction: Tensor, levels: Tensor, steps: Tensor) -> Tensor:
     return (prediction + inverse(levels * of_blocks(steps))).round().clamp(0, 255)
 
 
+def to_blocks(cubes: Tensor) -> Tensor:
+    """Repeat what cubes have for their blocks: `[h, w, ...]` to `[2h, 2w, ...]`."""
+    return cubes.repeat_interleave(2, 0).repeat_interleave(2, 1)
+
+
 def of_blocks(cubes: Tensor) -> Tensor:
     """Repeat values of cubes `[h, w]` for the coefficients of their blocks: `[2h, 2w, 1, 1]`."""
-    return cubes.repeat_interleave(2, 0).repeat_interleave(2, 1)[..., None, None]
+    return to_blocks(cubes)[..., None, None]

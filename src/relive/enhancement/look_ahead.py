@@ -22,7 +22,7 @@ from torch import Tensor
 from relive.bitstream.detail import MAX_OFFSET, NUM_STEPS, OFFSET_UNIT, step_size
 from relive.config import CUBE_PX
 from relive.enhancement.frame import VECTOR_UNITS, enlarge
-from relive.enhancement.transform import dct_matrix
+from relive.enhancement.transform import dct
 from relive.enhancement.vectors import coarse_vectors
 
 STRENGTH = 2.0
@@ -113,16 +113,14 @@ def worth(frames: Tensor, step: float) -> Tensor:
 
 
 def _flat(small: Tensor) -> Tensor:
+    """Give every cube of halved pictures its mean."""
     size = CUBE_PX // HALF
     return F.avg_pool2d(small, size).repeat_interleave(size, -1).repeat_interleave(size, -2)
 
 
 def _bits(pictures: Tensor, cut: float) -> Tensor:
     """About the bits of DCT coefficients beyond a dead zone: `[n, 1, H/2, W/2]` to `[n, h, w]`."""
-    size = CUBE_PX // HALF
-    blocks = pictures[:, 0].unflatten(-1, (-1, size)).unflatten(-3, (-1, size)).transpose(-2, -3)
-    dct = dct_matrix()
-    return torch.log2(1 + ((dct @ blocks @ dct.T) / cut).square()).sum((-1, -2))
+    return torch.log2(1 + (dct(pictures[:, 0]) / cut).square()).sum((-1, -2))
 
 
 def _moved(small: Tensor, vectors: Tensor) -> Tensor:

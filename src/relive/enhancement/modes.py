@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from relive.bitstream.detail import BLOCK, BOTH, LAST, MAX_VECTOR, MOVED, OLDER, WARPED
-from relive.enhancement.frame import VECTOR_UNITS, Reference, enlarge, of_blocks
+from relive.enhancement.frame import VECTOR_UNITS, Reference, enlarge, of_blocks, to_blocks
 from relive.enhancement.search import LAMBDA, squared_error
 from relive.enhancement.transform import forward
 from relive.enhancement.vectors import WIDE, VectorSearch, search_vectors, vector_cost
@@ -29,11 +29,6 @@ SPLIT_BITS = 3.0
 MIN_BITS = 16  # that an error must cost for a split to be tried
 FINALISTS = 2  # by squared error, whose levels are counted
 LEVEL_COST, OCTAVE_COST = 0.45, 0.25  # of a level, and of each octave of its size; in steps squared
-
-
-def to_blocks(cubes: Tensor) -> Tensor:
-    """Repeat what cubes have for their blocks: `[h, w, ...]` to `[2h, 2w, ...]`."""
-    return cubes.repeat_interleave(2, 0).repeat_interleave(2, 1)
 
 
 def level_cost(difference: Tensor, price: Tensor) -> Tensor:

@@ -43,17 +43,21 @@ def dct_matrix() -> Tensor:
 
 def forward(pictures: Tensor) -> Tensor:
     """RGB pictures `[..., 3, H, W]` to coefficients `[..., 3, H/8, W/8, 8, 8]`."""
-    mixed = torch.einsum("ij,...jhw->...ihw", colours().to(pictures.device), pictures)
-    blocks = mixed.unflatten(-1, (-1, BLOCK_PX)).unflatten(-3, (-1, BLOCK_PX)).transpose(-2, -3)
-    dct = dct_matrix().to(pictures.device)
-    coefficients: Tensor = dct @ blocks @ dct.T
+    return dct(torch.einsum("ij,...jhw->...ihw", colours().to(pictures.device), pictures))
+
+
+def dct(planes: Tensor) -> Tensor:
+    """Planes `[..., H, W]` to DCT coefficients of their blocks `[..., H/8, W/8, 8, 8]`."""
+    blocks = planes.unflatten(-1, (-1, BLOCK_PX)).unflatten(-3, (-1, BLOCK_PX)).transpose(-2, -3)
+    matrix = dct_matrix().to(planes.device)
+    coefficients: Tensor = matrix @ blocks @ matrix.T
     return coefficients
 
 
 def inverse(coefficients: Tensor) -> Tensor:
     """Coefficients `[..., 3, H/8, W/8, 8, 8]` to RGB pictures `[..., 3, H, W]`."""
-    dct = dct_matrix().to(coefficients.device)
-    blocks = dct.T @ coefficients @ dct
+    matrix = dct_matrix().to(coefficients.device)
+    blocks = matrix.T @ coefficients @ matrix
     mixed = blocks.transpose(-2, -3).flatten(-2).flatten(-3, -2)
     return torch.einsum("ji,...jhw->...ihw", colours().to(coefficients.device), mixed)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -194,51 +195,55 @@ def send(
     if pace < 0:
         raise InputError(f"a pace of {pace} is below 0")
     check_host(host, token)
-    if not isinstance(session, Session):
-        with Session.open(session) as opened:
-            return send(
-                opened,
-                host=host,
-                port=port,
-                token=token,
-                model=model,
-                quality=quality,
-                keyframe_interval=keyframe_interval,
-                pace=pace,
-                on_ready=on_ready,
-                progress=progress,
-            )
-    encoder = Encoder(
-        session.width,
-        session.height,
-        session.schema,
-        model=model,
-        quality=quality,
-        keyframe_interval=keyframe_interval,
-        game=session.game,
-        regions=session.region_schema,
-    )
+    opened = nullcontext(session) if isinstance(session, Session) else Session.open(session)
+    with opened as known:
+        encoder = Encoder(
+            known.width,
+            known.height,
+            known.schema,
+            model=model,
+            quality=quality,
+            keyframe_interval=keyframe_interval,
+            game=known.game,
+            regions=known.region_schema,
+        )
+        with Sender(encoder.header, host, port, token) as sender:
+            if on_ready:
+                on_ready(sender.url)
+            packets, size, late, began = _send_all(known, encoder, sender, pace, progress)
+        seconds = time.perf_counter() - began
+        return SendReport(
+            known.num_frames, packets, size, sender.dropped, sender.receivers, seconds, late
+        )
+
+
+def _send_all(
+    session: Session,
+    encoder: Encoder,
+    sender: Sender,
+    pace: float,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[int, int, float, float]:
+    """Encode and send all frames, from the first receiver on; see `send`.
+
+    Returns:
+        Packets, bytes, how late the last frame was, and when it began, seconds.
+    """
     packets, size, late = 0, len(encoder.header), 0.0
-    with Sender(encoder.header, host, port, token) as sender:
-        if on_ready:
-            on_ready(sender.url)
-        sender.joined.wait()
-        began = time.perf_counter()
-        for index in range(session.num_frames):
-            late = _keep_pace(session, index, began, pace)
-            frame = session.frame(index) if session.present[index] else None
-            made = encoder.push(frame, session.states[index], int(session.times_ns[index]))
-            if index == session.num_frames - 1:
-                made += encoder.flush()
-            for packet in made:
-                packets, size = packets + 1, size + len(packet)
-                sender.put(packet, wait=not pace)
-            if progress:
-                progress(index + 1, session.num_frames)
-    seconds = time.perf_counter() - began
-    return SendReport(
-        session.num_frames, packets, size, sender.dropped, sender.receivers, seconds, late
-    )
+    sender.joined.wait()
+    began = time.perf_counter()
+    for index in range(session.num_frames):
+        late = _keep_pace(session, index, began, pace)
+        frame = session.frame(index) if session.present[index] else None
+        made = encoder.push(frame, session.states[index], int(session.times_ns[index]))
+        if index == session.num_frames - 1:
+            made += encoder.flush()
+        for packet in made:
+            packets, size = packets + 1, size + len(packet)
+            sender.put(packet, wait=not pace)
+        if progress:
+            progress(index + 1, session.num_frames)
+    return packets, size, late, began
 
 
 def _keep_pace(session: Session, index: int, began: float, pace: float) -> float:
