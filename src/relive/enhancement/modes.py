@@ -16,11 +16,18 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from relive.bitstream.detail import BLOCK, BOTH, LAST, MAX_VECTOR, MOVED, OLDER, WARPED
+from relive.bitstream.detail import BASE, BLOCK, BOTH, LAST, MAX_VECTOR, MOVED, OLDER, WARPED
 from relive.enhancement.frame import VECTOR_UNITS, Reference, enlarge, of_blocks, to_blocks
 from relive.enhancement.search import LAMBDA, squared_error
 from relive.enhancement.transform import forward
-from relive.enhancement.vectors import WIDE, VectorSearch, search_vectors, vector_cost
+from relive.enhancement.vectors import (
+    WIDE,
+    VectorSearch,
+    cut_cubes,
+    join_cubes,
+    search_vectors,
+    vector_cost,
+)
 from relive.model.warp import sample
 
 MODE_BITS = 1.5
@@ -112,48 +119,42 @@ class _Way:
     bits: Tensor
 
 
-@dataclass(frozen=True)
-class _Offer:
-    """A mode of a way, and what it predicts `[3, H, W]`."""
-
-    mode: int
-    way: _Way
-    picture: Tensor
-
-    @property
-    def bits(self) -> Tensor:
-        """To say so `[h, w]`."""
-        return self.way.bits + SOURCE_BITS * (self.way.sources != LAST)
-
-
 def _cheapest(
     target: Tensor, base: Tensor, ways: Sequence[_Way], price: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Take for every cube its base picture, or the cheapest way: see `choose_modes`."""
-    offers = [
-        _Offer(mode, way, picture)
-        for way in ways
-        for mode, picture in ((way.mode, way.picture), (way.mode + 1, (base + way.picture) / 2))
-    ]
-    costs = torch.stack([squared_error(o.picture - target) + price * o.bits for o in offers])
+    """Take for every cube its base picture, or the cheapest way: see `choose_modes`.
+
+    Every way counts twice, as it is and in the mean with the base picture. Squared error names the
+    finalists of a cube; what they leave to code decides.
+    """
+    twice = [way for way in ways for _ in range(2)]
+    pictures = torch.stack([p for way in ways for p in (way.picture, (base + way.picture) / 2)])
+    bits = torch.stack([way.bits + SOURCE_BITS * (way.sources != LAST) for way in twice])
+    errors = torch.stack([squared_error(picture - target) for picture in pictures])
+    cubes = cut_cubes(pictures).permute(0, 2, 3, 1, 4)  # [n, h, w, 3, P]
     least = level_cost(base - target, price)
-    modes, sources, split = (torch.zeros_like(least, dtype=torch.long) for _ in range(3))
-    vectors = torch.zeros_like(ways[0].vectors)
-    for number in costs.topk(FINALISTS, 0, largest=False).indices:
-        chosen = [number == i for i in range(len(offers))]
-        picture, bits = offers[0].picture, offers[0].bits
-        for here, offer in zip(chosen[1:], offers[1:], strict=True):
-            picture = torch.where(enlarge(here, picture.shape[-2:]) > 0, offer.picture, picture)
-            bits = torch.where(here, offer.bits, bits)
-        cost = level_cost(picture - target, price) + price * bits
-        better = cost < least
-        least = torch.where(better, cost, least)
-        for here, offer in zip(chosen, offers, strict=True):
-            taken, way = here & better, offer.way
-            modes, split = modes.where(~taken, offer.mode), split.where(~taken, way.split)
-            sources = way.sources.where(taken, sources)
-            vectors = way.vectors.where(to_blocks(taken)[..., None], vectors)
-    return modes, sources, split, vectors
+    best = torch.full_like(least, len(twice), dtype=torch.long)  # that is the base picture
+    for number in (errors + price * bits).topk(FINALISTS, 0, largest=False).indices:
+        picture = join_cubes(_take(cubes, number).permute(2, 0, 1, 3))
+        cost = level_cost(picture - target, price) + price * _take(bits, number)
+        best = torch.where(cost < least, number, best)
+        least = torch.minimum(cost, least)
+    modes = [mode for way in ways for mode in (way.mode, way.mode + 1)]
+    sources = torch.stack([*(way.sources for way in twice), torch.zeros_like(best)])
+    vectors = torch.stack([*(way.vectors for way in twice), torch.zeros_like(ways[0].vectors)])
+    return (
+        torch.tensor([*modes, BASE])[best],
+        _take(sources, best),
+        torch.tensor([*(way.split for way in twice), 0])[best],
+        _take(vectors, to_blocks(best)),
+    )
+
+
+def _take(table: Tensor, number: Tensor) -> Tensor:
+    """Entry `number[i, j]` of every place: `[n, a, b, ...]`, `[a, b]` to `[a, b, ...]`."""
+    rows, columns = (torch.arange(side) for side in number.shape)
+    taken: Tensor = table[number, rows[:, None], columns]
+    return taken
 
 
 def _best_source(

@@ -143,7 +143,7 @@ def search_vectors(
     h, w = (side // CUBE_PX for side in goal.shape)
     nothing = goal.new_zeros(h, w, 2)
     still = errors.seen(nothing)
-    found = _coarse(goal, _join_cubes(still), price, how.reach)
+    found = _coarse(goal, join_cubes(still), price, how.reach)
     some = errors if how.spacing == 1 else _Errors(goal, grey, reference, how.spacing)
     for turn in range(how.rounds):
         found, found_errors = _refine(found, some, price, how, beside=turn > 0)
@@ -192,10 +192,11 @@ def _refine(
     return found, found_errors
 
 
-def _join_cubes(cubes: Tensor) -> Tensor:
-    """Undo `cut_cubes`: `[h, w, P]` to `[H, W]`."""
-    picture: Tensor = cubes.unflatten(-1, (CUBE_PX, CUBE_PX)).transpose(1, 2)
-    return picture.flatten(2).flatten(0, 1)
+def join_cubes(cubes: Tensor) -> Tensor:
+    """Undo `cut_cubes`: `[..., h, w, P]` to `[..., H, W]`."""
+    rows = cubes.unflatten(-1, (CUBE_PX, CUBE_PX)).transpose(-3, -2)
+    pictures: Tensor = rows.flatten(-2).flatten(-3, -2)
+    return pictures
 
 
 def _coarse(goal: Tensor, warped: Tensor, price: Tensor, reach: int) -> Tensor:
