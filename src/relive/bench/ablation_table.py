@@ -110,7 +110,7 @@ class Noise:
         """Half of the 95 % interval of a mean over seeds, in dB (Student's t)."""
         if self.deviation_db is None or not seeds:
             return None
-        from scipy.stats import t  # type: ignore[import-untyped]
+        from scipy.stats import t
 
         return float(t.ppf(0.975, self.degrees)) * self.deviation_db / math.sqrt(seeds)
 

@@ -184,7 +184,7 @@ def _bjontegaard(a: list[RatePoint], b: list[RatePoint], name: str) -> float:
 def _pchip(xs: Sequence[float], ys: Sequence[float], x: float) -> float:
     """Evaluate the monotone cubic of Fritsch and Carlson (1980) through (xs, ys) at `x`."""
     try:
-        from scipy.interpolate import PchipInterpolator  # type: ignore[import-untyped]
+        from scipy.interpolate import PchipInterpolator
     except ImportError as error:
         raise MissingExtraError("scipy", "bench") from error
     return float(PchipInterpolator(xs, ys)(x))

@@ -155,7 +155,7 @@ def _split_by_regions(
 def window_in_one_region(regions: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Return, for uint8 `[H, W]`, where SSIM's window of 11×11 pixels sees one region alone."""
     try:
-        from scipy.ndimage import (  # type: ignore[import-untyped]
+        from scipy.ndimage import (
             maximum_filter,
             minimum_filter,
         )
