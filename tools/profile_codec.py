@@ -48,6 +48,8 @@ STAGES: tuple[tuple[str, Any, str], ...] = (
     ("search of vectors", modes, "search_vectors"),
     ("search of vectors", weights, "search_vectors"),
     ("search of vectors of blocks", modes, "search_parts"),
+    ("ways", modes.choice, "rank"),
+    ("ways", modes, "level_costs"),
     ("choice of weights", layer, "choose_weights"),
     ("choice of modes", layer, "choose_modes"),
     ("deblocking", layer, "deblock"),

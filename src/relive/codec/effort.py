@@ -33,7 +33,7 @@ class Effort:
 PRESETS: dict[str, Effort] = {
     "fast": Effort(VectorSearch(diagonal=False), older=False, skip_bits=20.0),
     "medium": Effort(VectorSearch(diagonal=False)),
-    "slow": Effort(VectorSearch(reach=12, rounds=2)),
+    "slow": Effort(VectorSearch(reach=12)),
 }
 
 

@@ -41,6 +41,13 @@ def dct_matrix() -> Tensor:
     return matrix.float()
 
 
+@lru_cache(maxsize=1)
+@torch.inference_mode(False)
+def kronecker() -> Tensor:
+    """The DCT of a whole block, `[64, 64]`: coefficient by pixel, row by row."""
+    return torch.kron(dct_matrix(), dct_matrix())
+
+
 def forward(pictures: Tensor) -> Tensor:
     """RGB pictures `[..., 3, H, W]` to coefficients `[..., 3, H/8, W/8, 8, 8]`."""
     return dct(torch.einsum("ij,...jhw->...ihw", colours().to(pictures.device), pictures))
@@ -49,15 +56,14 @@ def forward(pictures: Tensor) -> Tensor:
 def dct(planes: Tensor) -> Tensor:
     """Planes `[..., H, W]` to DCT coefficients of their blocks `[..., H/8, W/8, 8, 8]`."""
     blocks = planes.unflatten(-1, (-1, BLOCK_PX)).unflatten(-3, (-1, BLOCK_PX)).transpose(-2, -3)
-    matrix = dct_matrix().to(planes.device)
-    coefficients: Tensor = matrix @ blocks @ matrix.T
-    return coefficients
+    coefficients = blocks.flatten(-2) @ kronecker().to(planes.device).T
+    return coefficients.unflatten(-1, (BLOCK_PX, BLOCK_PX))
 
 
 def inverse(coefficients: Tensor) -> Tensor:
     """Coefficients `[..., 3, H/8, W/8, 8, 8]` to RGB pictures `[..., 3, H, W]`."""
-    matrix = dct_matrix().to(coefficients.device)
-    blocks = matrix.T @ coefficients @ matrix
+    pixels = coefficients.flatten(-2) @ kronecker().to(coefficients.device)
+    blocks = pixels.unflatten(-1, (BLOCK_PX, BLOCK_PX))
     mixed = blocks.transpose(-2, -3).flatten(-2).flatten(-3, -2)
     return torch.einsum("ji,...jhw->...ihw", colours().to(coefficients.device), mixed)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import product
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -20,6 +21,8 @@ from torch import Tensor
 from relive.bitstream.detail import MAX_VECTOR
 from relive.config import CUBE_PX
 from relive.enhancement.frame import VECTOR_UNITS, Reference
+from relive.kernels import vectors as kernels
+from relive.model.warp import sample
 
 COARSE = 2
 FAR = 4  # displacements of the whole picture that are tried beyond the range
@@ -31,17 +34,11 @@ class VectorSearch:
 
     Attributes:
         reach: of the search of every cube, pixels of the halved picture.
-        units: distances of the neighbours that are tried one after the other, quarters of a pixel.
         diagonal: try all eight neighbours; without, two to the sides and then two above and below.
-        spacing: every how manyth pixel of a row counts for the neighbours.
-        rounds: how often; from the second on vectors of the cubes beside are tried, too.
     """
 
     reach: int = 8
-    units: tuple[int, ...] = (4, 2, 1)
     diagonal: bool = True
-    spacing: int = 1
-    rounds: int = 1
 
 
 WIDE = VectorSearch()
@@ -52,83 +49,12 @@ def vector_cost(vectors: Tensor, expected: Tensor | float = 0) -> Tensor:
     return (1 + 2 * torch.log2(1 + (vectors - expected).abs())).sum(-1)
 
 
-def _shifted(vectors: Tensor, dy: int, dx: int) -> Tensor:
-    """The vector of the cube `dy` up and `dx` to the left, 0 outside."""
-    h, w = vectors.shape[:2]
-    padded = F.pad(vectors, (0, 0, max(dx, 0), max(-dx, 0), max(dy, 0), 0))
-    column = max(-dx, 0)
-    return padded[:h, column : column + w]
-
-
-def _expected(vectors: Tensor) -> Tensor:
-    """Median of the vectors to the left, above, and above to the right."""
-    near = [_shifted(vectors, 0, 1), _shifted(vectors, 1, 0), _shifted(vectors, 1, -1)]
-    return torch.stack(near).median(0).values
-
-
-def cut_cubes(pictures: Tensor) -> Tensor:
-    """Pictures `[..., H, W]` to their cubes, pixels row by row `[..., h, w, P]`."""
-    rows = pictures.unflatten(-1, (-1, CUBE_PX)).unflatten(-3, (-1, CUBE_PX))
-    cubes: Tensor = rows.transpose(-2, -3).flatten(-2)
-    return cubes
-
-
-class _Errors:
-    """Squared errors of vectors, over all colours.
-
-    Args:
-        goal: the true frame in grey `[H, W]`.
-        grey: the frame before `[H, W]`.
-        reference: where the pixels lie in it.
-        spacing: every how manyth pixel of a row counts.
-    """
-
-    def __init__(self, goal: Tensor, grey: Tensor, reference: Reference, spacing: int = 1) -> None:
-        self._goal, self._grey = cut_cubes(goal)[..., ::spacing].contiguous(), grey[None, None]
-        height, width = grey.shape
-        places = (reference.x * (2 / width) - 1, reference.y * (2 / height) - 1)
-        self._grid = torch.stack([cut_cubes(p)[..., ::spacing].clamp(-1.5, 1.5) for p in places])
-        self._weight = 3 * spacing
-        self._unit = 2 / width / VECTOR_UNITS, 2 / height / VECTOR_UNITS
-
-    def seen(self, vectors: Tensor) -> Tensor:
-        """What cubes see of the frame before with vectors `[h, w, 2]`: `[h, w, P]`."""
-        moves = torch.stack([vectors[..., axis] * unit for axis, unit in enumerate(self._unit)])
-        grid = (self._grid + moves[..., None]).flatten(1, 2)  # [2, N, P]: adds whole rows
-        return F.grid_sample(
-            self._grey, grid.permute(1, 2, 0)[None], padding_mode="border", align_corners=False
-        ).view_as(self._goal)
-
-    def of(self, vectors: Tensor) -> Tensor:
-        """Errors of vectors `[h, w, 2]`: `[h, w]`."""
-        return self._weight * (self.seen(vectors) - self._goal).square_().sum(-1)
-
-
-class _Best:
-    """The cheapest vector of every cube so far, and its squared error."""
-
-    def __init__(self, vectors: Tensor, errors: Tensor, price: Tensor, expected: Tensor) -> None:
-        self.vectors, self.errors = vectors, errors
-        self._price, self._expected = price, expected
-        self._cost = self._cost_of(vectors, errors)
-
-    def _cost_of(self, vectors: Tensor, errors: Tensor) -> Tensor:
-        return errors + self._price * vector_cost(vectors, self._expected)
-
-    def offer(self, vectors: Tensor, errors: Tensor) -> None:
-        """Take vectors `[h, w, 2]` where they cost less."""
-        cost = self._cost_of(vectors, errors)
-        better = cost < self._cost
-        self.vectors = torch.where(better[..., None], vectors, self.vectors)
-        self.errors = torch.where(better, errors, self.errors)
-        self._cost = torch.minimum(cost, self._cost)
-
-
 def search_vectors(
     target: Tensor,
     reference: Reference,
     price: Tensor,
     how: VectorSearch = WIDE,
+    begin: Tensor | None = None,
 ) -> Tensor:
     """Search the vector of every cube: int64 `[h, w, 2]`, quarters of a pixel.
 
@@ -137,70 +63,35 @@ def search_vectors(
         reference: the frame before.
         price: squared error that one bit must save `[h, w]`.
         how: how far and how finely.
+        begin: vectors to begin with `[h, w, k, 2]`; without, they are searched first.
     """
-    goal, grey = target.mean(0), reference.picture.mean(0)
-    errors = _Errors(goal, grey, reference)
-    h, w = (side // CUBE_PX for side in goal.shape)
-    nothing = goal.new_zeros(h, w, 2)
-    still = errors.seen(nothing)
-    found = _coarse(goal, join_cubes(still), price, how.reach)
-    some = errors if how.spacing == 1 else _Errors(goal, grey, reference, how.spacing)
-    for turn in range(how.rounds):
-        found, found_errors = _refine(found, some, price, how, beside=turn > 0)
-    if how.spacing > 1:
-        found_errors = errors.of(found)
-    zero_errors = 3 * (still - cut_cubes(goal)).square().sum(-1)
-    best = _Best(nothing, zero_errors, price, nothing)
-    best.offer(found, found_errors)
-    chosen, expected = best.vectors, _expected(best.vectors)
-    best = _Best(chosen, best.errors, price, expected)
-    best.offer(found, found_errors)
-    for tried in (expected, _shifted(chosen, 0, 1), _shifted(chosen, 1, 0)):
-        best.offer(tried, errors.of(tried))
-    best.offer(nothing, zero_errors)
-    return best.vectors.round().long().clamp(-MAX_VECTOR, MAX_VECTOR)
+    scene = scene_of(target, reference)
+    if begin is None:
+        goal, grey = (torch.from_numpy(part).view(scene.size) for part in (scene.goal, scene.grey))
+        still = sample(grey[None, None], reference.x[None], reference.y[None])[0, 0]
+        begin = _coarse(goal, still, price, how.reach)[:, :, None]
+    found = torch.zeros_like(begin[:, :, 0])
+    first = begin.clamp(-MAX_VECTOR, MAX_VECTOR)
+    arrays = (price.contiguous().numpy(), first.numpy(), how.diagonal, found.numpy())
+    kernels.search_cubes(scene, *arrays)
+    return found
 
 
-def _refine(
-    found: Tensor, errors: _Errors, price: Tensor, how: VectorSearch, beside: bool
-) -> tuple[Tensor, Tensor]:
-    """Try what lies around vectors `[h, w, 2]`: better ones and their errors `[h, w]`.
-
-    Args:
-        found: where to begin.
-        errors: of vectors.
-        price: of a bit `[h, w]`.
-        how: units and directions.
-        beside: try the vectors of the cubes beside first.
-    """
-    found_errors = errors.of(found)
-    if beside:
-        best = _Best(found, found_errors, price, _expected(found))
-        for axis, step in product((0, 1), (-1, 1)):
-            tried = found.roll(step, axis)
-            best.offer(tried, errors.of(tried))
-        found, found_errors = best.vectors, best.errors
-    for unit in how.units:
-        every = [d for d in product((-unit, 0, unit), repeat=2) if any(d)]
-        sides = [[(0, -unit), (0, unit)], [(-unit, 0), (unit, 0)]]
-        for directions in [every] if how.diagonal else sides:
-            best = _Best(found, found_errors, price, _expected(found))
-            for dy, dx in directions:
-                tried = found + found.new_tensor([dx, dy])
-                best.offer(tried, errors.of(tried))
-            found, found_errors = best.vectors, best.errors
-    return found, found_errors
-
-
-def join_cubes(cubes: Tensor) -> Tensor:
-    """Undo `cut_cubes`: `[..., h, w, P]` to `[..., H, W]`."""
-    rows = cubes.unflatten(-1, (CUBE_PX, CUBE_PX)).transpose(-3, -2)
-    pictures: Tensor = rows.flatten(-2).flatten(-3, -2)
-    return pictures
+def scene_of(target: Tensor, reference: Reference) -> kernels.Scene:
+    """What a search of vectors sees: the true frame `[3, H, W]`, and the frame before."""
+    grey = reference.picture.mean(0).numpy()
+    height, width = grey.shape
+    fine = np.empty((4 * height - 3, 4 * width - 3), np.float32)
+    kernels.enlarge(grey, fine)
+    x, y = (place.contiguous().numpy().ravel() for place in (reference.x, reference.y))
+    columns, rows = np.empty((2, height * width), np.int32)
+    kernels.nearest(x, y, columns, rows)
+    goal = target.mean(0).numpy().ravel()
+    return kernels.Scene(goal, grey.ravel(), fine.ravel(), x, y, columns, rows, (height, width))
 
 
 def _coarse(goal: Tensor, warped: Tensor, price: Tensor, reach: int) -> Tensor:
-    """Whole steps of two pixels, on halved pictures: float `[h, w, 2]`.
+    """Whole steps of two pixels, on halved pictures: int64 `[h, w, 2]`.
 
     Args:
         goal: the true frame `[H, W]`.
@@ -222,7 +113,7 @@ def coarse_vectors(small: Tensor, there: Tensor, price: Tensor, reach: int) -> T
         reach: see `VectorSearch`.
 
     Returns:
-        float `[h, w, 2]`, quarters of a pixel of the whole picture.
+        int64 `[h, w, 2]`, quarters of a pixel of the whole picture.
     """
     margin = MAX_VECTOR // (COARSE * VECTOR_UNITS)
     padded = F.pad(there[None, None], (margin,) * 4, mode="replicate")[0, 0]
@@ -234,9 +125,12 @@ def coarse_vectors(small: Tensor, there: Tensor, price: Tensor, reach: int) -> T
         seen = torch.stack([padded[margin + y :, margin + x :][:height, :width] for y, x in far])
         other = F.avg_pool2d((seen - small).square()[None], size)[0] * size**2
         errors = torch.cat([errors, other.permute(1, 2, 0)], -1)
-    vectors = small.new_tensor([(x, y) for y, x in (*near, *far)]) * (COARSE * VECTOR_UNITS)
-    cost = 3 * COARSE**2 * errors + price[..., None] * vector_cost(vectors)
-    return vectors[cost.argmin(-1)]
+    vectors = np.array([(x, y) for y, x in (*near, *far)]) * (COARSE * VECTOR_UNITS)
+    bits = vector_cost(torch.from_numpy(vectors).float())
+    best = torch.empty(price.shape, dtype=torch.long)
+    tables = (part.contiguous().numpy() for part in (errors, bits, price))
+    kernels.cheapest(*tables, np.float32(3 * COARSE**2), best.numpy())
+    return torch.from_numpy(vectors)[best]
 
 
 def near_errors(small: Tensor, padded: Tensor, reach: int, margin: int) -> Tensor:
@@ -257,7 +151,8 @@ def near_errors(small: Tensor, padded: Tensor, reach: int, margin: int) -> Tenso
     around = inner.unfold(0, size + 2 * reach, size).unfold(1, size + 2 * reach, size)
     cubes = small.unfold(0, size, size).unfold(1, size, size).reshape(-1, 1, size, size)
     cross = F.conv2d(around.flatten(0, 1)[None], cubes, groups=h * w)[0]
-    squares = F.avg_pool2d(inner.square()[None, None], size, 1)[0, 0] * size**2
+    columns = F.avg_pool2d(inner.square()[None, None], (size, 1), 1)
+    squares = F.avg_pool2d(columns, (1, size), 1)[0, 0] * size**2
     many = 2 * reach + 1
     there = squares.unfold(0, many, size).unfold(1, many, size).flatten(0, 1)
     own = cubes.square().sum((1, 2, 3))[:, None, None]

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from relive.bitstream.detail import MAX_GAIN, MAX_SHIFT
 from relive.config import CUBE_PX
-from relive.enhancement.frame import GAIN_UNITS, Reference, enlarge, weighted
+from relive.enhancement.frame import GAIN_UNITS, Reference
 from relive.enhancement.search import squared_error
 from relive.enhancement.vectors import WIDE, VectorSearch, search_vectors
+from relive.kernels.weights import moments
 
 WEIGHT_BITS = 51
 ROUNDS = 3
@@ -48,27 +49,21 @@ def choose_weights(
     grid = [side // CUBE_PX for side in target.shape[-2:]]
     none = torch.zeros(3, 2, dtype=torch.long)
     least = float(price.mean()) * WEIGHT_BITS
-    warped = reference.moved(target.new_zeros(*grid, 2))
-    start = guess_weights(target, warped)
+    warped = _Moments(target, reference.moved(target.new_zeros(*grid, 2)))
+    start = warped.spread()
     if not bool((_shifts(start) > SEEN).any()):
         return none, search_vectors(target, reference, price, how)
-    if _saved(target, own, warped, start) <= least:
+    limit = squared_error(own - target)
+    if warped.saved(start, limit) <= least:
         start = none
     vectors = search_vectors(target, reference.weighted(start), price, how)
-    moved = reference.moved(vectors)
-    fitted = fit_weights(target, own, moved)
-    if _saved(target, own, moved, fitted) <= least:
+    moved = _Moments(target, reference.moved(vectors))
+    fitted = moved.fit(limit)
+    if moved.saved(fitted, limit) <= least:
         fitted = none
     if bool((_shifts(fitted - start) > NEAR).any()):
-        vectors = search_vectors(target, reference.weighted(fitted), price, how)
+        vectors = search_vectors(target, reference.weighted(fitted), price, how, vectors[:, :, None])
     return fitted, vectors
-
-
-def guess_weights(target: Tensor, picture: Tensor) -> Tensor:
-    """Weights that give a picture mean and spread of another `[3, H, W]`: int64 `[3, 2]`."""
-    here, there = target.flatten(1), picture.flatten(1)
-    gain = here.std(1) / there.std(1).clamp(min=1)
-    return _whole(gain, here.mean(1) - gain * there.mean(1))
 
 
 def fit_weights(target: Tensor, own: Tensor, moved: Tensor) -> Tensor:
@@ -79,20 +74,69 @@ def fit_weights(target: Tensor, own: Tensor, moved: Tensor) -> Tensor:
         own: what else may predict a cube `[3, H, W]`.
         moved: the frame before, moved `[3, H, W]`.
     """
-    limit = squared_error(own - target)
-    kept = torch.ones_like(limit, dtype=torch.bool)
-    weights = torch.zeros(3, 2, dtype=torch.long)
-    for _ in range(ROUNDS):
-        if int(kept.sum()) < MIN_CUBES:
-            break
-        seen = enlarge(kept, target.shape[-2:]) > 0
-        x, y = moved[:, seen], target[:, seen]
-        x0, y0 = x.mean(1, keepdim=True), y.mean(1, keepdim=True)
-        gain = ((x - x0) * (y - y0)).sum(1) / (x - x0).square().sum(1).clamp(min=1)
-        weights = _whole(gain, (y0 - gain[:, None] * x0)[:, 0])
-        error = squared_error(weighted(moved, weights) - target)
-        kept = error < torch.minimum(limit, 2 * error.median())
-    return weights
+    return _Moments(target, moved).fit(squared_error(own - target))
+
+
+class _Moments:
+    """Sums over the cubes of a frame and of a picture that may predict it, around 128.
+
+    What they say of errors leaves out that pictures are whole numbers in 0..255.
+
+    Args:
+        target: the true frame `[3, H, W]`.
+        picture: `[3, H, W]`.
+    """
+
+    def __init__(self, target: Tensor, picture: Tensor) -> None:
+        height, width = target.shape[1:]
+        sums = torch.empty(5, 3, height // CUBE_PX, width // CUBE_PX, dtype=torch.float64)
+        arrays = (picture.contiguous().numpy(), target.contiguous().numpy())
+        moments(*arrays, CUBE_PX, sums.numpy())
+        self.x, self.y, self.xx, self.xy, self.yy = sums  # [3, h, w]
+
+    def spread(self) -> Tensor:
+        """Weights that give the picture mean and spread of the frame: int64 `[3, 2]`."""
+        count = self.x[0].numel() * CUBE_PX**2
+        x, y, xx, yy = (part.sum((1, 2)) / count for part in (self.x, self.y, self.xx, self.yy))
+        gain = ((yy - y.square()) / (xx - x.square()).clamp(min=1)).clamp(min=0).sqrt()
+        return _whole(gain, y - gain * x)
+
+    def fit(self, limit: Tensor) -> Tensor:
+        """Weights by least squares over the cubes that follow them, see `fit_weights`.
+
+        Args:
+            limit: squared error of what else may predict a cube `[h, w]`.
+        """
+        kept = torch.ones_like(limit, dtype=torch.bool)
+        weights = torch.zeros(3, 2, dtype=torch.long)
+        for _ in range(ROUNDS):
+            if int(kept.sum()) < MIN_CUBES:
+                break
+            count = int(kept.sum()) * CUBE_PX**2
+            x, y, xx, xy = (
+                part[:, kept].sum(1) / count for part in (self.x, self.y, self.xx, self.xy)
+            )
+            gain = (xy - x * y) / (xx - x.square()).clamp(min=1 / count)
+            weights = _whole(gain, y - gain * x)
+            error = self.error(weights)
+            kept = error < torch.minimum(limit, 2 * error.median())
+        return weights
+
+    def error(self, weights: Tensor) -> Tensor:
+        """Squared error of every cube under weights int64 `[3, 2]`: `[h, w]`."""
+        units, offset = weights.double().unbind(-1)
+        gain = (1 + units / GAIN_UNITS)[:, None, None]
+        shift = (offset + 128 * units / GAIN_UNITS)[:, None, None]  # of the middle
+        error = self.yy - 2 * gain * self.xy - 2 * shift * self.y + gain.square() * self.xx
+        error = error + 2 * gain * shift * self.x + CUBE_PX**2 * shift.square()
+        return error.sum(0)
+
+    def saved(self, weights: Tensor, limit: Tensor) -> float:
+        """Squared error that weights save, where every cube takes the better prediction."""
+        before, after = (
+            torch.minimum(limit, self.error(w)).sum() for w in (torch.zeros_like(weights), weights)
+        )
+        return float(before - after)
 
 
 def _shifts(weights: Tensor) -> Tensor:
@@ -101,17 +145,8 @@ def _shifts(weights: Tensor) -> Tensor:
     return (128 / GAIN_UNITS * gain + offset).abs()
 
 
-def _saved(target: Tensor, own: Tensor, moved: Tensor, weights: Tensor) -> float:
-    """Squared error that weights save, where every cube takes the better prediction."""
-    limit = squared_error(own - target)
-    before, after = (
-        torch.minimum(limit, squared_error(picture - target)).sum()
-        for picture in (moved, weighted(moved, weights))
-    )
-    return float(before - after)
-
-
-def _whole(gain: Tensor, offset: Tensor) -> Tensor:
-    """Gain and offset of every colour `[3]` as integers `[3, 2]`."""
+def _whole(gain: Tensor, shift: Tensor) -> Tensor:
+    """Gains, and by how much the middle of a colour moves, `[3]` each, as integers `[3, 2]`."""
     units = ((gain - 1) * GAIN_UNITS).round().clamp(-MAX_GAIN, MAX_GAIN)
-    return torch.stack([units, offset.round().clamp(-MAX_SHIFT, MAX_SHIFT)], -1).long()
+    offset = (shift - 128 * units / GAIN_UNITS).round().clamp(-MAX_SHIFT, MAX_SHIFT)
+    return torch.stack([units, offset], -1).long()

@@ -1,0 +1,104 @@
+"""Reading of pictures between their pixels.
+
+Pictures are handed on flat, and indices are unsigned: numba then checks no index for being negative,
+and reading takes half as long.
+
+Shapes: C planes, H W pixels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relive.kernels.compiled import compiled
+
+Floats = NDArray[np.float32]
+HALF, ONE = np.float32(0.5), np.float32(1)
+
+
+@compiled
+def cut(place: np.float32, side: int) -> np.float32:
+    """Column or row of a position in pixels, from the first to the last; NaN is the first."""
+    place -= HALF
+    if not place > np.float32(0):
+        return np.float32(0)
+    end = np.float32(side - 1)
+    return place if place < end else end
+
+
+@compiled
+def read_rows(
+    flat: Floats,
+    size: tuple[int, int],
+    x: Floats,
+    y: Floats,
+    shift: tuple[np.float32, np.float32],
+    start: int,
+    seen: Floats,
+    to: int,
+    line: int,
+    rows: int,
+    count: int,
+) -> None:
+    """Read rows of pixels of three planes, bilinear, edges replicated.
+
+    Args:
+        flat: picture, `[3 * H * W]`.
+        size: H and W.
+        x: columns of the pixels in it; 0.5 is the centre of the first pixel, `[n]`.
+        y: rows.
+        shift: added to both.
+        start: first pixel of `x` and `y` to read for.
+        seen: takes the result `[3, m]`.
+        to: where in it.
+        line: from one row to the next there.
+        rows: how many.
+        count: of pixels in each.
+    """
+    height, width = size
+    area, wide = np.uint64(height * width), np.uint64(width)
+    for i in range(rows):
+        for k in range(count):
+            here, there = np.uint64(start + i * width + k), np.uint64(to + i * line + k)
+            column, row = cut(x[here] + shift[0], width), cut(y[here] + shift[1], height)
+            c0, r0 = np.int32(column), np.int32(row)
+            fx, fy = column - np.float32(c0), row - np.float32(r0)
+            a, b = (ONE - fx) * (ONE - fy), fx * (ONE - fy)
+            c, d = (ONE - fx) * fy, fx * fy
+            p = np.uint64(r0 * np.int32(width) + c0)
+            right = np.uint64(c0 < np.int32(width - 1))
+            q = p + (wide if r0 < np.int32(height - 1) else np.uint64(0))
+            seen[0, there] = a * flat[p] + b * flat[p + right] + c * flat[q] + d * flat[q + right]
+            p, q = p + area, q + area  # a loop over planes would take half as long again
+            seen[1, there] = a * flat[p] + b * flat[p + right] + c * flat[q] + d * flat[q + right]
+            p, q = p + area, q + area
+            seen[2, there] = a * flat[p] + b * flat[p + right] + c * flat[q] + d * flat[q + right]
+
+
+@compiled
+def _read_plane(flat: Floats, size: tuple[int, int], x: Floats, y: Floats, seen: Floats) -> None:
+    """Read one plane as `read_rows` does three: `[H * W]`, `[n]` twice, into `[n]`."""
+    height, width = size
+    for k in range(x.size):
+        here = np.uint64(k)
+        column, row = cut(x[here], width), cut(y[here], height)
+        c0, r0 = np.int32(column), np.int32(row)
+        fx, fy = column - np.float32(c0), row - np.float32(r0)
+        p = np.uint64(r0 * np.int32(width) + c0)
+        right = np.uint64(c0 < np.int32(width - 1))
+        q = p + (np.uint64(width) if r0 < np.int32(height - 1) else np.uint64(0))
+        upper = (ONE - fx) * (ONE - fy) * flat[p] + fx * (ONE - fy) * flat[p + right]
+        seen[here] = upper + (ONE - fx) * fy * flat[q] + fx * fy * flat[q + right]
+
+
+@compiled
+def read(picture: Floats, size: tuple[int, int], x: Floats, y: Floats, seen: Floats) -> None:
+    """Read a picture `[C, H * W]` at positions `[n]` each; `seen` takes `[C, n]`."""
+    shift = np.float32(0), np.float32(0)
+    whole = len(picture) - len(picture) % 3
+    for plane in range(0, whole, 3):
+        three = slice(plane, plane + 3)
+        read_rows(picture[three].ravel(), size, x, y, shift, 0, seen[three], 0, 0, 1, x.size)
+    for plane in range(whole, len(picture)):
+        _read_plane(picture[plane], size, x, y, seen[plane])
