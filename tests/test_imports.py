@@ -17,7 +17,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": set(),
     "session": set(),
     "cubes": {"session", "config"},
-    "kernels": set(),
+    "kernels": {"bitstream"},
     "model": {"config", "kernels"},
     "quantizer": {"config"},
     "bitstream": {"config"},

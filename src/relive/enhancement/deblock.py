@@ -14,11 +14,12 @@ Shapes: H W padded pixels, h w cube grid, blocks 2h 2w. Pictures are 0..255.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from relive.bitstream.detail import BLOCK, NUM_STRENGTHS
-from relive.enhancement.frame import to_blocks
+from relive.bitstream.detail import NUM_STRENGTHS
+from relive.kernels import frames as kernels
 
 LIMIT = 0.48  # sixteenths of a level for each strength and unit of the quantiser step
 BEND = 0.3  # of the quantiser step: bent more, summed over colours, it is the picture's own edge
@@ -60,11 +61,11 @@ def deblock(frame: Tensor, edges: tuple[Tensor, Tensor], step: Tensor, strength:
     """
     if not strength:
         return frame
-    size = to_blocks(step)
-    frame = frame.clone()
-    _filter(frame, 2, edges[0], (size[:, 1:] + size[:, :-1]) / 2, strength)
-    _filter(frame, 1, edges[1], (size[1:] + size[:-1]) / 2, strength)
-    return frame.round_().clamp_(0, 255)
+    frame = frame.contiguous().clone()
+    across, down = (edge.contiguous().numpy() for edge in edges)
+    limit, bend = np.float32(LIMIT * strength), np.float32(BEND)
+    kernels.deblock(frame.numpy(), across, down, step.contiguous().numpy(), limit, bend)
+    return frame
 
 
 def choose_strength(
@@ -81,30 +82,13 @@ def choose_strength(
     Returns:
         The strength, and the frame filtered with it.
     """
-    chosen, best, least = 0, frame, WORTH * (frame - target).square().sum()
+    true = target.contiguous().numpy().ravel()
+    chosen, best = 0, frame
+    least = WORTH * kernels.squared_error(frame.contiguous().numpy().ravel(), true)
     for strength in range(1, NUM_STRENGTHS):
         tried = deblock(frame, edges, step, strength)
-        error = (tried - target).square().sum()
+        error = kernels.squared_error(tried.numpy().ravel(), true)
         if error >= least:
             break
         chosen, least, best = strength, error, tried
     return chosen, best
-
-
-def _filter(frame: Tensor, axis: int, edges: Tensor, step: Tensor, strength: int) -> None:
-    """Filter edges across an axis of `[3, H, W]`, in place; `edges` and `step` are alike."""
-    half = BLOCK // 2
-    lines = frame.narrow(axis, half, frame.shape[axis] - BLOCK).unflatten(axis, (-1, BLOCK))
-    places = [lines.select(axis + 1, i) for i in range(half - 3, half + 3)]
-    p2, p1, p0, q0, q1, q2 = (place.contiguous() for place in places)  # [3, H, n] or [3, n, W]
-    along = 2 - axis
-    limit = ((LIMIT * strength * step).floor() / 16 * edges).repeat_interleave(BLOCK, along)
-    smooth = (BEND * step).repeat_interleave(BLOCK, along)
-    bend = (p2 - 2 * p1 + p0).sum(0).abs_() + (q2 - 2 * q1 + q0).sum(0).abs_()
-    limit = limit * (bend < smooth)
-    change = torch.clamp((9 * (q0 - p0) - 3 * (q1 - p1)) / 16, -limit, limit)
-    half_limit = limit / 2
-    places[2] += change
-    places[3] -= change
-    places[1] += torch.clamp(((p2 + p0) / 2 - p1 + change) / 2, -half_limit, half_limit)
-    places[4] += torch.clamp(((q2 + q0) / 2 - q1 - change) / 2, -half_limit, half_limit)

@@ -17,8 +17,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from relive.bitstream.detail import BASE, BOTH, LAST, MEAN, MOVED_MEAN, OLDER
-from relive.enhancement.transform import inverse
+from relive.kernels import frames as kernels
 from relive.model.warp import sample
 
 VECTOR_UNITS = 4  # of a vector, in a pixel
@@ -59,22 +58,12 @@ class Reference:
         dx, dy = (enlarge(part, self.x.shape) / VECTOR_UNITS for part in vectors.unbind(-1))
         return sample(picture[None], (self.x + dx)[None], (self.y + dy)[None])[0]
 
-    def predicted(self, sources: Tensor, vectors: Tensor) -> Tensor:
-        """The frames before that cubes name, moved: `[3, H, W]`, whole numbers.
-
-        Beside the last frame the older one is read at twice the vector, alone at the vector.
-
-        Args:
-            sources: int64 `[h, w]`.
-            vectors: as in `moved`.
-        """
-        last = whole(self.moved(vectors))
-        if self.older is None or not sources.any():
-            return last
-        kind = enlarge(sources, last.shape[-2:])
-        twice = enlarge(sources == BOTH, vectors.shape[:2])[..., None]
-        older = whole(self.older.moved(vectors * (1 + twice)))
-        return torch.where(kind == LAST, last, torch.where(kind == OLDER, older, mean(last, older)))
+    def before(self, picture: Tensor | None = None) -> kernels.Before:
+        """As kernels take it, with a picture other than that of the reference if one is given."""
+        picture = self.picture if picture is None else picture
+        height, width = self.x.shape
+        flat, x, y = (part.flatten().numpy() for part in (picture, self.x, self.y))
+        return kernels.Before(flat, x, y, (height, width))
 
     def weighted(self, weights: Tensor) -> Reference:
         """The same with another light: weights int64 `[3, 2]`, see `weighted`."""
@@ -104,15 +93,13 @@ def weighted(picture: Tensor, weights: Tensor) -> Tensor:
     return whole(picture * (1 + gain / GAIN_UNITS) + offset)
 
 
-def mean(a: Tensor, b: Tensor) -> Tensor:
-    """Mean of whole numbers, halves up."""
-    return ((a + b + 1) / 2).floor()
-
-
 def predict(
     base: Tensor, reference: Reference | None, modes: Tensor, sources: Tensor, vectors: Tensor
 ) -> Tensor:
     """Predict a frame, `[3, H, W]`, whole numbers in 0..255.
+
+    Beside the last frame the older one is read at twice the vector, alone at the vector; a mean is
+    one of whole numbers, halves up.
 
     Args:
         base: decoded from the codes.
@@ -123,10 +110,17 @@ def predict(
     """
     if reference is None:
         return whole(base)
-    own, moved = whole(reference.carried(base)), reference.predicted(sources, vectors)
-    kind = enlarge(modes, base.shape[-2:])
-    mixed = torch.where((kind == MEAN) | (kind == MOVED_MEAN), mean(own, moved), moved)
-    return torch.where(kind == BASE, own, mixed)
+    last, nothing = reference.before(), base.new_empty(0)
+    prediction = torch.empty_like(base)
+    kernels.predict(
+        base.contiguous().numpy(),
+        reference.before(nothing if reference.added is None else reference.added),
+        last,
+        last if reference.older is None else reference.older.before(),
+        *(part.contiguous().numpy() for part in (modes, sources, vectors)),
+        prediction.numpy(),
+    )
+    return prediction
 
 
 def whole(picture: Tensor) -> Tensor:
@@ -146,7 +140,10 @@ def reconstruct(prediction: Tensor, levels: Tensor, steps: Tensor) -> Tensor:
         levels: float32 `[3, H/8, W/8, 8, 8]`.
         steps: of the quantiser, for every cube `[H/16, W/16]`.
     """
-    return (prediction + inverse(levels * of_blocks(steps))).round().clamp(0, 255)
+    frame = torch.empty_like(prediction)
+    arrays = (part.contiguous().numpy() for part in (prediction, levels, steps))
+    kernels.reconstruct(*arrays, frame.numpy())
+    return frame
 
 
 def to_blocks(cubes: Tensor) -> Tensor:

@@ -84,8 +84,8 @@ def choose_modes(
     rests = torch.empty(*ranked.shape, 3 * 4 * BLOCK**2)
     choice.rank(
         *_arrays(target, base),
-        _before(reference),
-        _before(reference if older is None else older),
+        reference.before(),
+        (older or reference).before(),
         choice.Vectors(*_arrays(vectors, parts, own)),
         *_arrays(bits, price, ranked, rests),
     )
@@ -118,12 +118,6 @@ def level_costs(rests: Tensor, square: Tensor) -> Tensor:
 
 def _arrays(*tensors: Tensor) -> tuple[NDArray[Any], ...]:
     return tuple(tensor.contiguous().numpy() for tensor in tensors)
-
-
-def _before(reference: Reference) -> choice.Before:
-    height, width = reference.x.shape
-    flat = (part.flatten() for part in (reference.picture, reference.x, reference.y))
-    return choice.Before(*_arrays(*flat), (height, width))
 
 
 def _bits(vectors: Tensor, parts: Tensor, own: Tensor, older: bool) -> Tensor:

@@ -62,7 +62,9 @@ def choose_weights(
     if moved.saved(fitted, limit) <= least:
         fitted = none
     if bool((_shifts(fitted - start) > NEAR).any()):
-        vectors = search_vectors(target, reference.weighted(fitted), price, how, vectors[:, :, None])
+        vectors = search_vectors(
+            target, reference.weighted(fitted), price, how, vectors[:, :, None]
+        )
     return fitted, vectors
 
 

@@ -15,8 +15,9 @@ from typing import NamedTuple
 import numpy as np
 
 from relive.kernels.compiled import compiled, loosely
+from relive.kernels.frames import QUARTER, ROOTS, Before
 from relive.kernels.pictures import HALF, ONE, Floats, read_rows
-from relive.kernels.vectors import QUARTER, Ints
+from relive.kernels.vectors import Ints
 
 SIDE = 16
 BLOCK = SIDE // 2
@@ -24,16 +25,6 @@ WAYS = 8
 WARPED_LAST, WARPED_OLDER, WARPED_BOTH, MOVED_LAST, MOVED_BOTH, SPLIT_LAST, SPLIT_BOTH, OWN = range(
     WAYS
 )
-ROOTS: Floats = np.array([3**-0.5, 2**-0.5, 6**-0.5], np.float32)
-
-
-class Before(NamedTuple):
-    """A frame before: flat `[3 * H * W]`, columns and rows in it `[H * W]`, H and W."""
-
-    flat: Floats
-    x: Floats
-    y: Floats
-    size: tuple[int, int]
 
 
 class Vectors(NamedTuple):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from relive.kernels.compiled import compiled
 
 Floats = NDArray[np.float32]
-HALF, ONE = np.float32(0.5), np.float32(1)
+QUARTER, HALF, ONE = np.float32(0.25), np.float32(0.5), np.float32(1)
 
 
 @compiled

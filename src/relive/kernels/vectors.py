@@ -14,12 +14,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from relive.bitstream.detail import MAX_VECTOR as LIMIT
 from relive.kernels.compiled import compiled
-from relive.kernels.pictures import HALF, Floats, cut
+from relive.kernels.pictures import HALF, QUARTER, Floats, cut
 
 Ints = NDArray[np.int64]
-QUARTER, FOUR = np.float32(0.25), 4
-LIMIT = 255
+FOUR = 4
 COLOURS = np.float32(3)
 OCTAVES: Floats = np.array([1 + 2 * math.log2(1 + n) for n in range(4 * LIMIT + 8)], np.float32)
 

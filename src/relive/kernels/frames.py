@@ -1,0 +1,297 @@
+"""Frames of the enhancement layer, as encoder and decoder put them together.
+
+What each loop does is defined by `relive.enhancement.frame` and `relive.enhancement.deblock`.
+
+Shapes: H W pixels, h w cubes, blocks of 8x8 pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relive.bitstream.detail import (
+    BASE,
+    BLOCK,
+    BOTH,
+    MEAN,
+    MOVED,
+    MOVED_MEAN,
+    OLDER,
+    WARPED,
+)
+from relive.kernels.compiled import compiled, loosely
+from relive.kernels.pictures import HALF, ONE, QUARTER, Floats, read_rows
+
+ROUND_UP = np.float32(0.5 + 1 / 64)
+TWO, NINE, THREE, SIXTEEN = (np.float32(n) for n in (2, 9, 3, 16))
+WHITE, ZERO = np.float32(255), np.float32(0)
+ROOTS: Floats = np.array([3**-0.5, 2**-0.5, 6**-0.5], np.float32)
+DCT: Floats = np.array(
+    [
+        [
+            math.sqrt((2 if k else 1) / BLOCK) * math.cos(math.pi * (2 * i + 1) * k / (2 * BLOCK))
+            for i in range(BLOCK)
+        ]
+        for k in range(BLOCK)
+    ],
+    np.float32,
+)
+
+
+class Before(NamedTuple):
+    """A frame before: flat `[3 * H * W]`, columns and rows in it `[H * W]`, H and W."""
+
+    flat: Floats
+    x: Floats
+    y: Floats
+    size: tuple[int, int]
+
+
+@compiled
+def read_block(
+    before: Before, i: int, j: int, vector: NDArray[np.int64], factor: int, seen: Floats
+) -> None:
+    """Read a block of a frame before at some times its vector, into `[3, 64]`."""
+    shift = np.float32(factor * vector[0]) * QUARTER, np.float32(factor * vector[1]) * QUARTER
+    start = i * BLOCK * before.size[1] + j * BLOCK
+    read_rows(
+        before.flat, before.size, before.x, before.y, shift, start, seen, 0, BLOCK, BLOCK, BLOCK
+    )
+
+
+@compiled
+def _whole(seen: Floats) -> None:
+    """Round to whole numbers in 0..255, halves up, in place."""
+    for plane in range(seen.shape[0]):
+        for k in range(seen.shape[1]):
+            value = np.floor(seen[plane, k] + ROUND_UP)
+            seen[plane, k] = min(max(value, ZERO), WHITE)
+
+
+@compiled
+def _average(a: Floats, b: Floats) -> None:
+    """Mean of whole numbers, halves up, into `a`."""
+    for plane in range(a.shape[0]):
+        for k in range(a.shape[1]):
+            a[plane, k] = np.floor((a[plane, k] + b[plane, k] + ONE) * HALF)
+
+
+@compiled
+def _cut(picture: Floats, i: int, j: int, block: Floats) -> None:
+    """Copy block i, j of `[3, H, W]` to `[3, 64]`."""
+    for plane in range(3):
+        for k in range(BLOCK * BLOCK):
+            block[plane, k] = picture[plane, i * BLOCK + k // BLOCK, j * BLOCK + k % BLOCK]
+
+
+@compiled
+def _paste(block: Floats, i: int, j: int, picture: Floats) -> None:
+    """Undo `_cut`."""
+    for plane in range(3):
+        for k in range(BLOCK * BLOCK):
+            picture[plane, i * BLOCK + k // BLOCK, j * BLOCK + k % BLOCK] = block[plane, k]
+
+
+@compiled
+def predict(
+    base: Floats,
+    added: Before,
+    last: Before,
+    older: Before,
+    modes: NDArray[np.int64],
+    sources: NDArray[np.int64],
+    vectors: NDArray[np.int64],
+    prediction: Floats,
+) -> None:
+    """Predict a frame block by block.
+
+    Args:
+        base: decoded from the codes `[3, H, W]`.
+        added: what was added to the frame before; empty if that is not known.
+        last: the frame before.
+        older: the frame before that; not read where no source names it.
+        modes: `[h, w]`.
+        sources: `[h, w]`.
+        vectors: `[2h, 2w, 2]`.
+        prediction: takes the result `[3, H, W]`.
+    """
+    own, seen, other = np.empty((3, 3, BLOCK * BLOCK), np.float32)
+    nowhere = np.zeros(2, np.int64)
+    for i in range(vectors.shape[0]):
+        for j in range(vectors.shape[1]):
+            mode, source = modes[i // 2, j // 2], sources[i // 2, j // 2]
+            if mode != WARPED and mode != MOVED:
+                _cut(base, i, j, own)
+                if added.flat.size:
+                    read_block(added, i, j, nowhere, 0, seen)
+                    own += seen
+                _whole(own)
+            if mode != BASE:
+                if source != OLDER:
+                    read_block(last, i, j, vectors[i, j], 1, seen)
+                    _whole(seen)
+                if source == OLDER:
+                    read_block(older, i, j, vectors[i, j], 1, seen)
+                    _whole(seen)
+                elif source == BOTH:
+                    read_block(older, i, j, vectors[i, j], 2, other)
+                    _whole(other)
+                    _average(seen, other)
+                if mode == MEAN or mode == MOVED_MEAN:
+                    _average(own, seen)
+            _paste(seen if mode == WARPED or mode == MOVED else own, i, j, prediction)
+
+
+@compiled
+def _inverse(levels: Floats, step: np.float32, half: Floats, pixels: Floats) -> bool:
+    """Pixels of a block `[64]` from its levels `[8, 8]`; False if there are none."""
+    some = False
+    for k in range(BLOCK):
+        for j in range(BLOCK):
+            half[k, j] = ZERO
+    for k in range(BLOCK):
+        for n in range(BLOCK):
+            if levels[k, n] != 0:
+                some = True
+                value = levels[k, n] * step
+                for j in range(BLOCK):
+                    half[k, j] += value * DCT[n, j]
+    if some:
+        for i in range(BLOCK):
+            for j in range(BLOCK):
+                pixels[i * BLOCK + j] = ZERO
+            for k in range(BLOCK):
+                for j in range(BLOCK):
+                    pixels[i * BLOCK + j] += DCT[k, i] * half[k, j]
+    return some
+
+
+@compiled
+def reconstruct(prediction: Floats, levels: Floats, steps: Floats, frame: Floats) -> None:
+    """Add what levels say, rounded to whole numbers in 0..255.
+
+    Args:
+        prediction: `[3, H, W]`.
+        levels: `[3, 2h, 2w, 8, 8]`.
+        steps: `[h, w]`.
+        frame: takes the result `[3, H, W]`; is the prediction where a block has no levels.
+    """
+    half = np.empty((BLOCK, BLOCK), np.float32)
+    planes, block = np.empty((2, 3, BLOCK * BLOCK), np.float32)
+    for i in range(levels.shape[1]):
+        for j in range(levels.shape[2]):
+            some = False
+            for plane in range(3):
+                if _inverse(levels[plane, i, j], steps[i // 2, j // 2], half, planes[plane]):
+                    some = True
+                else:
+                    planes[plane] = ZERO
+            _cut(prediction, i, j, block)
+            if some:
+                for k in range(BLOCK * BLOCK):
+                    grey = planes[0, k] * ROOTS[0]
+                    tint, green = planes[1, k] * ROOTS[1], planes[2, k] * ROOTS[2]
+                    block[0, k] += grey + tint + green
+                    block[1, k] += grey - green - green
+                    block[2, k] += grey - tint + green
+                for plane in range(3):
+                    for k in range(BLOCK * BLOCK):
+                        block[plane, k] = min(max(np.rint(block[plane, k]), ZERO), WHITE)
+            _paste(block, i, j, frame)
+
+
+@compiled
+def _bound(value: np.float32, limit: np.float32) -> np.float32:
+    return min(max(value, -limit), limit)
+
+
+@compiled
+def _smooth(
+    flat: Floats, at: int, across: int, plane: int, limit: np.float32, bend: np.float32
+) -> None:
+    """Filter one line of pixels across an edge, all three colours.
+
+    Args:
+        flat: frame `[3 * H * W]`.
+        at: index of q0 in red.
+        across: from one pixel of the line to the next.
+        plane: from one colour to the next.
+        limit: of a change.
+        bend: what is bent as much or more, summed over colours, is left alone.
+    """
+    before = after = ZERO
+    one, two, size = np.uint64(across), np.uint64(2 * across), np.uint64(plane)
+    p = np.uint64(at)
+    for _ in range(3):
+        before += flat[p - one - two] - TWO * flat[p - two] + flat[p - one]
+        after += flat[p + two] - TWO * flat[p + one] + flat[p]
+        p += size
+    if abs(before) + abs(after) >= bend:
+        return
+    p, half = np.uint64(at), limit * HALF
+    for _ in range(3):
+        p2, p1, p0 = flat[p - one - two], flat[p - two], flat[p - one]
+        q0, q1, q2 = flat[p], flat[p + one], flat[p + two]
+        change = _bound((NINE * (q0 - p0) - THREE * (q1 - p1)) / SIXTEEN, limit)
+        flat[p - two] = p1 + _bound(((p2 + p0) * HALF - p1 + change) * HALF, half)
+        flat[p - one] = p0 + change
+        flat[p] = q0 - change
+        flat[p + one] = q1 + _bound(((q2 + q0) * HALF - q1 - change) * HALF, half)
+        p += size
+
+
+@compiled
+def deblock(
+    frame: Floats,
+    across: NDArray[np.bool_],
+    down: NDArray[np.bool_],
+    steps: Floats,
+    strength: np.float32,
+    bend: np.float32,
+) -> None:
+    """Filter a frame in place, to whole numbers in 0..255.
+
+    Args:
+        frame: `[3, H, W]`.
+        across: edges between columns `[2h, 2w - 1]`.
+        down: edges between rows `[2h - 1, 2w]`.
+        steps: of the quantiser `[h, w]`.
+        strength: sixteenths of a level for each unit of the step.
+        bend: share of the step.
+    """
+    height, width = frame.shape[1:]
+    flat = frame.reshape(frame.size)
+    for i in range(across.shape[0]):
+        for j in range(across.shape[1]):
+            if across[i, j]:
+                step = (steps[i // 2, (j + 1) // 2] + steps[i // 2, j // 2]) / TWO
+                limit, start = np.floor(strength * step) / SIXTEEN, i * BLOCK * width
+                for row in range(BLOCK):
+                    at = start + row * width + (j + 1) * BLOCK
+                    _smooth(flat, at, 1, height * width, limit, bend * step)
+    for i in range(down.shape[0]):
+        for j in range(down.shape[1]):
+            if down[i, j]:
+                step = (steps[(i + 1) // 2, j // 2] + steps[i // 2, j // 2]) / TWO
+                limit, start = np.floor(strength * step) / SIXTEEN, (i + 1) * BLOCK * width
+                for column in range(BLOCK):
+                    at = start + j * BLOCK + column
+                    _smooth(flat, at, width, height * width, limit, bend * step)
+    for k in range(flat.size):
+        flat[k] = min(max(np.rint(flat[k]), ZERO), WHITE)
+
+
+@loosely
+def squared_error(a: Floats, b: Floats) -> float:
+    """Sum of squared differences of two frames of whole numbers `[n]`."""
+    total = 0.0
+    for start in range(0, a.size, 4096):
+        part = ZERO
+        for k in range(start, min(start + 4096, a.size)):
+            part += (a[k] - b[k]) * (a[k] - b[k])
+        total += part
+    return total
