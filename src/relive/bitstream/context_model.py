@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from relive.bitstream.coder import Counts, Ints, SymbolCoder
-from relive.bitstream.net import Floats, Net
+from relive.bitstream.net import Net
+from relive.bitstream.net_kernel import count, learn
 from relive.bitstream.powers import logarithm, weights
 from relive.errors import FormatError
 
@@ -59,28 +60,26 @@ class LiveNet:
         """Code symbols `[n]` under the net and its bias, then learn from them."""
         if len(self._net.rank) == 1:
             return np.zeros(rows.shape[1], np.int32)
-        logs = logarithm(self._sums)
-        correction = logs[0] - logs[1]
         rank = self._net.rank.take(symbols).astype(np.int32)
-        hidden = self._net.hidden(rows)
-        if self._highs == 1:
-            rank = self._whole(hidden, rank, correction[1:], coder)
-        else:
-            rank = self._parts(hidden, rank, correction, coder)
+        rank = (
+            self._whole(rows, rank, coder) if self._highs == 1 else self._parts(rows, rank, coder)
+        )
         return self._net.symbol_of.take(rank)
 
-    def _whole(self, hidden: Floats, rank: Ints, correction: Ints, coder: SymbolCoder) -> Ints:
+    def _whole(self, rows: Rows, rank: Ints, coder: SymbolCoder) -> Ints:
         """Code ranks that have no high part, and learn."""
-        counts = weights(self._net.low_logits(hidden, None) + correction)
+        counts, due = np.empty((rows.shape[1], self._lows), np.float32), np.empty(self._lows)
+        sums = self._sums[:, 1:]
+        count(*self._net.whole, self._net.low_bias, sums, rows, counts, due, ONE)
         rank = coder.code(rank, counts)
-        seen, due = self._sums[:, 1:]
-        due += np.add.reduce(_expected(counts), axis=0)
-        seen += np.bincount(rank, minlength=self._lows) * ONE
+        learn(sums, rank, due, ONE)
         return rank
 
-    def _parts(self, hidden: Floats, rank: Ints, correction: Ints, coder: SymbolCoder) -> Ints:
+    def _parts(self, rows: Rows, rank: Ints, coder: SymbolCoder) -> Ints:
         """Code ranks in two parts, and learn."""
         net, lows, highs = self._net, self._lows, self._highs
+        logs, hidden = logarithm(self._sums), net.hidden(rows)
+        correction = logs[0] - logs[1]
         counts = weights(net.high_logits(hidden) + correction[:highs])
         high = coder.code(rank // lows, counts)
         self._sums[1, :highs] += np.add.reduce(_expected(counts), axis=0)

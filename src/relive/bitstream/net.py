@@ -81,10 +81,8 @@ class Net:
         """Return logits int32 `[n, G]`."""
         return _logits(hidden @ self._high, self.high_bias)
 
-    def low_logits(self, hidden: Floats, high: Ints | None) -> Ints:
-        """Return logits int32 `[n, L]`, given the high parts `[n]`; None where there are none."""
-        if high is None:
-            return _logits(hidden @ self._low[0], self.low_bias)
+    def low_logits(self, hidden: Floats, high: Ints) -> Ints:
+        """Return logits int32 `[n, L]`, given the high parts `[n]`."""
         products = np.matmul(hidden[:, None, :], self._low.take(high, axis=0))[:, 0]
         return _logits(products, self._low_bias.take(high, axis=0))
 
@@ -92,6 +90,11 @@ class Net:
     def symbol_of(self) -> Ints:
         """Return rank → symbol, int32 `[size]`."""
         return np.argsort(self.rank).astype(np.int32)
+
+    @cached_property
+    def whole(self) -> tuple[npt.NDArray[np.int16], Ints]:
+        """Return `embed` and `low` of a net without high parts, as `net_kernel.count` takes them."""
+        return self._embed, self.low.astype(np.int32)
 
     @cached_property
     def _embed(self) -> npt.NDArray[np.int16]:

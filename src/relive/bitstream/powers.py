@@ -11,7 +11,7 @@ import numpy.typing as npt
 UNIT = 32
 TOP = 1 << 16
 """The greatest weight that `weights` returns."""
-_FLOOR = 16 * UNIT
+FLOOR = 16 * UNIT
 """A logit this far below the greatest weighs 1."""
 _MANTISSA_BITS = 8
 
@@ -31,7 +31,7 @@ def _root(power: int, degree: int) -> int:
 def _falling_weights() -> npt.NDArray[np.float32]:
     """Return round(2^16 · 2^(-i / 32)) for i = 0 … 512."""
     octave = [_root(1 << (17 * UNIT - i), UNIT) for i in range(UNIT)]  # 2^17 · 2^(-i / 32)
-    values = [max(1, octave[i % UNIT] >> (i // UNIT + 1)) for i in range(_FLOOR + 1)]
+    values = [max(1, octave[i % UNIT] >> (i // UNIT + 1)) for i in range(FLOOR + 1)]
     return np.array(values, np.float32)
 
 
@@ -46,18 +46,18 @@ def _mantissa_logs() -> npt.NDArray[np.int64]:
     return np.array(logs, np.int64)
 
 
-_WEIGHTS = _falling_weights()
-_LOGS = _mantissa_logs()
+WEIGHTS = _falling_weights()
+LOGS = _mantissa_logs()
 
 
 def weights(logits: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
     """Return weights 1 … 65536 of logits `[n, ways]`; the greatest logit of a row weighs 65536."""
     below = logits.max(axis=1, keepdims=True) - logits
-    return np.asarray(_WEIGHTS.take(np.minimum(below, _FLOOR)))
+    return np.asarray(WEIGHTS.take(np.minimum(below, FLOOR)))
 
 
 def logarithm(values: npt.NDArray[np.float64]) -> npt.NDArray[np.int32]:
     """Return 32 · log2 of positive integers below 2^53, from their leading nine bits."""
     mantissa, exponent = np.frexp(values)
     lead = (mantissa * (2 << _MANTISSA_BITS)).astype(np.int64) - (1 << _MANTISSA_BITS)
-    return np.asarray(_LOGS[lead] + (exponent - 1) * UNIT, np.int32)
+    return np.asarray(LOGS[lead] + (exponent - 1) * UNIT, np.int32)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from relive.kernels.compiled import compiled, loosely
+from relive.compiled import compiled, loosely
 from relive.kernels.frames import QUARTER, ROOTS, Before
 from relive.kernels.pictures import HALF, ONE, Floats, read_rows
 from relive.kernels.vectors import Ints

@@ -23,7 +23,7 @@ from relive.bitstream.detail import (
     OLDER,
     WARPED,
 )
-from relive.kernels.compiled import compiled, loosely
+from relive.compiled import compiled, loosely
 from relive.kernels.pictures import HALF, ONE, QUARTER, Floats, read_rows
 
 ROUND_UP = np.float32(0.5 + 1 / 64)

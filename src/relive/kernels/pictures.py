@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from relive.kernels.compiled import compiled
+from relive.compiled import compiled
 
 Floats = NDArray[np.float32]
 QUARTER, HALF, ONE = np.float32(0.25), np.float32(0.5), np.float32(1)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from relive.kernels.compiled import loosely
+from relive.compiled import loosely
 from relive.kernels.pictures import Floats
 
 LEVEL, OCTAVE = np.float32(0.45), np.float32(0.25)

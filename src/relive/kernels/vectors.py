@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relive.bitstream.detail import MAX_VECTOR as LIMIT
-from relive.kernels.compiled import compiled
+from relive.compiled import compiled
 from relive.kernels.pictures import HALF, QUARTER, Floats, cut
 
 Ints = NDArray[np.int64]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from relive.kernels.compiled import loosely
+from relive.compiled import loosely
 from relive.kernels.pictures import Floats
 
 MIDDLE = np.float32(128)
