@@ -107,15 +107,20 @@ def best_on_grid(
     price: np.float32,
     expected: tuple[int, int],
     offered: Ints,
+    first: int,
     count: int,
-) -> int:
-    """As `best_of`, with positions on the grid of quarters."""
-    best, least = 0, np.float32(np.inf)
+    least: np.float32,
+) -> tuple[int, np.float32]:
+    """As `best_of`, on the grid of quarters, from the first vector on and with the cost.
+
+    A vector must cost less than `least`; if none does, the number is 0.
+    """
+    best = 0
     height, width = scene.size
     wide, high = FOUR * width - FOUR, FOUR * height - FOUR
     fine, goal, columns, rows = scene.fine, scene.goal, scene.columns, scene.rows
     top, left, side = square
-    for number in range(count):
+    for number in range(first, count):
         dx, dy = offered[number, 0], offered[number, 1]
         if max(abs(dx), abs(dy)) > LIMIT:
             continue
@@ -133,7 +138,7 @@ def best_on_grid(
                 cost += COLOURS * error * error
         if cost < least:
             best, least = number, cost
-    return best
+    return best, least
 
 
 @compiled
@@ -212,14 +217,15 @@ def refine(
         diagonal: all eight neighbours; without, four.
     """
     tried = np.empty((11, 2), np.int64)
-    best = best_on_grid(scene, square, price, expected, offered, len(offered))
+    most = np.float32(np.inf)
+    best, least = best_on_grid(scene, square, price, expected, offered, 0, len(offered), most)
     x, y = offered[best, 0], offered[best, 1]
     around = len(AROUND) if diagonal else 5
     for unit in (4, 2, 1):
         for k in range(around):
             tried[k, 0], tried[k, 1] = x + unit * AROUND[k, 0], y + unit * AROUND[k, 1]
         if unit > 1:
-            best = best_on_grid(scene, square, price, expected, tried, around)
+            best, least = best_on_grid(scene, square, price, expected, tried, 1, around, least)
         else:
             tried[around, 0] = tried[around, 1] = 0
             tried[around + 1, 0], tried[around + 1, 1] = expected
