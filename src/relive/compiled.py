@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from numba import njit
 
@@ -21,10 +21,11 @@ def loosely(function: Function) -> Function:
 
 
 def _compile(function: Function, loose: bool) -> Function:
-    flags = {"nsz", "reassoc", "contract"} if loose else set()
-    options = {"nogil": True, "error_model": "numpy", "fastmath": flags}
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+    if loose:
+        options["fastmath"] = {"nsz", "reassoc", "contract"}
     try:
-        quick: Function = njit(cache=True, **options)(function)
+        quick = njit(cache=True, **options)(function)
     except RuntimeError:  # numba's way to say that it finds no place for a cache
         quick = njit(**options)(function)
-    return quick
+    return cast("Function", quick)

@@ -93,7 +93,7 @@ class Net:
 
     @cached_property
     def whole(self) -> tuple[npt.NDArray[np.int16], Ints]:
-        """Return `embed` and `low` of a net without high parts, as `net_kernel.count` takes them."""
+        """Return `embed` and `low`, without high parts, as `net_kernel.count` takes them."""
         return self._embed, self.low.astype(np.int32)
 
     @cached_property

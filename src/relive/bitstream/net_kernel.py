@@ -16,7 +16,8 @@ from relive.compiled import compiled
 def _log(value: float) -> int:
     """`powers.logarithm` of one number."""
     mantissa, exponent = math.frexp(value)
-    return LOGS[int(mantissa * (2 * len(LOGS))) - len(LOGS)] + (exponent - 1) * UNIT
+    lead: int = LOGS[int(mantissa * (2 * len(LOGS))) - len(LOGS)]
+    return lead + (exponent - 1) * UNIT
 
 
 @compiled

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from relive.bitstream.detail import NUM_STRENGTHS
+from relive.enhancement.frame import to_array
 from relive.kernels import frames as kernels
 
 LIMIT = 0.48  # sixteenths of a level for each strength and unit of the quantiser step
@@ -62,9 +63,9 @@ def deblock(frame: Tensor, edges: tuple[Tensor, Tensor], step: Tensor, strength:
     if not strength:
         return frame
     frame = frame.contiguous().clone()
-    across, down = (edge.contiguous().numpy() for edge in edges)
+    across, down = (to_array(edge) for edge in edges)
     limit, bend = np.float32(LIMIT * strength), np.float32(BEND)
-    kernels.deblock(frame.numpy(), across, down, step.contiguous().numpy(), limit, bend)
+    kernels.deblock(frame.numpy(), across, down, to_array(step), limit, bend)
     return frame
 
 
@@ -82,9 +83,9 @@ def choose_strength(
     Returns:
         The strength, and the frame filtered with it.
     """
-    true = target.contiguous().numpy().ravel()
+    true = to_array(target).ravel()
     chosen, best = 0, frame
-    least = WORTH * kernels.squared_error(frame.contiguous().numpy().ravel(), true)
+    least = WORTH * kernels.squared_error(to_array(frame).ravel(), true)
     for strength in range(1, NUM_STRENGTHS):
         tried = deblock(frame, edges, step, strength)
         error = kernels.squared_error(tried.numpy().ravel(), true)

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from relive.kernels import frames as kernels
@@ -76,6 +78,12 @@ class Reference:
         return base + sample(self.added[None], self.x[None], self.y[None])[0]
 
 
+def to_array(tensor: Tensor) -> NDArray[Any]:
+    """Hand a tensor to a kernel; not copied if it is contiguous."""
+    array: NDArray[Any] = tensor.contiguous().numpy()
+    return array
+
+
 def enlarge(grid: Tensor, shape: Sequence[int]) -> Tensor:
     """Repeat the values of squares to pixels: `[n, n']` to `[H, W]`, float32."""
     size = shape[0] // grid.shape[0]
@@ -113,11 +121,13 @@ def predict(
     last, nothing = reference.before(), base.new_empty(0)
     prediction = torch.empty_like(base)
     kernels.predict(
-        base.contiguous().numpy(),
+        to_array(base),
         reference.before(nothing if reference.added is None else reference.added),
         last,
         last if reference.older is None else reference.older.before(),
-        *(part.contiguous().numpy() for part in (modes, sources, vectors)),
+        to_array(modes),
+        to_array(sources),
+        to_array(vectors),
         prediction.numpy(),
     )
     return prediction
@@ -141,8 +151,7 @@ def reconstruct(prediction: Tensor, levels: Tensor, steps: Tensor) -> Tensor:
         steps: of the quantiser, for every cube `[H/16, W/16]`.
     """
     frame = torch.empty_like(prediction)
-    arrays = (part.contiguous().numpy() for part in (prediction, levels, steps))
-    kernels.reconstruct(*arrays, frame.numpy())
+    kernels.reconstruct(to_array(prediction), to_array(levels), to_array(steps), frame.numpy())
     return frame
 
 

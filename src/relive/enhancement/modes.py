@@ -9,18 +9,14 @@ Shapes: H W padded pixels, h w cube grid; blocks of 8x8 pixels, four to a cube.
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from relive.bitstream.detail import BASE, BLOCK, BOTH, LAST, MOVED, OLDER, WARPED
-from relive.enhancement.frame import Reference, to_blocks
+from relive.enhancement.frame import Reference, to_array, to_blocks
 from relive.enhancement.search import LAMBDA, squared_error
-from relive.enhancement.vectors import WIDE, VectorSearch, scene_of, search_vectors, vector_cost
 from relive.enhancement.transform import kronecker
+from relive.enhancement.vectors import WIDE, VectorSearch, scene_of, search_vectors, vector_cost
 from relive.kernels import choice, transform
 from relive.kernels.vectors import search_blocks
 
@@ -83,11 +79,15 @@ def choose_modes(
     ranked = torch.empty(1 + FINALISTS, *price.shape, dtype=torch.long)
     rests = torch.empty(*ranked.shape, 3 * 4 * BLOCK**2)
     choice.rank(
-        *_arrays(target, base),
+        to_array(target),
+        to_array(base),
         reference.before(),
         (older or reference).before(),
-        choice.Vectors(*_arrays(vectors, parts, own)),
-        *_arrays(bits, price, ranked, rests),
+        choice.Vectors(to_array(vectors), to_array(parts), to_array(own)),
+        to_array(bits),
+        to_array(price),
+        ranked.numpy(),
+        rests.numpy(),
     )
     cost = level_costs(rests, price / LAMBDA)
     cost[1:] += price * bits.gather(0, ranked[1:] // 2)
@@ -109,15 +109,9 @@ def level_costs(rests: Tensor, square: Tensor) -> Tensor:
     """
     coefficients = rests.view(-1, BLOCK**2) @ kronecker().T
     costs = rests.new_empty(rests.shape[:3])
-    shape = len(rests), square.numel(), rests.shape[-1]
-    transform.level_costs(
-        coefficients.view(shape).numpy(), *_arrays(square.flatten()), costs.flatten(1).numpy()
-    )
+    given = coefficients.view(len(rests), square.numel(), -1)
+    transform.level_costs(given.numpy(), to_array(square.flatten()), costs.flatten(1).numpy())
     return costs
-
-
-def _arrays(*tensors: Tensor) -> tuple[NDArray[Any], ...]:
-    return tuple(tensor.contiguous().numpy() for tensor in tensors)
 
 
 def _bits(vectors: Tensor, parts: Tensor, own: Tensor, older: bool) -> Tensor:
@@ -160,6 +154,6 @@ def search_parts(
         int64 `[2h, 2w, 2]`.
     """
     found = torch.empty(2 * len(vectors), 2 * vectors.shape[1], 2, dtype=torch.long)
-    arrays = _arrays(price, vectors, tried)
-    search_blocks(scene_of(target, reference), *arrays, found.numpy())
+    scene = scene_of(target, reference)
+    search_blocks(scene, to_array(price), to_array(vectors), to_array(tried), found.numpy())
     return found

@@ -56,8 +56,9 @@ def forward(pictures: Tensor) -> Tensor:
 def dct(planes: Tensor) -> Tensor:
     """Planes `[..., H, W]` to DCT coefficients of their blocks `[..., H/8, W/8, 8, 8]`."""
     blocks = planes.unflatten(-1, (-1, BLOCK_PX)).unflatten(-3, (-1, BLOCK_PX)).transpose(-2, -3)
-    coefficients = blocks.flatten(-2) @ kronecker().to(planes.device).T
-    return coefficients.unflatten(-1, (BLOCK_PX, BLOCK_PX))
+    flat = blocks.flatten(-2) @ kronecker().to(planes.device).T
+    coefficients: Tensor = flat.unflatten(-1, (BLOCK_PX, BLOCK_PX))
+    return coefficients
 
 
 def inverse(coefficients: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from relive.bitstream.detail import MAX_VECTOR
 from relive.config import CUBE_PX
-from relive.enhancement.frame import VECTOR_UNITS, Reference
+from relive.enhancement.frame import VECTOR_UNITS, Reference, to_array
 from relive.kernels import vectors as kernels
 from relive.model.warp import sample
 
@@ -71,9 +71,8 @@ def search_vectors(
         still = sample(grey[None, None], reference.x[None], reference.y[None])[0, 0]
         begin = _coarse(goal, still, price, how.reach)[:, :, None]
     found = torch.zeros_like(begin[:, :, 0])
-    first = begin.clamp(-MAX_VECTOR, MAX_VECTOR)
-    arrays = (price.contiguous().numpy(), first.numpy(), how.diagonal, found.numpy())
-    kernels.search_cubes(scene, *arrays)
+    begins = to_array(begin.clamp(-MAX_VECTOR, MAX_VECTOR))
+    kernels.search_cubes(scene, to_array(price), begins, how.diagonal, found.numpy())
     return found
 
 
@@ -88,7 +87,7 @@ def scene_of(target: Tensor, reference: Reference) -> kernels.Scene:
     height, width = grey.shape
     fine = np.empty((4 * height - 3, 4 * width - 3), np.float32)
     kernels.enlarge(grey, fine)
-    x, y = (place.contiguous().numpy().ravel() for place in (reference.x, reference.y))
+    x, y = to_array(reference.x).ravel(), to_array(reference.y).ravel()
     columns, rows = np.empty((2, height * width), np.int32)
     kernels.nearest(x, y, columns, rows)
     return kernels.Scene(
@@ -134,8 +133,8 @@ def coarse_vectors(small: Tensor, there: Tensor, price: Tensor, reach: int) -> T
     vectors = np.array([(x, y) for y, x in (*near, *far)]) * (COARSE * VECTOR_UNITS)
     bits = vector_cost(torch.from_numpy(vectors).float())
     best = torch.empty(price.shape, dtype=torch.long)
-    tables = (part.contiguous().numpy() for part in (errors, bits, price))
-    kernels.cheapest(*tables, np.float32(3 * COARSE**2), best.numpy())
+    weight = np.float32(3 * COARSE**2)
+    kernels.cheapest(to_array(errors), to_array(bits), to_array(price), weight, best.numpy())
     return torch.from_numpy(vectors)[best]
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from relive.bitstream.detail import MAX_GAIN, MAX_SHIFT
 from relive.config import CUBE_PX
-from relive.enhancement.frame import GAIN_UNITS, Reference
+from relive.enhancement.frame import GAIN_UNITS, Reference, to_array
 from relive.enhancement.search import squared_error
 from relive.enhancement.vectors import WIDE, VectorSearch, search_vectors
 from relive.kernels.weights import moments
@@ -92,8 +92,7 @@ class _Moments:
     def __init__(self, target: Tensor, picture: Tensor) -> None:
         height, width = target.shape[1:]
         sums = torch.empty(5, 3, height // CUBE_PX, width // CUBE_PX, dtype=torch.float64)
-        arrays = (picture.contiguous().numpy(), target.contiguous().numpy())
-        moments(*arrays, CUBE_PX, sums.numpy())
+        moments(to_array(picture), to_array(target), CUBE_PX, sums.numpy())
         self.x, self.y, self.xx, self.xy, self.yy = sums  # [3, h, w]
 
     def spread(self) -> Tensor:
@@ -131,7 +130,8 @@ class _Moments:
         shift = (offset + 128 * units / GAIN_UNITS)[:, None, None]  # of the middle
         error = self.yy - 2 * gain * self.xy - 2 * shift * self.y + gain.square() * self.xx
         error = error + 2 * gain * shift * self.x + CUBE_PX**2 * shift.square()
-        return error.sum(0)
+        total: Tensor = error.sum(0)
+        return total
 
     def saved(self, weights: Tensor, limit: Tensor) -> float:
         """Squared error that weights save, where every cube takes the better prediction."""

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from relive.compiled import compiled, loosely
-from relive.kernels.frames import QUARTER, ROOTS, Before
-from relive.kernels.pictures import HALF, ONE, Floats, read_rows
+from relive.kernels.frames import ROOTS, Before
+from relive.kernels.pictures import HALF, ONE, QUARTER, Floats, read_rows
 from relive.kernels.vectors import Ints
 
 SIDE = 16

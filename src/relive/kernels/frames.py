@@ -141,9 +141,9 @@ def predict(
                     read_block(older, i, j, vectors[i, j], 2, other)
                     _whole(other)
                     _average(seen, other)
-                if mode == MEAN or mode == MOVED_MEAN:
+                if mode in (MEAN, MOVED_MEAN):
                     _average(own, seen)
-            _paste(seen if mode == WARPED or mode == MOVED else own, i, j, prediction)
+            _paste(seen if mode in (WARPED, MOVED) else own, i, j, prediction)
 
 
 @compiled
@@ -286,12 +286,12 @@ def deblock(
 
 
 @loosely
-def squared_error(a: Floats, b: Floats) -> float:
+def squared_error(a: Floats, b: Floats) -> np.float64:
     """Sum of squared differences of two frames of whole numbers `[n]`."""
-    total = 0.0
+    total = np.float64(0)
     for start in range(0, a.size, 4096):
         part = ZERO
         for k in range(start, min(start + 4096, a.size)):
             part += (a[k] - b[k]) * (a[k] - b[k])
-        total += part
+        total += np.float64(part)
     return total

@@ -1,6 +1,6 @@
 """Reading of pictures between their pixels.
 
-Pictures are handed on flat, and indices are unsigned: numba then checks no index for being negative,
+Pictures are handed on flat and indices are unsigned: numba then checks no index for being negative,
 and reading takes half as long.
 
 Shapes: C planes, H W pixels.
