@@ -8,12 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from relive.config import CUBE_PX
-from relive.model.warp import Pinhole, camera_positions, relative_pose, sample
+from relive.kernels import poses as kernels
+from relive.model.warp import Pinhole, camera_positions, kernels_may, relative_pose, sample
 
 NUM_MOTION = 32
 NEAREST, FARTHEST = 20.0, 1200.0  # depth in world units
@@ -129,6 +131,8 @@ def positions(
     plain = xs[:, None, None, :], ys[:, None, :, None]
     if motion.camera is None or not bool(motion.known.any()):
         return _displaced(plain, choice, frame)
+    if bool(motion.known.all()) and kernels_may(choice, xs):
+        return _projected(motion, motion.camera, frame, choice, xs, ys)
     camera = motion.camera
     nearness = inverse_depths().to(choice.device)[choice]
     moved = camera_positions(
@@ -141,6 +145,33 @@ def positions(
     known = motion.known.bool()[:, None, None, None]
     other_x, other_y = _displaced(plain, choice, frame)
     return torch.where(known, x, other_x), torch.where(known, y, other_y)
+
+
+def _projected(
+    motion: Motion, camera: Pinhole, frame: int, choice: Tensor, xs: Tensor, ys: Tensor
+) -> tuple[Tensor, Tensor]:
+    """As `positions`, all of the batch with a camera; `xs` `[B, W]` and `ys` `[B, H]`."""
+    shape = torch.broadcast_shapes(choice.shape, (len(xs), 1, ys.shape[1], xs.shape[1]))
+    found, which = xs.new_empty(2, *shape), choice.expand(shape).numpy()
+    turns, shifts = (part[:, frame].contiguous() for part in (motion.turns, motion.shifts))
+    view_of = kernels.View(
+        (np.float32(camera.focal_x_px), np.float32(camera.focal_y_px)),
+        (np.float32(camera.centre_x_px), np.float32(camera.centre_y_px)),
+        *(camera.left_px, camera.top_px, camera.right_px, camera.bottom_px),
+    )
+    for row in range(shape[0]):
+        kernels.positions(
+            view_of,
+            xs[row].numpy(),
+            ys[row].numpy(),
+            turns[row].numpy(),
+            shifts[row].numpy(),
+            inverse_depths().numpy(),
+            which[row],
+            found[0, row].numpy(),
+            found[1, row].numpy(),
+        )
+    return found[0], found[1]
 
 
 def view(motion: Motion, height: int, width: int, step: int = 1) -> Tensor:

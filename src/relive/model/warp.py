@@ -114,6 +114,12 @@ def camera_positions(
     return x, y
 
 
+def kernels_may(*tensors: Tensor) -> bool:
+    """Whether kernels may take over: on a CPU, without gradients, not while torch compiles."""
+    traced = torch.is_grad_enabled() or torch.compiler.is_compiling()
+    return not traced and all(tensor.is_cpu for tensor in tensors)
+
+
 def sample(picture: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Read a picture at positions in pixels, edges replicated, bilinear.
 
@@ -125,7 +131,7 @@ def sample(picture: Tensor, x: Tensor, y: Tensor) -> Tensor:
     Returns:
         `[B, C, h, w]`.
     """
-    if picture.is_cpu and not (torch.is_grad_enabled() or torch.compiler.is_compiling()):
+    if kernels_may(picture):
         return _read(picture, x, y)
     height, width = picture.shape[-2:]
     grid = torch.stack([x * (2 / width) - 1, y * (2 / height) - 1], -1).clamp_(-1.5, 1.5)
