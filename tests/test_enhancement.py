@@ -12,7 +12,7 @@ from torch import Tensor
 from relive.bitstream import GopDetail
 from relive.bitstream.detail import BASE, BOTH, LAST, MEAN, MOVED, MOVED_MEAN, OLDER, WARPED
 from relive.codec.effort import PRESETS
-from relive.enhancement.frame import Reference, predict, reconstruct, whole
+from relive.enhancement.frame import Reference, predict, reconstruct, to_blocks, whole
 from relive.enhancement.modes import choose_modes
 from relive.enhancement.post_filter import FilterSample, fit_filter
 from relive.enhancement.search import (
@@ -22,7 +22,7 @@ from relive.enhancement.search import (
     fit_costs,
 )
 from relive.enhancement.transform import forward, inverse, requantised
-from relive.enhancement.vectors import near_errors, search_vectors
+from relive.enhancement.vectors import far_vectors, near_errors, search_vectors
 from relive.enhancement.weights import choose_weights
 from relive.train.chain import enhance
 from relive.train.chance import Chance
@@ -69,16 +69,16 @@ def test_each_mode_predicts_what_it_says() -> None:
     none = torch.zeros_like(modes)
     vectors = torch.zeros(2, 3, 2, dtype=torch.long)
     vectors[1, 0], vectors[1, 1] = torch.tensor([8, -4]), torch.tensor([-8, 4])
-    shown = predict(base, still(last), modes, none, vectors)
+    shown = predict(base, still(last), modes, none, to_blocks(vectors))
     assert torch.equal(shown[:, :16, :16], base[:, :16, :16])
     assert torch.equal(shown[:, :16, 16:32], last[:, :16, 16:32])
     assert torch.equal(shown[:, :16, 32:], ((base + last + 1) / 2).floor()[:, :16, 32:])
     assert torch.equal(shown[:, 16:, :16], last[:, 15:31, 2:18])
     mean = (base[:, 16:31, 16:32] + last[:, 17:, 14:30] + 1) / 2
     assert torch.equal(shown[:, 16:31, 16:32], mean.floor())
-    assert torch.equal(predict(base, None, modes, none, vectors), base)
+    assert torch.equal(predict(base, None, modes, none, to_blocks(vectors)), base)
     added = torch.full_like(base, 3.0)
-    shown = predict(base, still(last, added), none, none, vectors)
+    shown = predict(base, still(last, added), none, none, to_blocks(vectors))
     assert torch.equal(shown, (base + 3).clamp(max=255))
 
 
@@ -89,7 +89,7 @@ def test_the_older_frame_is_read_at_the_vector_and_for_the_mean_at_twice_that() 
     vectors = torch.zeros(2, 3, 2, dtype=torch.long)
     vectors[1, :2] = torch.tensor([8, -4])
     seen = replace(still(last), older=still(old))
-    shown = predict(base, seen, modes, sources, vectors)
+    shown = predict(base, seen, modes, sources, to_blocks(vectors))
     assert torch.equal(shown[:, :16, :16], old[:, :16, :16])
     assert torch.equal(shown[:, :16, 16:32], ((last + old + 1) / 2).floor()[:, :16, 16:32])
     assert torch.equal(shown[:, :16, 32:], ((base + old + 1) / 2).floor()[:, :16, 32:])
@@ -150,13 +150,33 @@ def test_vectors_of_a_dear_cube_stay_with_its_neighbours() -> None:
 
 def test_errors_of_near_displacements_are_those_of_the_displaced_picture() -> None:
     small, there = (smooth_picture(seed, 48, 64).mean(0) - 128 for seed in (5, 6))
-    reach, margin = 3, 5
-    padded = F.pad(there[None, None], (margin,) * 4, mode="replicate")[0, 0]
-    errors = near_errors(small, padded, reach, margin)
+    reach = 3
+    padded = F.pad(there[None, None], (reach,) * 4, mode="replicate")[0, 0]
+    errors = near_errors(small, padded, reach)
     for number, (dy, dx) in enumerate(product(range(-reach, reach + 1), repeat=2)):
-        seen = padded[margin + dy :, margin + dx :][:48, :64]
+        seen = padded[reach + dy :, reach + dx :][:48, :64]
         true = (seen - small).square().unflatten(0, (6, 8)).unflatten(2, (8, 8)).sum((1, 3))
         assert torch.allclose(errors[..., number], true, rtol=1e-4, atol=2.0)
+
+
+def test_a_tile_is_found_where_it_was_drawn_before_beyond_the_reach_of_the_search() -> None:
+    last, price = smooth_picture(3, 96, 160, 3), torch.full((6, 10), LAMBDA * 8.0**2)
+    target = last.clone()
+    target[:, 32:64, 32:64], target[:, :32, 96:128] = last[:, 32:64, 80:112], last[:, :32, 48:80]
+    vectors = search_vectors(target, still(last), price)
+    assert torch.equal(vectors[2:4, 2:4], torch.tensor([192, 0]).expand(2, 2, 2))
+    assert torch.equal(vectors[:2, 6:8], torch.tensor([-192, 0]).expand(2, 2, 2))
+    vectors[2:4, 2:4] = vectors[:2, 6:8] = 0
+    assert not vectors.any()
+
+
+def test_far_vectors_explain_those_cubes_alone_that_are_asked_for() -> None:
+    there, poor = smooth_picture(4, 48, 80, 3).mean(0) - 128, torch.zeros(6, 10, dtype=torch.bool)
+    small = there.roll((0, 20), (0, 1))
+    small[:24] = there[:24]
+    poor[4:] = True
+    assert far_vectors(small, there, poor)[0] == (-20, 0)
+    assert far_vectors(small, there, ~poor)[0] == (0, 0)
 
 
 def test_cubes_are_split_where_their_blocks_move_apart() -> None:

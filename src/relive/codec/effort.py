@@ -31,9 +31,9 @@ class Effort:
 
 
 PRESETS: dict[str, Effort] = {
-    "fast": Effort(VectorSearch(diagonal=False), older=False, skip_bits=20.0),
-    "medium": Effort(VectorSearch(diagonal=False)),
-    "slow": Effort(VectorSearch(reach=12)),
+    "fast": Effort(VectorSearch(diagonal=False), older=False, skip_bits=120.0),
+    "medium": Effort(VectorSearch(diagonal=False), skip_bits=40.0),
+    "slow": Effort(VectorSearch(reach=12), skip_bits=40.0),
 }
 
 

@@ -17,13 +17,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from relive.bitstream import GopDetail
-from relive.bitstream.detail import MAX_LEVEL
 from relive.config import CUBE_PX
-from relive.enhancement.frame import of_blocks
+from relive.enhancement.frame import to_array
+from relive.kernels.levels import choose
 
 LAMBDA = 0.11
 NOTHING_BITS = 0.5  # of a block without levels
 ROUNDING = 0.45
+_BOUNDS = (  # of the classes of `level_contexts`
+    np.array([0.25, 0.75, 1.25, 2.25, 3.75], np.float32),
+    np.array([0.06, 0.2, 0.45, 0.9, 1.6], np.float32),
+)
 
 
 def squared_error(difference: Tensor, size: int = CUBE_PX) -> Tensor:
@@ -92,78 +96,35 @@ def level_contexts(own: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
     lower = p[..., 2:, 1:-1] + p[..., 1:-1, 2:]
     lower = lower + 0.5 * (p[..., 1:-1, 1:-1] + p[..., 2:, :-2] + p[..., :-2, 2:])
     smooth = F.avg_pool2d(near[:, None], 3, 1, 1, count_include_pad=False)[:, 0]
-    inside = torch.bucketize(lower, torch.tensor([0.25, 0.75, 1.25, 2.25, 3.75]))
-    beside = torch.bucketize(smooth, torch.tensor([0.06, 0.2, 0.45, 0.9, 1.6]))
+    inside, beside = (
+        torch.bucketize(part, torch.from_numpy(bounds))
+        for part, bounds in zip((lower, smooth), _BOUNDS, strict=True)
+    )
     return inside, beside
-
-
-class _LiveBlocks:
-    """Those blocks of a frame that may get levels; all others stay 0.
-
-    Args:
-        live: which `[3, bh, bw]`.
-    """
-
-    def __init__(self, live: Tensor) -> None:
-        colours, rows, columns = live.shape
-        self.chosen = live.flatten().nonzero()[:, 0]
-        self._line = columns + 1
-        colour, place = self.chosen // (rows * columns), self.chosen % (rows * columns)
-        row, column = place // columns, place % columns
-        self._place = (colour * (rows + 1) + row + 1) * self._line + column + 1
-        self._colour = (colour > 0).long()[:, None, None]
-        self._sizes = torch.zeros(colours * (rows + 1) * self._line, 8, 8)  # 0 beyond the edges
-
-    def contexts(self, sizes: Tensor) -> Tensor:
-        """Row of every place among the contexts of `LevelCosts`, int64 `[n, 8, 8]`."""
-        own = sizes.clamp(max=4)
-        self._sizes[self._place] = own
-        near = self._sizes[self._place - 1] + self._sizes[self._place - self._line]
-        return _rows(self._colour, *level_contexts(own, near))
 
 
 def choose_levels(coefficients: Tensor, steps: Tensor, costs: LevelCosts) -> Tensor:
     """Quantise by rate and distortion: whole numbers `[3, bh, bw, 8, 8]`.
 
-    Every level is rounded, rounded down, or 0; then every block is that or nothing.
+    Every level is rounded, rounded down, or 0, under what was chosen before it; then every block is
+    that or nothing.
 
     Args:
         coefficients: of what the prediction left.
         steps: of the quantiser, for every cube `[h, w]`.
         costs: bits of levels.
     """
-    step = of_blocks(steps).expand(*coefficients.shape[:3], 1, 1)
-    greatest = coefficients.abs().flatten(3).amax(-1) / step[..., 0, 0]
-    blocks = _LiveBlocks(greatest + ROUNDING >= 1)
-    given = coefficients.flatten(0, 2)[blocks.chosen]  # [n, 8, 8]
-    size = given.abs() / step.flatten(0, 2)[blocks.chosen]
-    levels = (size + ROUNDING).floor().clamp(max=MAX_LEVEL)
-    live = levels.flatten().nonzero()[:, 0]  # the others stay 0
-    near, true = levels.flatten()[live], size.flatten()[live]
-    table = costs.bits.flatten(0, 3)
-    bits = torch.zeros_like(size)
-    for _ in range(2):
-        context = blocks.contexts(levels)
-        here = table[context.flatten()[live]]
-        best = torch.zeros_like(near)
-        least = true.square() + LAMBDA * here[:, 0]
-        spent = here[:, 0]
-        for tried in (near - 1, near):
-            some = here.gather(1, tried.long().clamp(max=3)[:, None])[:, 0]
-            some = some + 2 * torch.log2((tried - 2).clamp(min=1))
-            cost = (tried - true).square() + LAMBDA * some
-            better = cost < least
-            best, spent = torch.where(better, tried, best), torch.where(better, some, spent)
-            least = torch.minimum(cost, least)
-        levels = torch.zeros_like(size)
-        levels.view(-1)[live] = best
-        bits = table[:, 0][context]
-        bits.view(-1)[live] = spent
-    cost = ((levels - size).square() + LAMBDA * bits).sum((-1, -2))
-    nothing = size.square().sum((-1, -2)) + LAMBDA * NOTHING_BITS
-    kept = (cost < nothing)[..., None, None]
     chosen = torch.zeros_like(coefficients)
-    chosen.view(-1, 8, 8)[blocks.chosen] = torch.where(kept, levels * given.sign(), 0.0)
+    choose(
+        to_array(coefficients),
+        to_array(steps),
+        to_array(costs.bits),
+        _BOUNDS,
+        np.float32(LAMBDA),
+        np.float32(ROUNDING),
+        np.float32(NOTHING_BITS),
+        chosen.numpy(),
+    )
     return chosen
 
 

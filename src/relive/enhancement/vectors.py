@@ -25,7 +25,9 @@ from relive.kernels import vectors as kernels
 from relive.model.warp import sample
 
 COARSE = 2
-FAR = 4  # displacements of the whole picture that are tried beyond the range
+FAR = 24  # vectors that are offered to all cubes that a search around them did not help
+FARTHEST = MAX_VECTOR // (COARSE * VECTOR_UNITS)
+FAR_BITS = 24  # that the vector of such a cube costs, with its error
 
 
 @dataclass(frozen=True)
@@ -66,13 +68,20 @@ def search_vectors(
         begin: vectors to begin with `[h, w, k, 2]`; without, they are searched first.
     """
     scene = scene_of(target, reference)
+    goal, grey = (torch.from_numpy(part).view(scene.size) for part in (scene.goal, scene.grey))
+    still = sample(grey[None, None], reference.x[None], reference.y[None])[0, 0]
+    small, there = (F.avg_pool2d(p[None, None] - 128, COARSE)[0, 0] for p in (goal, still))
     if begin is None:
-        goal, grey = (torch.from_numpy(part).view(scene.size) for part in (scene.goal, scene.grey))
-        still = sample(grey[None, None], reference.x[None], reference.y[None])[0, 0]
-        begin = _coarse(goal, still, price, how.reach)[:, :, None]
-    found = torch.zeros_like(begin[:, :, 0])
-    begins = to_array(begin.clamp(-MAX_VECTOR, MAX_VECTOR))
-    kernels.search_cubes(scene, to_array(price), begins, how.diagonal, found.numpy())
+        begin = coarse_vectors(small, there, price, how.reach, far=False)[:, :, None]
+    found, costs = torch.zeros_like(begin[:, :, 0]), torch.empty_like(price)
+    bits, begins = to_array(price), to_array(begin.clamp(-MAX_VECTOR, MAX_VECTOR))
+    kernels.search_cubes(scene, bits, begins, how.diagonal, found.numpy(), costs.numpy())
+    poor = costs > FAR_BITS * price
+    if poor.any():
+        far = np.array(far_vectors(small, there, poor)) * (COARSE * VECTOR_UNITS)
+        if len(far):
+            results = found.numpy(), costs.numpy()
+            kernels.search_far(scene, bits, far, poor.numpy(), how.diagonal, *results)
     return found
 
 
@@ -95,68 +104,55 @@ def scene_of(target: Tensor, reference: Reference) -> kernels.Scene:
     )
 
 
-def _coarse(goal: Tensor, warped: Tensor, price: Tensor, reach: int) -> Tensor:
-    """Whole steps of two pixels, on halved pictures: int64 `[h, w, 2]`.
-
-    Args:
-        goal: the true frame `[H, W]`.
-        warped: the frame before, without vectors `[H, W]`.
-        price: of a bit `[h, w]`.
-        reach: see `VectorSearch`.
-    """
-    small, there = (F.avg_pool2d(p[None, None] - 128, COARSE)[0, 0] for p in (goal, warped))
-    return coarse_vectors(small, there, price, reach)
-
-
-def coarse_vectors(small: Tensor, there: Tensor, price: Tensor, reach: int) -> Tensor:
-    """Search every cube of a halved picture in another one, and all cubes together further.
+def coarse_vectors(
+    small: Tensor, there: Tensor, price: Tensor, reach: int, *, far: bool = True
+) -> Tensor:
+    """Search every cube of a halved picture in another one.
 
     Args:
         small: the true frame, halved, around 0 `[H/2, W/2]`.
         there: where to search, the same way.
         price: squared error of the whole picture that one bit must save `[h, w]`.
         reach: see `VectorSearch`.
+        far: try `far_vectors`, too.
 
     Returns:
         int64 `[h, w, 2]`, quarters of a pixel of the whole picture.
     """
-    margin = MAX_VECTOR // (COARSE * VECTOR_UNITS)
+    margin, weight = max(reach, FARTHEST), np.float32(3 * COARSE**2)
     padded = F.pad(there[None, None], (margin,) * 4, mode="replicate")[0, 0]
-    near = list(product(range(-reach, reach + 1), repeat=2))
-    far = _far(small, there, reach, margin)
-    errors = near_errors(small, padded, reach, margin)
-    if far:
+    inner = slice(margin - reach, reach - margin or None)
+    errors = near_errors(small, padded[inner, inner], reach)
+    near = [(x, y) for y, x in product(range(-reach, reach + 1), repeat=2)]
+    poor = weight * errors.amin(-1) > FAR_BITS * price
+    found = far_vectors(small, there, poor) if far and poor.any() else []
+    if found:
         size, (height, width) = CUBE_PX // COARSE, small.shape
-        seen = torch.stack([padded[margin + y :, margin + x :][:height, :width] for y, x in far])
-        other = F.avg_pool2d((seen - small).square()[None], size)[0] * size**2
+        seen = torch.stack([padded[margin + y :, margin + x :][:height, :width] for x, y in found])
+        other = F.avg_pool2d((seen - small).square_()[None], size)[0] * size**2
         errors = torch.cat([errors, other.permute(1, 2, 0)], -1)
-    vectors = np.array([(x, y) for y, x in (*near, *far)]) * (COARSE * VECTOR_UNITS)
-    bits = vector_cost(torch.from_numpy(vectors).float())
-    best = torch.empty(price.shape, dtype=torch.long)
-    weight = np.float32(3 * COARSE**2)
+    vectors = torch.tensor([*near, *found]) * (COARSE * VECTOR_UNITS)
+    bits, best = vector_cost(vectors.float()), torch.empty(price.shape, dtype=torch.long)
     kernels.cheapest(to_array(errors), to_array(bits), to_array(price), weight, best.numpy())
-    return torch.from_numpy(vectors)[best]
+    return vectors[best]
 
 
-def near_errors(small: Tensor, padded: Tensor, reach: int, margin: int) -> Tensor:
+def near_errors(small: Tensor, padded: Tensor, reach: int) -> Tensor:
     """Squared errors of all displacements within reach, row by row `[h, w, n]`.
 
     |a − b|² = |a|² − 2 a·b + |b|², where a·b is a convolution of what lies around a cube with it.
 
     Args:
         small: the true frame, halved, around 0 `[H/2, W/2]`.
-        padded: the frame before with a margin.
+        padded: the frame before, and as much as the reach around it.
         reach: see `VectorSearch`.
-        margin: at least `reach`.
     """
     size = CUBE_PX // COARSE
     h, w = (side // size for side in small.shape)
-    inner = padded[margin - reach :, margin - reach :]
-    inner = inner[: h * size + 2 * reach, : w * size + 2 * reach]
-    around = inner.unfold(0, size + 2 * reach, size).unfold(1, size + 2 * reach, size)
+    around = padded.unfold(0, size + 2 * reach, size).unfold(1, size + 2 * reach, size)
     cubes = small.unfold(0, size, size).unfold(1, size, size).reshape(-1, 1, size, size)
     cross = F.conv2d(around.flatten(0, 1)[None], cubes, groups=h * w)[0]
-    columns = F.avg_pool2d(inner.square()[None, None], (size, 1), 1)
+    columns = F.avg_pool2d(padded.square()[None, None], (size, 1), 1)
     squares = F.avg_pool2d(columns, (1, size), 1)[0, 0] * size**2
     many = 2 * reach + 1
     there = squares.unfold(0, many, size).unfold(1, many, size).flatten(0, 1)
@@ -164,26 +160,28 @@ def near_errors(small: Tensor, padded: Tensor, reach: int, margin: int) -> Tenso
     return (own - 2 * cross + there).flatten(1).view(h, w, -1)
 
 
-def _far(goal: Tensor, there: Tensor, reach: int, limit: int) -> list[tuple[int, int]]:
-    """Displacements beyond reach that explain most of a picture: rows and columns, best first.
+def far_vectors(small: Tensor, there: Tensor, poor: Tensor) -> list[tuple[int, int]]:
+    """Displacements that explain most of some cubes, columns and rows, best first, at most `FAR`.
 
     Phase correlation: the peaks of the inverse transform of the normalised cross spectrum. Finds
-    scrolling maps, where every cube moves alike and further than a search could look.
+    what a search around every cube does not reach: scrolling maps, and tiles that are drawn again.
 
     Args:
-        goal: `[H, W]`.
-        there: the picture before `[H, W]`.
-        reach: see `VectorSearch`.
-        limit: of a displacement.
+        small: the true frame, halved, around 0 `[H/2, W/2]`.
+        there: where to search, the same way.
+        poor: which cubes are to be explained `[h, w]`.
     """
-    height, width = goal.shape
-    spectra = [torch.fft.rfft2(p - p.mean()) for p in (there, goal)]
+    height, width = small.shape
+    size = CUBE_PX // COARSE
+    wanted = small.unflatten(0, (-1, size)).unflatten(2, (-1, size))  # [h, s, w, s]
+    wanted = (wanted - wanted.mean((1, 3), keepdim=True)) * poor[:, None, :, None]
+    spectra = [torch.fft.rfft2(p) for p in (there - there.mean(), wanted.view_as(small))]
     cross = spectra[0] * spectra[1].conj()
-    peaks = torch.fft.irfft2(cross / (cross.abs() + 1e-3), s=goal.shape)
-    found = []
+    peaks = torch.fft.irfft2(cross / (cross.abs() + 1e-3), s=small.shape)
+    found: list[tuple[int, int]] = []
     for place in peaks.flatten().topk(min(4 * FAR, peaks.numel())).indices.tolist():
         dy, dx = (place // width + height // 2) % height - height // 2, place % width
         dx = (dx + width // 2) % width - width // 2
-        if reach < max(abs(dy), abs(dx)) <= limit:
-            found.append((dy, dx))
+        if max(abs(dy), abs(dx)) <= FARTHEST:
+            found.append((dx, dy))
     return found[:FAR]

@@ -20,7 +20,9 @@ from relive.kernels.pictures import HALF, QUARTER, Floats, cut
 
 Ints = NDArray[np.int64]
 FOUR = 4
-COLOURS = np.float32(3)
+COLOURS, ANY = np.float32(3), np.float32(np.inf)
+WORSE = np.float32(1.1)
+"""What is refined may cost so many times more than what it may replace."""
 OCTAVES: Floats = np.array([1 + 2 * math.log2(1 + n) for n in range(4 * LIMIT + 8)], np.float32)
 
 
@@ -149,8 +151,10 @@ def best_of(
     expected: tuple[int, int],
     offered: Ints,
     count: int,
-) -> int:
-    """Number of the cheapest of the first vectors offered, by squared error over three colours.
+) -> tuple[int, np.float32]:
+    """Number of the cheapest of the first vectors offered, and its cost.
+
+    That is squared error over three colours, and bits.
 
     Args:
         scene: what is searched.
@@ -189,7 +193,7 @@ def best_of(
                 cost += COLOURS * error * error
         if cost < least:
             best, least = number, cost
-    return best
+    return best, least
 
 
 AROUND: Ints = np.array(
@@ -205,7 +209,8 @@ def refine(
     expected: tuple[int, int],
     offered: Ints,
     diagonal: bool,
-) -> tuple[int, int]:
+    most: np.float32,
+) -> tuple[int, int, np.float32]:
     """Search the vector of a square: the best of those offered, then finer and finer around it.
 
     Args:
@@ -215,10 +220,15 @@ def refine(
         expected: vector that costs least.
         offered: vectors to try `[k, 2]`; 0 and the expected one are tried at last, too.
         diagonal: all eight neighbours; without, four.
+        most: what a vector that is offered may cost; if all cost more, that is returned, and 0.
+
+    Returns:
+        The vector, and what it costs.
     """
     tried = np.empty((11, 2), np.int64)
-    most = np.float32(np.inf)
     best, least = best_on_grid(scene, square, price, expected, offered, 0, len(offered), most)
+    if least >= most:
+        return 0, 0, most
     x, y = offered[best, 0], offered[best, 1]
     around = len(AROUND) if diagonal else 5
     for unit in (4, 2, 1):
@@ -229,13 +239,15 @@ def refine(
         else:
             tried[around, 0] = tried[around, 1] = 0
             tried[around + 1, 0], tried[around + 1, 1] = expected
-            best = best_of(scene, square, price, expected, tried, around + 2)
+            best, least = best_of(scene, square, price, expected, tried, around + 2)
         x, y = tried[best, 0], tried[best, 1]
-    return x, y
+    return x, y, least
 
 
 @compiled
-def search_cubes(scene: Scene, price: Floats, begin: Ints, diagonal: bool, found: Ints) -> None:
+def search_cubes(
+    scene: Scene, price: Floats, begin: Ints, diagonal: bool, found: Ints, costs: Floats
+) -> None:
     """Search the vectors of cubes, row by row.
 
     Args:
@@ -244,6 +256,7 @@ def search_cubes(scene: Scene, price: Floats, begin: Ints, diagonal: bool, found
         begin: where to begin `[h, w, k, 2]`.
         diagonal: see `refine`.
         found: takes the vectors `[h, w, 2]`.
+        costs: takes what they cost `[h, w]`.
     """
     h, w = price.shape
     side = scene.size[0] // h
@@ -257,8 +270,46 @@ def search_cubes(scene: Scene, price: Floats, begin: Ints, diagonal: bool, found
             offered[3] = found[i - 1, j] if i else found[i, j]
             offered[4:] = begin[i, j]
             square = i * side, j * side, side
-            x, y = refine(scene, square, price[i, j], expected, offered, diagonal)
-            found[i, j, 0], found[i, j, 1] = x, y
+            x, y, cost = refine(scene, square, price[i, j], expected, offered, diagonal, ANY)
+            found[i, j, 0], found[i, j, 1], costs[i, j] = x, y, cost
+
+
+@compiled
+def search_far(
+    scene: Scene,
+    price: Floats,
+    begin: Ints,
+    tried: NDArray[np.bool_],
+    diagonal: bool,
+    found: Ints,
+    costs: Floats,
+) -> None:
+    """Search again, where that is asked for, from vectors that are offered to all cubes.
+
+    Args:
+        scene: what is searched.
+        price: squared error that one bit must save `[h, w]`.
+        begin: where to begin `[k, 2]`.
+        tried: which cubes `[h, w]`.
+        diagonal: see `refine`.
+        found: vectors so far `[h, w, 2]`, changed where others cost less.
+        costs: what they cost `[h, w]`, changed alike.
+    """
+    h, w = price.shape
+    side = scene.size[0] // h
+    offered = np.zeros((len(begin) + 2, 2), np.int64)
+    offered[2:] = begin
+    for i in range(h):
+        for j in range(w):
+            if tried[i, j]:
+                offered[0] = found[i, j - 1] if j else found[i, j]
+                offered[1] = found[i - 1, j] if i else found[i, j]
+                expected = expect(found, i, j)
+                square = i * side, j * side, side
+                most = WORSE * costs[i, j]
+                x, y, cost = refine(scene, square, price[i, j], expected, offered, diagonal, most)
+                if cost < costs[i, j]:
+                    found[i, j, 0], found[i, j, 1], costs[i, j] = x, y, cost
 
 
 @compiled
@@ -288,7 +339,7 @@ def search_blocks(
                     found[row, column] = vectors[i, j]
                     if tried[i, j]:
                         square = row * side, column * side, side
-                        x, y = refine(scene, square, price[i, j], expected, offered, True)
+                        x, y, _ = refine(scene, square, price[i, j], expected, offered, True, ANY)
                         found[row, column, 0], found[row, column, 1] = x, y
 
 

@@ -1,0 +1,134 @@
+"""Choice of levels by rate and distortion, block by block, in the order of coding.
+
+Shapes: bh bw blocks of 8x8 coefficients.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relive.bitstream.detail import BLOCK, MAX_LEVEL
+from relive.compiled import compiled
+from relive.kernels.pictures import HALF, ONE, Floats
+
+MOST = np.float32(4)
+"""Sizes beyond count as this among the neighbours of others."""
+
+
+@compiled
+def _class(value: np.float32, bounds: Floats) -> int:
+    """How many bounds a value exceeds."""
+    number = 0
+    for bound in bounds:
+        if value > bound:
+            number += 1
+    return number
+
+
+@compiled
+def _beside(
+    sizes: Floats, i: int, j: int, near: Floats, bounds: Floats, classes: NDArray[np.int64]
+) -> None:
+    """Classes `[8, 8]` of what is in the blocks to the left and above, smoothed over 3x3."""
+    for k in range(BLOCK):
+        for n in range(BLOCK):
+            left = min(sizes[i, j - 1, k, n], MOST) if j else np.float32(0)
+            near[k, n] = left + (min(sizes[i - 1, j, k, n], MOST) if i else np.float32(0))
+    for k in range(BLOCK):
+        for n in range(BLOCK):
+            total, count = np.float32(0), 0
+            for row in range(max(k - 1, 0), min(k + 2, BLOCK)):
+                for column in range(max(n - 1, 0), min(n + 2, BLOCK)):
+                    total += near[row, column]
+                    count += 1
+            classes[k, n] = _class(total / np.float32(count), bounds)
+
+
+@compiled
+def _inside(sizes: Floats, k: int, n: int) -> np.float32:
+    """Sizes towards lower frequencies of coefficient k, n, weighted."""
+    total = np.float32(0)
+    if n > 0:
+        total += min(sizes[k, n - 1], MOST)
+    if k > 0:
+        total += min(sizes[k - 1, n], MOST)
+    if n > 0 and k > 0:
+        total += HALF * min(sizes[k - 1, n - 1], MOST)
+    if n > 1:
+        total += HALF * min(sizes[k, n - 2], MOST)
+    if k > 1:
+        total += HALF * min(sizes[k - 2, n], MOST)
+    return total
+
+
+@compiled
+def choose(
+    coefficients: Floats,
+    steps: Floats,
+    table: Floats,
+    bounds: tuple[Floats, Floats],
+    price: np.float32,
+    rounding: np.float32,
+    nothing: np.float32,
+    levels: Floats,
+) -> None:
+    """Choose levels: rounded, rounded down, or 0; then the block, or nothing.
+
+    Args:
+        coefficients: `[3, bh, bw, 8, 8]`.
+        steps: of the quantiser, for every two by two blocks.
+        table: bits of the sizes 0, 1, 2 and of 3, see `LevelCosts` `[2, 10, 6, 6, 4]`.
+        bounds: of the classes inside a block and beside it.
+        price: of a bit, steps squared.
+        rounding: added before the fraction is cut.
+        nothing: bits of a block without levels.
+        levels: takes the result, zeros `[3, bh, bw, 8, 8]`.
+    """
+    near, sizes = np.empty((2, BLOCK, BLOCK), np.float32)
+    chosen, classes = np.zeros(coefficients.shape[1:], np.float32), np.empty((8, 8), np.int64)
+    for colour in range(coefficients.shape[0]):
+        chosen[:] = 0
+        for i in range(coefficients.shape[1]):
+            for j in range(coefficients.shape[2]):
+                block, scale, greatest = (
+                    coefficients[colour, i, j],
+                    ONE / steps[i // 2, j // 2],
+                    0.0,
+                )
+                empty = price * nothing
+                for k in range(BLOCK):
+                    for n in range(BLOCK):
+                        sizes[k, n] = abs(block[k, n]) * scale
+                        greatest = max(greatest, sizes[k, n])
+                        empty += sizes[k, n] * sizes[k, n]
+                if greatest + rounding < 1:
+                    continue
+                _beside(chosen, i, j, near, bounds[1], classes)
+                own, total = chosen[i, j], np.float32(0)
+                for k in range(BLOCK):
+                    for n in range(BLOCK):
+                        size = sizes[k, n]
+                        here = table[min(colour, 1), min(k + n, 9)]
+                        bits = here[_class(_inside(own, k, n), bounds[0]), classes[k, n]]
+                        best, least = np.float32(0), size * size + price * bits[0]
+                        top = min(np.floor(size + rounding), np.float32(MAX_LEVEL))
+                        for tried in (top - ONE, top):
+                            if tried >= ONE:
+                                some = bits[min(int(tried), 3)]
+                                if tried > 3:
+                                    some += np.float32(2 * math.log2(tried - 2))
+                                cost = (tried - size) * (tried - size) + price * some
+                                if cost < least:
+                                    best, least = tried, cost
+                        own[k, n] = best
+                        total += least
+                if total < empty:
+                    for k in range(BLOCK):
+                        for n in range(BLOCK):
+                            sign = ONE if block[k, n] > 0 else -ONE
+                            levels[colour, i, j, k, n] = sign * own[k, n]
+                else:
+                    own[:] = 0

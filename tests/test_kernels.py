@@ -1,0 +1,146 @@
+"""Kernels against what they stand for: torch's operations, and the formulas written out."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from relive.bitstream.detail_layout import FAMILIES
+from relive.bitstream.net import Net, net_shapes
+from relive.bitstream.net_kernel import count, learn
+from relive.bitstream.powers import logarithm, weights
+from relive.enhancement.frame import reconstruct
+from relive.enhancement.search import LAMBDA, LevelCosts, choose_levels
+from relive.enhancement.transform import inverse
+from relive.kernels.transform import LEVEL, OCTAVE, level_costs
+from relive.kernels.weights import moments
+from relive.model import motion
+from relive.model.motion import NUM_MOTION, Motion, positions
+from relive.model.warp import Pinhole, sample
+
+H, W = 48, 80
+
+
+def positions_of_some_pixels(seed: int) -> tuple[Tensor, Tensor]:
+    """Return columns and rows, some of them far outside the picture."""
+    rng = torch.Generator().manual_seed(seed)
+    x, y = torch.rand(2, 2, 30, 50, generator=rng) * 2 - 0.5
+    return x * W, y * H
+
+
+@pytest.mark.parametrize("planes", [1, 3, 4])
+def test_pictures_are_read_as_torch_reads_them(planes: int) -> None:
+    picture = torch.rand(2, planes, H, W, generator=torch.Generator().manual_seed(1)) * 255
+    x, y = positions_of_some_pixels(2)
+    with torch.inference_mode():
+        seen = sample(picture, x, y)
+    grid = torch.stack([x * (2 / W) - 1, y * (2 / H) - 1], -1)
+    wanted = F.grid_sample(picture, grid, padding_mode="border", align_corners=False)
+    torch.testing.assert_close(seen, wanted, atol=2e-2, rtol=0)
+    torch.testing.assert_close(sample(picture, x, y), wanted, atol=2e-2, rtol=0)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf"), 1e30])
+def test_positions_that_are_no_numbers_read_the_edge(bad: float) -> None:
+    picture = torch.arange(12.0).view(1, 1, 3, 4)
+    with torch.inference_mode():
+        seen = sample(picture, torch.full((1, 1, 1), bad), torch.full((1, 1, 1), 0.5))
+    assert float(seen) in (0.0, 3.0)
+
+
+def test_pixels_of_a_camera_lie_where_torch_puts_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    camera = Pinhole.from_fov(90, 1.2, (0, 0, W, 40))
+    poses = torch.tensor([[[0.0] * 6, [9, 4, 1, 0.1, 0.02, 0], [12, 8, 2, 0.2, 0.03, 0.01]]])
+    step = Motion.from_poses(camera, poses.double(), torch.tensor([[0.0, 3.0]]), torch.ones(1))
+    choice = torch.randint(0, NUM_MOTION, (1, 1, H, W), generator=torch.Generator().manual_seed(3))
+    with torch.inference_mode():
+        found = [positions(step, frame, choice, H, W) for frame in (0, 1)]
+        monkeypatch.setattr(motion, "kernels_may", lambda *_: False)
+        wanted = [positions(step, frame, choice, H, W) for frame in (0, 1)]
+    for (x, y), (true_x, true_y) in zip(found, wanted, strict=True):
+        torch.testing.assert_close(x, true_x, atol=1e-3, rtol=1e-6)
+        torch.testing.assert_close(y, true_y, atol=1e-3, rtol=1e-6)
+
+
+def test_levels_give_the_pixels_of_the_inverse_transform() -> None:
+    rng = torch.Generator().manual_seed(4)
+    prediction = (torch.rand(3, H, W, generator=rng) * 255).round()
+    levels = (torch.randn(3, H // 8, W // 8, 8, 8, generator=rng) * 2).round()
+    levels[:, :3] *= 0
+    levels[1, :, :4] *= 0
+    steps = torch.rand(H // 16, W // 16, generator=rng) * 20 + 2
+    size = steps.repeat_interleave(2, 0).repeat_interleave(2, 1)[..., None, None]
+    exact = prediction + inverse(levels * size)
+    shown = reconstruct(prediction, levels, steps)
+    assert torch.equal(shown, shown.round())
+    assert torch.equal(shown[:, :16], prediction[:, :16])
+    assert float((shown - exact.clamp(0, 255)).abs().max()) <= 0.501
+
+
+@pytest.mark.parametrize("family", ["level", "mode", "split"])
+def test_nets_count_as_their_formulas_say(family: str) -> None:
+    rng, shape = np.random.default_rng(5), FAMILIES[family]
+    arrays = {
+        name: rng.integers(-60, 61, size).astype(dtype)
+        for name, (size, dtype) in net_shapes(shape).items()
+    }
+    net = Net(**arrays | {"rank": rng.permutation(shape.size).astype(np.int16)})
+    starts = np.array(shape.starts)
+    rows = rng.integers(starts[:-1, None], starts[1:, None], (len(starts) - 1, 40))
+    sums = rng.integers(1, 1 << 40, (2, shape.lows)).astype(np.float64)
+    counts, due = np.empty((40, shape.lows), np.float32), np.empty(shape.lows)
+    count(*net.whole, net.low_bias, sums, rows, counts, due, 4096)
+
+    hidden = net.hidden(rows).astype(np.int64)
+    logs = logarithm(sums)
+    logits = (hidden @ net.low.astype(np.int64) >> 6) + net.low_bias + logs[0] - logs[1]
+    wanted = weights(logits.astype(np.int32))
+    assert np.array_equal(counts, wanted)
+    shares = [[int(c) * 4096 // int(row.sum()) for c in row] for row in wanted.astype(np.int64)]
+    assert np.array_equal(due, np.sum(shares, axis=0))
+    ranks, before = rng.integers(0, shape.lows, 40).astype(np.int32), sums.copy()
+    learn(sums, ranks, due, 4096)
+    assert np.array_equal(sums[0] - before[0], 4096 * np.bincount(ranks, minlength=shape.lows))
+    assert np.array_equal(sums[1] - before[1], due)
+
+
+def test_levels_cost_what_the_formula_says() -> None:
+    rng = np.random.default_rng(6)
+    coefficients = (rng.standard_normal((2, 5, 128)) * 30).astype(np.float32)
+    square, costs = np.full(5, 400, np.float32), np.empty((2, 5), np.float32)
+    level_costs(coefficients, square, costs)
+    size = coefficients.astype(np.float64) ** 2 / 400
+    wanted = np.minimum(size, LEVEL + OCTAVE * np.log2(1 + np.sqrt(size))).sum(-1) * 400
+    assert np.allclose(costs, wanted, rtol=2e-3)
+
+
+def test_chosen_levels_cost_less_than_rounded_ones() -> None:
+    rng = torch.Generator().manual_seed(7)
+    falling = torch.exp(-(torch.arange(8)[:, None] + torch.arange(8)) / 3)
+    given = torch.randn(3, 6, 8, 8, 8, generator=rng) * 40 * falling
+    steps, costs = torch.full((3, 4), 8.0), LevelCosts.guess()
+
+    def cost(levels: Tensor) -> float:
+        bits = costs.of(levels.abs()).gather(-1, levels.abs().long().clamp(max=3)[..., None])[
+            ..., 0
+        ]
+        bits = bits + 2 * torch.log2((levels.abs() - 2).clamp(min=1))
+        return float(((levels - given / 8).square() + LAMBDA * bits).sum())
+
+    chosen = choose_levels(given, steps, costs)
+    assert torch.equal(chosen, chosen.round())
+    assert bool((chosen * given >= 0).all())
+    assert bool(((chosen.abs() - given.abs() / 8).abs() <= 1.01).logical_or(chosen == 0).all())
+    assert cost(chosen) < 0.97 * cost((given / 8).round())
+    assert not choose_levels(given * 0.01, steps, costs).any()
+
+
+def test_moments_are_sums_over_cubes() -> None:
+    rng = np.random.default_rng(8)
+    x, y = rng.integers(0, 256, (2, 3, 32, 48)).astype(np.float32)
+    sums = np.empty((5, 3, 2, 3))
+    moments(x, y, 16, sums)
+    a, b = ((p.astype(np.float64) - 128).reshape(3, 2, 16, 3, 16) for p in (x, y))
+    for found, wanted in zip(sums, (a, b, a * a, a * b, b * b), strict=True):
+        assert np.allclose(found, wanted.sum((2, 4)), rtol=1e-5, atol=1.0)
