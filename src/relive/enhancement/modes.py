@@ -24,7 +24,7 @@ MODE_BITS = 1.5
 SOURCE_BITS = 2.0  # of another than the last frame
 SPLIT_BITS = 3.0
 MIN_BITS = 16  # that an error must cost for a split to be tried
-FINALISTS = 2  # by squared error, whose levels are counted
+FINALISTS = 4  # by squared error, whose levels are counted
 _KINDS = torch.tensor(  # mode, source, split of the ways of `choice.rank`
     [
         (WARPED, LAST, 0),
