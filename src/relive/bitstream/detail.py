@@ -52,11 +52,11 @@ class GopDetail:
         offsets: int8 `[F, h, w]`, in units of `OFFSET_UNIT`: how much coarser the step of a cube is
             than that of its frame. A cube without levels has that of the frame before, 0 in frame
             0.
-        modes: uint8 `[F, h, w]`; `BASE` throughout frame 0.
+        modes: uint8 `[F, h, w]`; in frame 0 `BASE`, or `MOVED` for a copy from elsewhere in it.
         sources: uint8 `[F, h, w]`; `LAST` where the mode is `BASE`, and throughout frames 0 and 1.
         split: uint8 `[F, h, w]`: 1 where the four blocks of a cube have vectors of their own.
         vectors: int16 `[F, 2h, 2w, 2]` of blocks, column then row, quarters of a pixel; 0 unless
-            the mode has one.
+            the mode has one; whole pixels in frame 0.
         levels: int16 `[F, 3, 2h, 2w, 8, 8]`, quantised DCT coefficients.
         strengths: uint8 `[F]`: of the deblocking of a frame.
     """
@@ -119,8 +119,8 @@ class GopDetail:
                 raise FormatError(f"{name} of the enhancement layer exceed {top}")
         if self.weights[0].any() or int(np.abs(self.weights[..., 0]).max()) > MAX_GAIN:
             raise FormatError(f"weights of the first frame must be 0, gains at most {MAX_GAIN}")
-        if self.modes[0].any():
-            raise FormatError("modes of the first frame of a GOP must be 0 everywhere")
+        if not np.isin(self.modes[0], (BASE, MOVED)).all() or self.split[0].any():
+            raise FormatError(f"cubes of the first frame of a GOP have mode 0 or {MOVED}, unsplit")
         if self.sources[:2].any() or self.sources[self.modes == BASE].any():
             raise FormatError("sources of frames 0 and 1, and where the mode has none, must be 0")
         still = self.modes < MOVED

@@ -1,7 +1,7 @@
 """The order in which the enhancement layer of a GOP is coded: one class for both directions.
 
     frame ─► weights ─► modes, sources, splits ─► vectors ─► ends of blocks, by colour
-          ─► offsets ─► by colour: levels, by band
+          ─► offsets ─► by colour: levels, by band        (of frame 0: copies ─► vectors …)
 
 Modes, vectors, ends and offsets go in groups A ► B ► C (`grid.py`), levels of a band all at once.
 The codes of the base tier are known before.
@@ -146,6 +146,9 @@ class DetailWalk:
                 self._code_sources(frame)
             self._code_splits(frame)
             self._code_vectors(frame)
+        else:
+            self._code_copies(frame)
+            self._code_vectors(frame)
         ends, around = np.zeros_like(self._ends), np.zeros_like(self._around)
         seen = np.ones_like(self._seen)
         for colour in range(COLOURS):
@@ -160,7 +163,7 @@ class DetailWalk:
             seen[colour, live] = np.minimum(sizes, 3) + 1
             self._code_signs(live, sizes, frame.levels[colour])
         self._modes, self._sources, self._offsets = frame.modes, frame.sources, frame.offsets
-        self._vectors = frame.vectors[self._parts[0]]
+        self._vectors = frame.vectors[self._parts[0]] * min(frame.number, 1)
         self._ends, self._around, self._seen = ends, around, seen
 
     def _code_grid(
@@ -210,6 +213,13 @@ class DetailWalk:
         chosen = frame.modes != BASE
         self._code_grid(("source", 0), self._cubes, frame.sources, features, chosen)
 
+    def _code_copies(self, frame: _Frame) -> None:
+        """Code which cubes of frame 0 are copies, as splits of a mode that is never split."""
+        copied = (frame.modes == MOVED).astype(np.int64)
+        features = [np.full_like(copied, BASE), np.full_like(copied, step_class(frame.step))]
+        self._code_grid(("split", 0), self._cubes, copied, features)
+        frame.modes[:] = MOVED * copied
+
     def _code_splits(self, frame: _Frame) -> None:
         features = [frame.modes, np.full_like(frame.modes, step_class(frame.step))]
         self._code_grid(("split", 0), self._cubes, frame.split, features, frame.modes >= MOVED)
@@ -218,13 +228,14 @@ class DetailWalk:
         """Code a vector for every moved cube, then those of the other blocks of split ones."""
         vectors = frame.vectors[self._parts[0]]
         moved = frame.modes >= MOVED
+        modes = frame.modes if frame.number else np.full_like(frame.modes, BASE)
         for index, every in enumerate(self._cubes.groups):
             group = every.of(moved)
             here = group.cubes
             if not len(here):
                 continue
             near = vectors[group.around] if index else self._vectors[here][None]
-            about = frame.modes[here], step_class(frame.step), index
+            about = modes[here], step_class(frame.step), index
             vectors[here] = code_near(self._model, near, vectors[here], about)
         split = np.flatnonzero(frame.split)
         parts = frame.vectors[self._parts[:, split]]

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from relive.bitstream import GopDetail, cube_steps, has_levels
 from relive.codec.step import StepState
+from relive.enhancement.copies import code_copies, find_copies, predict_copies
 from relive.enhancement.deblock import block_edges, choose_strength, deblock
-from relive.enhancement.frame import Reference, enlarge, predict, reconstruct, to_blocks
+from relive.enhancement.frame import Reference, enlarge, predict, reconstruct, to_blocks, whole
 from relive.enhancement.look_ahead import Plan
 from relive.enhancement.modes import choose_modes
 from relive.enhancement.post_filter import FilterSample, PostFilter
@@ -160,9 +161,12 @@ def decode_pair(detail: GopDetail, pair: Pair, post_filter: PostFilter | None) -
         reference = frames.reference(older=bool(sources.any()))
         if reference is not None:
             reference = reference.weighted(weights)
-        prediction = predict(pair.base[place], reference, modes, sources, vectors)
         levels = torch.from_numpy(detail.levels[place].astype(np.float32))
         sizes = _sizes(int(detail.steps[place]), detail.offsets[place])
+        if reference is None:
+            prediction = predict_copies(pair.base[place], modes, vectors, levels, sizes)
+        else:
+            prediction = predict(pair.base[place], reference, modes, sources, vectors)
         frame = reconstruct(prediction, levels, sizes)
         edges = block_edges(levels, modes, sources, vectors)
         frame = deblock(frame, edges, sizes, int(detail.strengths[place]))
@@ -251,8 +255,16 @@ def encode_pair(
             modes, sources, split, vectors = choose_modes(
                 target[place], own, reference, vectors, price, tools.vectors
             )
-        prediction = predict(pair.base[place], reference, modes, sources, vectors)
-        levels = choose_levels(forward(target[place] - prediction), sizes, tools.costs)
+            prediction = predict(pair.base[place], reference, modes, sources, vectors)
+            levels = choose_levels(forward(target[place] - prediction), sizes, tools.costs)
+        else:
+            copies = find_copies(target[place], whole(pair.base[place]), price)
+            offsets = copies.finer(offsets)
+            sizes = _sizes(number, offsets)
+            modes, vectors = copies.modes, to_blocks(copies.vectors)
+            prediction, levels = code_copies(
+                target[place], pair.base[place], copies, sizes, tools.costs
+            )
         detail.levels[place] = levels.numpy()
         kept = np.where(has_levels(detail.levels[place]), offsets, kept)
         detail.offsets[place] = kept

@@ -119,7 +119,7 @@ def coarse_vectors(
     Returns:
         int64 `[h, w, 2]`, quarters of a pixel of the whole picture.
     """
-    margin, weight = max(reach, FARTHEST), np.float32(3 * COARSE**2)
+    margin, weight = max(reach, FARTHEST), 3 * COARSE**2
     padded = F.pad(there[None, None], (margin,) * 4, mode="replicate")[0, 0]
     inner = slice(margin - reach, reach - margin or None)
     errors = near_errors(small, padded[inner, inner], reach)
@@ -133,7 +133,9 @@ def coarse_vectors(
         errors = torch.cat([errors, other.permute(1, 2, 0)], -1)
     vectors = torch.tensor([*near, *found]) * (COARSE * VECTOR_UNITS)
     bits, best = vector_cost(vectors.float()), torch.empty(price.shape, dtype=torch.long)
-    kernels.cheapest(to_array(errors), to_array(bits), to_array(price), weight, best.numpy())
+    kernels.cheapest(
+        to_array(errors), to_array(bits), to_array(price), np.float32(weight), best.numpy()
+    )
     return vectors[best]
 
 
