@@ -24,6 +24,7 @@ from relive.bitstream.detail import (
     NUM_MODES,
     NUM_SOURCES,
     NUM_STRENGTHS,
+    WARPED,
     has_levels,
     step_number,
     step_size,
@@ -238,3 +239,26 @@ def test_same_in_another_process_with_one_and_two_threads(
             env={"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads},
         )
         assert done.stdout.decode().strip() == wanted
+
+
+def test_copies_of_frame_0_come_back_and_cost_little_where_there_are_none(
+    tables: DetailTables,
+) -> None:
+    detail, codes = make_detail(5, 3, 4, 6), make_codes(5, 3, 4, 6)
+    bytes_without = len(encode_detail(detail, codes, tables))
+    copied = np.zeros((4, 6), np.bool_)
+    copied[2:, 1:4] = True
+    detail.modes[0] = np.where(copied, MOVED, BASE)
+    detail.vectors[0] = np.where(copied, 1, 0).repeat(2, 0).repeat(2, 1)[..., None] * (-32, -255)
+    packet = encode_detail(detail, codes, tables)
+    assert same(decode_detail(packet, codes, tables), detail)
+    assert len(packet) < bytes_without + 40
+
+
+@pytest.mark.parametrize("wrong", ["mode", "split"])
+def test_frame_0_has_no_other_modes(tables: DetailTables, wrong: str) -> None:
+    detail, codes = make_detail(5, 3, 4, 6), make_codes(5, 3, 4, 6)
+    detail.modes[0, 1, 1] = MOVED if wrong == "split" else WARPED
+    detail.split[0, 1, 1] = wrong == "split"
+    with pytest.raises(FormatError, match="first frame"):
+        encode_detail(detail, codes, tables)

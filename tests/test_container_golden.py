@@ -20,7 +20,7 @@ def test_the_golden_layer_reads_as_it_was_made() -> None:
     tables, detail_tables = make_replay.make_tables(), make_replay.make_detail_tables()
     with ReplayReader.open(make_replay.LAYERED) as reader:
         assert not reader.damaged
-        assert (reader.header.version, reader.header.tiers) == ("1.2", 2)
+        assert (reader.header.version, reader.header.tiers) == ("1.3", 2)
         for index, record in enumerate(reader.iter_gops()):
             gop = decode_codes(record.codes, tables, make_replay.STEPS, *make_replay.GRID)
             assert record.detail is not None

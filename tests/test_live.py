@@ -264,8 +264,8 @@ def test_headers(stream: list[bytes], bundle: Bundle, tmp_path: Path) -> None:
     assert decoder.header is not None
     assert decoder.header.keyframe_interval == INTERVAL
     newer = bytearray(stream[0][:-4])
-    newer[4] = 2
-    with pytest.raises(FormatError, match="version 2"):
+    newer[4] = 3
+    with pytest.raises(FormatError, match="version 3"):
         decoder.push(bytes(newer) + struct.pack("<I", zlib.crc32(newer)))
     huge = ReplayHeader(bundle.model_id, 16384, 16384, 3, 16)
     with pytest.raises(FormatError, match="16384x16384"):

@@ -28,7 +28,7 @@ from relive.container import GopRecord, ReplayHeader, ReplayWriter
 
 HERE = Path(__file__).parent
 REPLAY = HERE / "replay-1.0.relive"
-LAYERED = HERE / "replay-1.2.relive"
+LAYERED = HERE / "replay-1.3.relive"
 SIZES = (3, 64, 5)  # num_quantizers, codebook_size, num_motion
 GRID = (5, 6)
 STEPS = 4
@@ -84,12 +84,14 @@ def make_detail(index: int) -> GopDetail:
     detail = GopDetail.empty(2 * STEPS, *GRID)
     detail.steps[:] = 20 + numbers(f"steps{index}", (2 * STEPS,), 20)
     detail.strengths[:] = numbers(f"strengths{index}", (2 * STEPS,), NUM_STRENGTHS)
-    detail.modes[1:] = numbers(f"modes{index}", detail.modes[1:].shape, 5)
+    detail.modes[:] = numbers(f"modes{index}", detail.modes.shape, 5)
+    detail.modes[0] = np.where(detail.modes[0] == 1, MOVED, BASE)  # copies
     detail.weights[1::3] = numbers(f"weights{index}", detail.weights[1::3].shape, 255) - 127
     sources = numbers(f"sources{index}", detail.sources.shape, 3)
     detail.sources[2:] = np.where(detail.modes == BASE, 0, sources)[2:]
     moved = detail.modes >= MOVED
     detail.split[:] = moved & (numbers(f"split{index}", moved.shape, 3) == 0)
+    detail.split[0] = 0
     vectors = numbers(f"vectors{index}", (*moved.shape, 2, 2, 2), 511) - 255
     parts = np.where(detail.split[..., None, None, None] == 1, vectors, vectors[..., :1, :1, :])
     parts[~moved] = 0
@@ -117,7 +119,7 @@ def make_track(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def write(path: Path, layered: bool = False) -> None:
-    """Write the replay, of format 1.0, or of 1.2 with an enhancement layer."""
+    """Write the replay, of format 1.0, or of 1.3 with an enhancement layer."""
     header = ReplayHeader(
         "60" * 32, 96, 80, 3, 64, 8, 5, "golden", {"fields": []}, None,
         tiers=2 if layered else 1, extra={"note": "ä"},

@@ -24,7 +24,7 @@ from relive.bitstream.net import Net, stored_parts
 from relive.bitstream.tables import take_nets
 from relive.errors import FormatError
 
-PROFILE = 1
+PROFILE = 2
 _NAME = "enhancement packet"
 
 

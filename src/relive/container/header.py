@@ -11,7 +11,7 @@ from typing import Any
 from relive.errors import FormatError
 
 VERSION_MAJOR = 1
-_MINOR_BY_TIERS = {1: 0, 2: 2}
+_MINOR_BY_TIERS = {1: 0, 2: 3}
 METADATA_NAME = "relive"
 _MAX_JSON_BYTES = 1 << 20
 _EXTRA = "x."
