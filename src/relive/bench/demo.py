@@ -129,7 +129,7 @@ class _Units:
 
 def run_demo(
     out_dir: Path,
-    seconds: float = 20.0,
+    seconds: float = 10.0,
     seed: int = 1,
     *,
     game: str = DEMO_GAME,

@@ -47,6 +47,8 @@ class Console:
         """Send the log and the warnings of the parts where `-v` wants them."""
         level = logging.INFO if self.verbose else logging.ERROR
         logging.basicConfig(level=level, stream=sys.stderr, format="%(name)s: %(message)s")
+        if not self.quiet:
+            logging.getLogger("relive.compiled").setLevel(min(level, logging.WARNING))
         if not self.verbose:
             warnings.simplefilter("ignore")
 

@@ -10,7 +10,7 @@ from relive.cli.console import Console, Force, Json, Quiet, Verbose
 
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the report.")] = Path("demo"),
-    seconds: Annotated[float, typer.Option(min=1.0, help="Length of the session.")] = 20.0,
+    seconds: Annotated[float, typer.Option(min=1.0, help="Length of the session.")] = 10.0,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same session.")] = 1,
     model: Annotated[
         Path | None, typer.Option(help="Weights; without it the bundled model.")
