@@ -12,6 +12,8 @@ EXTRAS := games,bench,train,live,dev
 BIN := .venv/bin
 TEST_SPLITS := runs/corpus/test_known runs/corpus/test_unknown
 STAMP := .venv/.relive-setup
+# A process takes a gigabyte or so.
+TEST_PROCESSES ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 # Two threads that spin while they wait cost each other the machine; let them sleep.
@@ -41,7 +43,7 @@ demo: setup
 	$(BIN)/relive demo --out demo --force
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 check: setup
 	$(BIN)/ruff format --check .
