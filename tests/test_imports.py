@@ -18,7 +18,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "session": set(),
     "cubes": {"session", "config"},
     "compiled": set(),
-    "kernels": {"compiled", "bitstream"},
+    "kernels": {"compiled", "bitstream", "config"},
     "model": {"config", "kernels"},
     "quantizer": {"config"},
     "bitstream": {"compiled", "config"},

@@ -1,18 +1,23 @@
 """Kernels against what they stand for: torch's operations, and the formulas written out."""
 
+from pathlib import Path
+
+import numba
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+import relive.compiled
 from relive.bitstream.detail_layout import FAMILIES
 from relive.bitstream.net import Net, net_shapes
 from relive.bitstream.net_kernel import count, learn
 from relive.bitstream.powers import logarithm, weights
 from relive.enhancement.frame import reconstruct
 from relive.enhancement.search import LAMBDA, LevelCosts, choose_levels
-from relive.enhancement.transform import inverse
+from relive.enhancement.transform import colours, dct_matrix, inverse
+from relive.kernels import frames
 from relive.kernels.transform import LEVEL, OCTAVE, level_costs
 from relive.kernels.weights import moments
 from relive.model import motion
@@ -144,3 +149,24 @@ def test_moments_are_sums_over_cubes() -> None:
     a, b = ((p.astype(np.float64) - 128).reshape(3, 2, 16, 3, 16) for p in (x, y))
     for found, wanted in zip(sums, (a, b, a * a, a * b, b * b), strict=True):
         assert np.allclose(found, wanted.sum((2, 4)), rtol=1e-5, atol=1.0)
+
+
+def test_kernels_are_cached_by_all_that_they_are_made_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("compiled.py", "kernels/a.py", "bitstream/detail.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    monkeypatch.setattr(relive.compiled, "__file__", str(tmp_path / "compiled.py"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    before = relive.compiled.cache_folder.__wrapped__()
+    assert before.parent == tmp_path / "cache" / "relive" / "kernels"
+    assert relive.compiled.cache_folder.__wrapped__() == before
+    (tmp_path / "bitstream" / "detail.py").write_text("MAX_VECTOR = 511")
+    assert relive.compiled.cache_folder.__wrapped__() != before
+    assert str(before) != numba.config.CACHE_DIR
+
+
+def test_both_transforms_are_one() -> None:
+    assert np.allclose(frames.DCT, dct_matrix().numpy(), atol=1e-7)
+    assert np.allclose(frames.ROOTS, [colours()[0, 0], colours()[1, 0], colours()[2, 0]], atol=1e-7)

@@ -1,17 +1,23 @@
-"""How kernels are compiled: by numba, on first use, once for a machine."""
+"""How kernels are compiled: by numba, on first use, once for a machine and a version of Relive."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
 import sys
 from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import numba
 from numba import njit
 from numba.core import event
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 log = logging.getLogger(__name__)
+_SOURCES = ("compiled.py", "config.py", "kernels/*.py", "bitstream/*.py")
 
 
 def compiled(function: Function) -> Function:
@@ -24,14 +30,35 @@ def loosely(function: Function) -> Function:
     return _compile(function, True)
 
 
+@lru_cache(maxsize=1)
+def cache_folder() -> Path:
+    """Return `$XDG_CACHE_HOME/relive/kernels/HASH`, else the same under `~/.cache`.
+
+    numba looks at the file of a kernel alone, not at the constants and kernels that it takes from
+    others. So the hash is of every file that a kernel may see.
+    """
+    here, seen = Path(__file__).parent, hashlib.sha256()
+    for pattern in _SOURCES:
+        for path in sorted(here.glob(pattern)):
+            seen.update(path.name.encode() + b"\0" + path.read_bytes())
+    home = os.environ.get("XDG_CACHE_HOME")
+    base = Path(home) if home else Path.home() / ".cache"
+    return base / "relive" / "kernels" / seen.hexdigest()[:16]
+
+
 def _compile(function: Function, loose: bool) -> Function:
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     if loose:
         options["fastmath"] = {"nsz", "reassoc", "contract"}
+    config: Any = numba.config
+    usual = config.CACHE_DIR
     try:
+        config.CACHE_DIR = str(cache_folder())
         quick = njit(cache=True, **options)(function)
-    except RuntimeError:  # numba's way to say that it finds no place for a cache
+    except (RuntimeError, OSError):  # no place for a cache: compile in every process
         quick = njit(**options)(function)
+    finally:
+        config.CACHE_DIR = usual
     return cast("Function", quick)
 
 
@@ -42,7 +69,8 @@ class _Announcer(event.Listener):
 
     def on_start(self, event: event.Event) -> None:
         """A kernel is not in the cache."""
-        if not self.said:
+        kernel = event.data["dispatcher"].py_func.__module__
+        if not self.said and kernel.partition(".")[0] == "relive":
             self.said = True
             level = logging.WARNING if sys.stderr.isatty() else logging.INFO
             log.log(level, "compiling kernels, once on this machine: half a minute or so")

@@ -51,13 +51,19 @@ def code_raw(model: DetailModel, values: Grid, bits: Grid) -> Grid:
 
 
 def code_weights(model: DetailModel, weights: Grid) -> None:
-    """Code in place whether there are weights `[colours, 2]`, and which."""
+    """Code in place whether there are weights `[colours, 2]`, and which.
+
+    Raises:
+        FormatError: a weight is out of range.
+    """
     some = model.raw(np.array([weights.any()], np.int32), 2)
     if some[0]:
         for part, bits in enumerate(WEIGHT_BITS):
             middle = 1 << (bits - 1)
             coded = code_raw(model, weights[:, part] + middle, np.full(COLOURS, bits))
             weights[:, part] = coded - middle
+            if int(np.abs(weights[:, part]).max()) >= middle:
+                raise FormatError(f"enhancement packet: a weight exceeds {middle - 1}")
 
 
 def code_near(model: DetailModel, near: Grid, vectors: Grid, about: tuple[Grid, Grid, int]) -> Grid:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from relive.bitstream import DetailTables, Tables
 from relive.bitstream.gop_codes import MAX_CODEBOOK, MAX_QUANTIZERS
+from relive.bitstream.layout import Layout
 from relive.config import ModelConfig
 from relive.enhancement.post_filter import PostFilter
 from relive.enhancement.search import LevelCosts
@@ -139,6 +140,10 @@ def load_bundle(path: Path | str | None = None) -> Bundle:
     arrays = {k[7:]: v.numpy() for k, v in tensors.items() if k.startswith("tables.")}
     sizes = (config.quantizer.num_quantizers, config.quantizer.codebook_size, NUM_MOTION)
     tables = Tables.from_arrays(arrays) if arrays else Tables.uniform(*sizes)
+    if tables.layout != Layout(*sizes):
+        raise InputError(
+            f"{file} does not fit its configuration: its tables are of other alphabets"
+        )
     factors = tensors.get("rate.factors", torch.tensor([[0.0, 1.0]] * 2))
     _check_shape("rate.factors", factors, (2, 2))
     sensitivity = pixel_sensitivity(model, factors.float())

@@ -75,15 +75,16 @@ def between(
 
 
 def _camera_motion(poses: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    shift = poses[:, :3] - poses[0, :3]
-    cos, sin = math.cos(poses[0, 3]), math.sin(poses[0, 3])
-    turn = np.remainder(poses[:, 3] - poses[0, 3] + math.pi, 2 * math.pi) - math.pi
-    return {
-        "@forward": shift[:, 0] * cos + shift[:, 1] * sin,
-        "@left": -shift[:, 0] * sin + shift[:, 1] * cos,
-        "@up": shift[:, 2],
-        "@turn": turn,
-    }
+    with np.errstate(invalid="ignore", over="ignore"):  # of a forged track
+        shift = poses[:, :3] - poses[0, :3]
+        cos, sin = np.cos(poses[0, 3]), np.sin(poses[0, 3])
+        turn = np.remainder(poses[:, 3] - poses[0, 3] + math.pi, 2 * math.pi) - math.pi
+        return {
+            "@forward": shift[:, 0] * cos + shift[:, 1] * sin,
+            "@left": -shift[:, 0] * sin + shift[:, 1] * cos,
+            "@up": shift[:, 2],
+            "@turn": turn,
+        }
 
 
 def model_states(

@@ -46,19 +46,17 @@ class Reference:
     y: Tensor
     older: Reference | None = None
 
-    def moved(self, vectors: Tensor, picture: Tensor | None = None) -> Tensor:
+    def moved(self, vectors: Tensor) -> Tensor:
         """Warp, with a vector for each cube on top.
 
         Args:
             vectors: column and row, `[n, n', 2]` of a grid of squares that covers the picture.
-            picture: `[C, H, W]`; without it that of the reference.
 
         Returns:
-            `[C, H, W]`.
+            `[3, H, W]`.
         """
-        picture = self.picture if picture is None else picture
         dx, dy = (enlarge(part, self.x.shape) / VECTOR_UNITS for part in vectors.unbind(-1))
-        return sample(picture[None], (self.x + dx)[None], (self.y + dy)[None])[0]
+        return sample(self.picture[None], (self.x + dx)[None], (self.y + dy)[None])[0]
 
     def before(self, picture: Tensor | None = None) -> kernels.Before:
         """As kernels take it, with a picture other than that of the reference if one is given."""
@@ -158,8 +156,3 @@ def reconstruct(prediction: Tensor, levels: Tensor, steps: Tensor) -> Tensor:
 def to_blocks(cubes: Tensor) -> Tensor:
     """Repeat what cubes have for their blocks: `[h, w, ...]` to `[2h, 2w, ...]`."""
     return cubes.repeat_interleave(2, 0).repeat_interleave(2, 1)
-
-
-def of_blocks(cubes: Tensor) -> Tensor:
-    """Repeat values of cubes `[h, w]` for the coefficients of their blocks: `[2h, 2w, 1, 1]`."""
-    return to_blocks(cubes)[..., None, None]

@@ -115,7 +115,7 @@ def level_costs(rests: Tensor, square: Tensor) -> Tensor:
 
 
 def _bits(vectors: Tensor, parts: Tensor, own: Tensor, older: bool) -> Tensor:
-    """Bits to name each way of `choice.choose`: `[WAYS, h, w]`, infinite where it is not tried.
+    """Bits to name each way of `choice.rank`: `[WAYS, h, w]`, infinite where it is not tried.
 
     Args:
         vectors: of cubes `[h, w, 2]`.

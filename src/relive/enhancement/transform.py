@@ -69,18 +69,15 @@ def inverse(coefficients: Tensor) -> Tensor:
     return torch.einsum("ji,...jhw->...ihw", colours().to(coefficients.device), mixed)
 
 
-def quantise(
-    coefficients: Tensor, step: Tensor | float, rounding: float = INTER_ROUNDING
-) -> Tensor:
+def quantise(coefficients: Tensor, step: Tensor | float) -> Tensor:
     """Levels of coefficients, whole numbers as float: towards zero by less than half a step.
 
     Args:
         coefficients: any shape.
         step: of the quantiser, broadcastable.
-        rounding: added before the fraction is cut; 0.5 rounds to the nearest.
     """
     size = coefficients / step
-    return size.sign() * (size.abs() + rounding).floor()
+    return size.sign() * (size.abs() + INTER_ROUNDING).floor()
 
 
 def requantised(pictures: Tensor, target: Tensor, step: Tensor | float) -> Tensor:

@@ -1,11 +1,11 @@
 """Search of the vectors of the enhancement layer, on grey pictures, cube by cube.
 
 ```
- halved pictures ─► every whole displacement near by, and of the whole picture ─► finer and finer
-                                                    neighbours, their median, 0 ─► vector of a cube
+ halved pictures ─► every whole displacement near by ─► finer and finer ─► vectors
+                     phase correlation of what is left ─► finer and finer ─► where they cost less
 ```
 
-Shapes: H W padded pixels, h w cube grid, N = h·w cubes of P pixels.
+Shapes: H W padded pixels, h w cube grid.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class VectorSearch:
 
     Attributes:
         reach: of the search of every cube, pixels of the halved picture.
-        diagonal: try all eight neighbours; without, two to the sides and then two above and below.
+        diagonal: try all eight neighbours; without, four.
     """
 
     reach: int = 8
@@ -132,7 +132,7 @@ def coarse_vectors(
         other = F.avg_pool2d((seen - small).square_()[None], size)[0] * size**2
         errors = torch.cat([errors, other.permute(1, 2, 0)], -1)
     vectors = torch.tensor([*near, *found]) * (COARSE * VECTOR_UNITS)
-    bits, best = vector_cost(vectors.float()), torch.empty(price.shape, dtype=torch.long)
+    bits, best = vector_cost(vectors.float()), torch.zeros(price.shape, dtype=torch.long)
     kernels.cheapest(
         to_array(errors), to_array(bits), to_array(price), np.float32(weight), best.numpy()
     )

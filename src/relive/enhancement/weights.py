@@ -68,17 +68,6 @@ def choose_weights(
     return fitted, vectors
 
 
-def fit_weights(target: Tensor, own: Tensor, moved: Tensor) -> Tensor:
-    """Fit weights by least squares, over the cubes that follow them: int64 `[3, 2]`.
-
-    Args:
-        target: the true frame `[3, H, W]`.
-        own: what else may predict a cube `[3, H, W]`.
-        moved: the frame before, moved `[3, H, W]`.
-    """
-    return _Moments(target, moved).fit(squared_error(own - target))
-
-
 class _Moments:
     """Sums over the cubes of a frame and of a picture that may predict it, around 128.
 
@@ -103,7 +92,7 @@ class _Moments:
         return _whole(gain, y - gain * x)
 
     def fit(self, limit: Tensor) -> Tensor:
-        """Weights by least squares over the cubes that follow them, see `fit_weights`.
+        """Weights by least squares, over the cubes that follow them: int64 `[3, 2]`.
 
         Args:
             limit: squared error of what else may predict a cube `[h, w]`.

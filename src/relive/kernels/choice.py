@@ -15,11 +15,12 @@ from typing import NamedTuple
 import numpy as np
 
 from relive.compiled import compiled, loosely
+from relive.config import CUBE_PX
 from relive.kernels.frames import ROOTS, Before
 from relive.kernels.pictures import HALF, ONE, QUARTER, Floats, read_rows
 from relive.kernels.vectors import Ints
 
-SIDE = 16
+SIDE = CUBE_PX
 BLOCK = SIDE // 2
 WAYS = 8
 WARPED_LAST, WARPED_OLDER, WARPED_BOTH, MOVED_LAST, MOVED_BOTH, SPLIT_LAST, SPLIT_BOTH, OWN = range(

@@ -48,8 +48,8 @@ def find(
 ) -> None:
     """Find the cubes that are to be copied from elsewhere in the frame, row by row.
 
-    Tried are the vectors of the cubes to the left and above, those from afar, and every cube before
-    that is no copy.
+    Tried are the vectors of the cubes to the left and above, those from afar, and every cube within
+    reach that comes before and is no copy.
 
     Args:
         frame: the true frame `[3, H, W]`.
@@ -61,10 +61,11 @@ def find(
     """
     h, w = worth.shape
     side = frame.shape[1] // h
+    rows = reach // side
     for i in range(h):
         for j in range(w):
             least = worth[i, j]
-            for n in range(2 + len(far) + i * w + j):
+            for n in range(2 + len(far) + (rows + 1) * (2 * rows + 1)):
                 if n == 0:
                     dx, dy = vectors[i, j - 1] if j else vectors[i, j]
                 elif n == 1:
@@ -73,9 +74,8 @@ def find(
                     dx, dy = far[n - 2]
                 else:
                     place = n - 2 - len(far)
-                    if copied[place // w, place % w]:
-                        continue
-                    dx, dy = (place % w - j) * side, (place // w - i) * side
+                    dx = (place % (2 * rows + 1) - rows) * side
+                    dy = (place // (2 * rows + 1) - rows) * side
                 if least <= 0:
                     break
                 if max(abs(dx), abs(dy)) <= reach and _drawn(

@@ -117,7 +117,8 @@ def camera_positions(
 def kernels_may(*tensors: Tensor) -> bool:
     """Whether kernels may take over: on a CPU, without gradients, not while torch compiles."""
     traced = torch.is_grad_enabled() or torch.compiler.is_compiling()
-    return not traced and all(tensor.is_cpu for tensor in tensors)
+    kinds = (torch.float32, torch.int64)
+    return not traced and all(tensor.is_cpu and tensor.dtype in kinds for tensor in tensors)
 
 
 def sample(picture: Tensor, x: Tensor, y: Tensor) -> Tensor:
