@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from relive.bitstream.coder import Counts, Ints, SymbolCoder
 from relive.bitstream.net import Net
-from relive.bitstream.net_kernel import count, learn
 from relive.bitstream.powers import logarithm, weights
 from relive.errors import FormatError
 
@@ -49,7 +48,9 @@ class LiveNet:
     """A net and its bias within the packet: how often a part came, and how often expected."""
 
     def __init__(self, net: Net) -> None:
-        self._net = net
+        from relive.bitstream import net_kernel  # half a second that a look at a header can spare
+
+        self._net, self._kernel = net, net_kernel
         self._highs = len(net.high_bias)
         self._lows = len(net.low_bias) // self._highs
         sums = np.full((2, self._highs + len(net.low_bias)), PRIOR_LOW, np.float64)
@@ -70,9 +71,9 @@ class LiveNet:
         """Code ranks that have no high part, and learn."""
         counts, due = np.empty((rows.shape[1], self._lows), np.float32), np.empty(self._lows)
         sums = self._sums[:, 1:]
-        count(*self._net.whole, self._net.low_bias, sums, rows, counts, due, ONE)
+        self._kernel.count(*self._net.whole, self._net.low_bias, sums, rows, counts, due, ONE)
         rank = coder.code(rank, counts)
-        learn(sums, rank, due, ONE)
+        self._kernel.learn(sums, rank, due, ONE)
         return rank
 
     def _parts(self, rows: Rows, rank: Ints, coder: SymbolCoder) -> Ints:
