@@ -13,7 +13,7 @@ from relive.bitstream import GopDetail
 from relive.bitstream.detail import BASE, BOTH, LAST, MEAN, MOVED, MOVED_MEAN, OLDER, WARPED
 from relive.codec.effort import PRESETS
 from relive.enhancement.frame import Reference, predict, reconstruct, to_blocks, whole
-from relive.enhancement.modes import choose_modes
+from relive.enhancement.modes import choose_modes, mode_bits
 from relive.enhancement.post_filter import FilterSample, fit_filter
 from relive.enhancement.search import (
     LAMBDA,
@@ -285,3 +285,16 @@ def test_the_post_filter_learns_to_mend() -> None:
     assert again is not None
     assert torch.equal(again.apply_to(shown, prediction, base, torch.full((4, 6), 60.0)), filtered)
     assert fit_filter([], 150) is None
+
+
+def test_a_mode_costs_less_where_it_came_before() -> None:
+    before = torch.full((4, 5), WARPED)
+    before[0] = BASE
+    bits = mode_bits(before, before.shape)
+    assert torch.allclose(torch.exp2(-bits).sum(0), torch.ones(4, 5))
+    assert (bits[WARPED, 1:] < 0.6).all()
+    assert (bits[BASE, 0] < bits[WARPED, 0]).all()
+    assert (bits[WARPED, 0] < bits[MOVED, 0]).all()
+    unknown = mode_bits(None, (2, 3))
+    assert unknown.shape == (5, 2, 3)
+    assert torch.allclose(torch.exp2(-unknown).sum(0), torch.ones(2, 3))

@@ -105,7 +105,8 @@ def encode_gop(
         trial = try_step(coder, carry, padded, track, rows, skip_below)
         layer = None
         if detail is not None and plan is not None:
-            layer = Layer(detail.part(index), plan.part(index), kept)
+            before = None if index == 0 else detail.modes[2 * index - 1]
+            layer = Layer(detail.part(index), plan.part(index), kept, before)
         shown = encode_step(coder, carry, trial, index, aim, gop.part(index), layer)
         carry = shown.carry
         if layer is not None:

@@ -210,11 +210,13 @@ class Layer:
         detail: of this step alone, zeros.
         plan: of this step alone.
         kept: offsets of the frame before, int8 `[h, w]`; 0 at a keyframe.
+        modes: of the frame before, uint8 `[h, w]`; None at a keyframe, or where it is not known.
     """
 
     detail: GopDetail
     plan: Plan
     kept: NDArray[np.int8]
+    modes: NDArray[np.uint8] | None = None
 
 
 def encode_pair(
@@ -237,7 +239,7 @@ def encode_pair(
         What `decode_pair` will give.
     """
     frames = _Frames(pair, tools.post_filter)
-    detail, plan, kept = layer.detail, layer.plan, layer.kept
+    detail, plan, kept, before = layer.detail, layer.plan, layer.kept, layer.modes
     for place in range(2):
         number, offsets = int(plan.steps[place]), plan.offsets[place]
         sizes = _sizes(number, offsets)
@@ -253,8 +255,15 @@ def encode_pair(
             weights, vectors = choose_weights(target[place], own, reference, price, tools.vectors)
             reference = reference.weighted(weights)
             modes, sources, split, vectors = choose_modes(
-                target[place], own, reference, vectors, price, tools.vectors
+                target[place],
+                own,
+                reference,
+                vectors,
+                price,
+                tools.vectors,
+                None if before is None else torch.from_numpy(before.astype(np.int64)),
             )
+            before = modes.numpy().astype(np.uint8)
             prediction = predict(pair.base[place], reference, modes, sources, vectors)
             levels = choose_levels(forward(target[place] - prediction), sizes, tools.costs)
         else:

@@ -9,10 +9,12 @@ Shapes: H W padded pixels, h w cube grid; blocks of 8x8 pixels, four to a cube.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from relive.bitstream.detail import BASE, BLOCK, BOTH, LAST, MOVED, OLDER, WARPED
+from relive.bitstream.detail import BASE, BLOCK, BOTH, LAST, MOVED, NUM_MODES, OLDER, WARPED
 from relive.enhancement.frame import Reference, to_array, to_blocks
 from relive.enhancement.search import LAMBDA, squared_error
 from relive.enhancement.transform import kronecker
@@ -20,7 +22,9 @@ from relive.enhancement.vectors import WIDE, VectorSearch, scene_of, search_vect
 from relive.kernels import choice, transform
 from relive.kernels.vectors import search_blocks
 
-MODE_BITS = 1.5
+USUAL = (0.3, 0.3, 0.1, 0.2, 0.1)  # shares of the modes where nothing is known
+FEW = 20.0  # cubes that these count for
+LASTING = 0.5
 SOURCE_BITS = 2.0  # of another than the last frame
 SPLIT_BITS = 3.0
 MIN_BITS = 16  # that an error must cost for a split to be tried
@@ -50,6 +54,7 @@ def choose_modes(
     vectors: Tensor,
     price: Tensor,
     how: VectorSearch = WIDE,
+    before: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Choose modes, sources and vectors.
 
@@ -62,6 +67,7 @@ def choose_modes(
         vectors: of the cubes int64 `[h, w, 2]`.
         price: squared error that one bit must save `[h, w]`.
         how: to search vectors of the frame before the reference.
+        before: modes of the frame before int64 `[h, w]`, if it was predicted from another.
 
     Returns:
         Modes, sources and where a cube is split, int64 `[h, w]` each; vectors of the blocks int64
@@ -75,7 +81,7 @@ def choose_modes(
     best = squared_error(reference.moved(vectors) - target)
     best = torch.minimum(best, squared_error(base - target))
     parts = search_parts(target, reference, vectors, best > MIN_BITS * price, price)
-    bits = _bits(vectors, parts, own, older is not None)
+    bits = _bits(vectors, parts, own, older is not None, mode_bits(before, price.shape))
     ranked = torch.empty(1 + FINALISTS, *price.shape, dtype=torch.long)
     rests = torch.empty(*ranked.shape, 3 * 4 * BLOCK**2)
     choice.rank(
@@ -90,7 +96,7 @@ def choose_modes(
         rests.numpy(),
     )
     cost = level_costs(rests, price / LAMBDA)
-    cost[1:] += price * bits.gather(0, ranked[1:] // 2)
+    cost += price * bits.gather(0, ranked)
     chosen = ranked.gather(0, cost.argmin(0, keepdim=True))[0]
     modes, sources, split = _OUTCOMES[chosen].unbind(-1)
     kind = to_blocks(2 * split + (modes >= MOVED) + 4 * (sources == OLDER))[..., None]
@@ -114,28 +120,50 @@ def level_costs(rests: Tensor, square: Tensor) -> Tensor:
     return costs
 
 
-def _bits(vectors: Tensor, parts: Tensor, own: Tensor, older: bool) -> Tensor:
-    """Bits to name each way of `choice.rank`: `[WAYS, h, w]`, infinite where it is not tried.
+def mode_bits(before: Tensor | None, shape: Sequence[int]) -> Tensor:
+    """Estimate the bits of modes: `[NUM_MODES, h, w]`.
+
+    The mode that a cube had before has `LASTING` of the probability, the rest is shared as often as
+    each mode came in the frame before.
+
+    Args:
+        before: modes of the frame before int64 `[h, w]`.
+        shape: h and w.
+    """
+    if before is None:
+        return -torch.log2(torch.tensor(USUAL))[:, None, None].expand(NUM_MODES, *shape)
+    count = torch.bincount(before.flatten(), minlength=NUM_MODES) + FEW * torch.tensor(USUAL)
+    share = (1 - LASTING) * (count / count.sum())[:, None, None]
+    lasting = LASTING * (before == torch.arange(NUM_MODES)[:, None, None])
+    return -torch.log2(share + lasting)
+
+
+def _bits(vectors: Tensor, parts: Tensor, own: Tensor, older: bool, modes: Tensor) -> Tensor:
+    """Bits of all ways, see `choice.rank`: `[2 WAYS + 1, h, w]`, infinite where not tried.
 
     Args:
         vectors: of cubes `[h, w, 2]`.
         parts: of blocks `[2h, 2w, 2]`.
         own: of cubes in the frame before the reference `[h, w, 2]`.
         older: there is such a frame.
+        modes: bits of modes `[NUM_MODES, h, w]`.
     """
-    near = torch.full(vectors.shape[:2], MODE_BITS)
-    far = near + 0.5 * vector_cost(vectors.float())
+    near = torch.zeros(vectors.shape[:2])
+    far = 0.5 * vector_cost(vectors.float())
     more = vector_cost(parts.float(), to_blocks(vectors).float())
     farther = far + SPLIT_BITS + more.unflatten(1, (-1, 2)).unflatten(0, (-1, 2)).sum((1, 3))
     apart = (parts != to_blocks(vectors)).any(-1).unflatten(1, (-1, 2)).unflatten(0, (-1, 2))
     far = far.where(vectors.any(-1), torch.inf)
     farther = farther.where(apart.any(3).any(1), torch.inf)
-    alone = near + 0.5 * vector_cost(own.float())
+    alone = 0.5 * vector_cost(own.float())
     every = [near, near, near, far, far, farther, farther, alone.where(own.any(-1), torch.inf)]
     other = [
         0.0 if source == LAST else SOURCE_BITS if older else torch.inf for source in _KINDS[:, 1]
     ]
-    return torch.stack(every) + torch.tensor(other)[:, None, None]
+    ways = torch.stack(every) + torch.tensor(other)[:, None, None]
+    named = modes[_OUTCOMES[:, 0]]
+    named[:-1] += ways.repeat_interleave(2, 0)
+    return named
 
 
 def search_parts(

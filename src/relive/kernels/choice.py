@@ -161,7 +161,8 @@ def rank(
         last: the frame before.
         older: the frame before that; not read where no way to it is tried.
         vectors: of all ways.
-        bits: to name each way `[WAYS, h, w]`; those of infinite bits are not tried.
+        bits: to name each way, alone and in the mean with the base picture, and the base picture
+            `[2 WAYS + 1, h, w]`; ways of infinite bits are not tried.
         price: squared error that one bit must save `[h, w]`.
         ranked: takes the numbers of the base picture alone and of the n best ways `[1 + n, h, w]`:
             twice that of the way, and 1 more in the mean with the base picture; 2 WAYS is the base.
@@ -178,11 +179,11 @@ def rank(
             _cut(base, i, j, own)
             for way in range(WAYS):
                 costs[2 * way] = costs[2 * way + 1] = np.inf
-                if bits[way, i, j] < np.inf:
+                if bits[2 * way, i, j] < np.inf:
                     _see(way, i, j, last, older, vectors, seen, room)
                     alone, mixed = _errors(true, own, seen[way])
-                    costs[2 * way] = alone + price[i, j] * bits[way, i, j]
-                    costs[2 * way + 1] = mixed + price[i, j] * bits[way, i, j]
+                    costs[2 * way] = alone + price[i, j] * bits[2 * way, i, j]
+                    costs[2 * way + 1] = mixed + price[i, j] * bits[2 * way + 1, i, j]
             ranked[0, i, j] = 2 * WAYS
             _leave(true, own, own, ONE, rests[0, i, j])
             for n in range(1, len(ranked)):
