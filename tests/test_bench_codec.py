@@ -189,7 +189,8 @@ def test_rd_measures_once_and_resumes(session: Path, model: Path, tmp_path: Path
     x264 = row["peers"]["x264"]
     assert x264["bd_rate"]["percent"] is None or x264["bd_rate"]["overlap_db"]
     assert all("ffmpeg" in point["encode_command"] for point in x264["points"])
-    assert (tmp_path / f"rd-{session.parent.name}-mean.png").stat().st_size > 1000
+    assert (tmp_path / f"rd-{session.parent.name}-test-mean.png").stat().st_size > 1000
+    assert first["games"].keys() == {f"{session.parent.name}/test"}
     stored = json.loads((tmp_path / "rd.json").read_text())
     assert stored["versions"]["ffmpeg"].startswith("ffmpeg")
     again = bench_rd([session], tmp_path / "again", **settings)

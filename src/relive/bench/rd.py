@@ -174,7 +174,16 @@ def _measure_session(
             )
             ours.append(point)
             counter.tick()
-    return SessionCurves(path.stem, path.parent.name, clip_facts(clip), tuple(ours), curves)
+    facts = {"game": game_of(path), **clip_facts(clip)}
+    return SessionCurves(path.stem, path.parent.name, facts, tuple(ours), curves)
+
+
+def game_of(path: Path) -> str:
+    """Name the game of a session: what its recording names before the first colon."""
+    from relive.session import Session
+
+    with Session.open(path) as session:
+        return session.game.partition(":")[0]
 
 
 def clip_facts(clip: Clip) -> dict[str, Any]:
@@ -207,7 +216,15 @@ def _result(measured: Sequence[SessionCurves], settings: RdSettings) -> dict[str
             "metrics": _metrics_note() if settings.metrics else None,
         },
         "sessions": rows,
-        "splits": {split: _split_row(split, rows) for split in splits},
+        "splits": {
+            split: _split_row([row for row in rows if row["split"] == split]) for split in splits
+        },
+        "games": {
+            f"{split}/{game}": _split_row(
+                [r for r in rows if (r["split"], r["game"]) == (split, game)]
+            )
+            for split, game in sorted({(row["split"], row["game"]) for row in rows})
+        },
     }
 
 
@@ -265,9 +282,8 @@ def _against(peer: Sequence[RatePoint], ours: Sequence[RatePoint]) -> list[dict[
     return rows
 
 
-def _split_row(split: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Average over the sessions of a split; every mean says over how many sessions it goes."""
-    group = [row for row in rows if row["split"] == split]
+def _split_row(group: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Average over sessions; every mean says over how many it goes."""
     names = list(group[0]["peers"])
     return {
         "sessions": len(group),
@@ -325,12 +341,13 @@ def _write_plots(measured: Sequence[SessionCurves], json_path: Path) -> None:
         figure, axes = new_figure(7.2, 4.8)
         draw_rate_distortion(axes[0], curves, f"{session.name} ({session.split})")
         save_png(figure, json_path.with_name(f"{stem}-{session.split}-{session.name}.png"))
-    for split in sorted({session.split for session in measured}):
-        group = [session for session in measured if session.split == split]
+    for split, game in sorted({(session.split, session.clip["game"]) for session in measured}):
+        group = [s for s in measured if (s.split, s.clip["game"]) == (split, game)]
         figure, axes = new_figure(7.2, 4.8)
-        title = f"{split}: mean of {len(group)} sessions"
+        title = f"{split}, {game or 'any game'}: mean of {len(group)} sessions"
         draw_rate_distortion(axes[0], _mean_curves(group), title)
-        save_png(figure, json_path.with_name(f"{stem}-{split}-mean.png"))
+        name = f"{stem}-{split}-{game}-mean.png" if game else f"{stem}-{split}-mean.png"
+        save_png(figure, json_path.with_name(name))
 
 
 def _mean_curves(group: Sequence[SessionCurves]) -> dict[str, tuple[str, list[RatePoint]]]:
