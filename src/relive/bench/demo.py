@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relive.bench.cache import ResultCache
-from relive.bench.clip import Clip, spool_session
+from relive.bench.clip import Clip, cut_session, spool_session
 from relive.bench.compare import Progress
 from relive.bench.curves import RatePoint, pareto
 from relive.bench.peers import DEFAULT_PEERS, Peer, find_peers
@@ -200,6 +200,7 @@ def _measure(
     with tempfile.TemporaryDirectory(prefix="relive-demo-") as name:
         folder = Path(name)
         cache = ResultCache(folder / "cache")
+        _compile(cut_session(session, folder, frames=4), folder / "first.relive", model)
         say("encoding")
         shown = _encode(session, replay, SHOWN_QUALITY, model, units)  # alone, for its speed
         clip = spool_session(session, folder)
@@ -252,6 +253,13 @@ def _measure_peers(
         )
         for peer in peers
     ]
+
+
+def _compile(session: Path, out: Path, model: Path | None) -> None:
+    """Encode a few frames, so that the speed of the first encoding is not that of a compiler."""
+    from relive.codec import encode
+
+    encode(session, out, model=model, quality=SHOWN_QUALITY)
 
 
 def _encode(
