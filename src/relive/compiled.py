@@ -79,4 +79,5 @@ class _Announcer(event.Listener):
         """Nothing more to say."""
 
 
+# the rest of numba that is used here has types, its events have none
 event.register("numba:compile", _Announcer())  # type: ignore[no-untyped-call]

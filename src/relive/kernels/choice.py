@@ -17,7 +17,7 @@ import numpy as np
 from relive.compiled import compiled, loosely
 from relive.config import CUBE_PX
 from relive.kernels.frames import ROOTS, Before
-from relive.kernels.pictures import HALF, ONE, QUARTER, Floats, read_rows
+from relive.kernels.pictures import HALF, ONE, QUARTER, Floats, copy_square, read_rows
 from relive.kernels.vectors import Ints
 
 SIDE = CUBE_PX
@@ -98,17 +98,6 @@ def _see(
         _read(older, corner, SIDE, vectors.older[i, j], 1, seen[way])
 
 
-@compiled
-def _cut(picture: Floats, i: int, j: int, cube: Floats) -> None:
-    """Copy cube i, j of `[3, H, W]` to `[3, S * S]`."""
-    for plane in range(3):
-        for row in range(SIDE):
-            for column in range(SIDE):
-                cube[plane, row * SIDE + column] = picture[
-                    np.uint64(plane), np.uint64(i * SIDE + row), np.uint64(j * SIDE + column)
-                ]
-
-
 @loosely
 def _errors(target: Floats, base: Floats, seen: Floats) -> tuple[np.float32, np.float32]:
     """Squared errors of a prediction, and of its mean with the base picture; all `[3, S * S]`."""
@@ -175,8 +164,8 @@ def rank(
     costs = np.empty(2 * WAYS, np.float32)
     for i in range(h):
         for j in range(w):
-            _cut(target, i, j, true)
-            _cut(base, i, j, own)
+            copy_square(target, i, j, SIDE, true)
+            copy_square(base, i, j, SIDE, own)
             for way in range(WAYS):
                 costs[2 * way] = costs[2 * way + 1] = np.inf
                 if bits[2 * way, i, j] < np.inf:

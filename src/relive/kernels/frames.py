@@ -24,7 +24,7 @@ from relive.bitstream.detail import (
     WARPED,
 )
 from relive.compiled import compiled, loosely
-from relive.kernels.pictures import HALF, ONE, QUARTER, Floats, read_rows
+from relive.kernels.pictures import HALF, ONE, QUARTER, Floats, copy_square, read_rows
 
 ROUND_UP = np.float32(0.5 + 1 / 64)
 TWO, NINE, THREE, SIXTEEN = (np.float32(n) for n in (2, 9, 3, 16))
@@ -81,16 +81,8 @@ def _average(a: Floats, b: Floats) -> None:
 
 
 @compiled
-def _cut(picture: Floats, i: int, j: int, block: Floats) -> None:
-    """Copy block i, j of `[3, H, W]` to `[3, 64]`."""
-    for plane in range(3):
-        for k in range(BLOCK * BLOCK):
-            block[plane, k] = picture[plane, i * BLOCK + k // BLOCK, j * BLOCK + k % BLOCK]
-
-
-@compiled
 def _paste(block: Floats, i: int, j: int, picture: Floats) -> None:
-    """Undo `_cut`."""
+    """Undo `copy_square` for a block."""
     for plane in range(3):
         for k in range(BLOCK * BLOCK):
             picture[plane, i * BLOCK + k // BLOCK, j * BLOCK + k % BLOCK] = block[plane, k]
@@ -125,7 +117,7 @@ def predict(
         for j in range(vectors.shape[1]):
             mode, source = modes[i // 2, j // 2], sources[i // 2, j // 2]
             if mode != WARPED and mode != MOVED:
-                _cut(base, i, j, own)
+                copy_square(base, i, j, BLOCK, own)
                 if added.flat.size:
                     read_block(added, i, j, nowhere, 0, seen)
                     own += seen
@@ -190,7 +182,7 @@ def reconstruct(prediction: Floats, levels: Floats, steps: Floats, frame: Floats
                     some = True
                 else:
                     planes[plane] = ZERO
-            _cut(prediction, i, j, block)
+            copy_square(prediction, i, j, BLOCK, block)
             if some:
                 for k in range(BLOCK * BLOCK):
                     grey = planes[0, k] * ROOTS[0]

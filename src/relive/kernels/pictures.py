@@ -28,6 +28,17 @@ def cut(place: np.float32, side: int) -> np.float32:
 
 
 @compiled
+def copy_square(picture: Floats, i: int, j: int, side: int, square: Floats) -> None:
+    """Copy square i, j of `[3, H, W]` to `[3, side * side]`."""
+    for plane in range(3):
+        for row in range(side):
+            for column in range(side):
+                square[plane, row * side + column] = picture[
+                    np.uint64(plane), np.uint64(i * side + row), np.uint64(j * side + column)
+                ]
+
+
+@compiled
 def read_rows(
     flat: Floats,
     size: tuple[int, int],

@@ -115,6 +115,7 @@ def best_on_grid(
 ) -> tuple[int, np.float32]:
     """As `best_of`, on the grid of quarters, from the first vector on and with the cost.
 
+    The loops are written out in both: a call for every vector costs as much as a block of pixels.
     A vector must cost less than `least`; if none does, the number is 0.
     """
     best = 0
