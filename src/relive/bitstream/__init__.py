@@ -4,19 +4,23 @@
  GopCodes ── encode_codes ──► packet ── decode_codes ──► GopCodes
  GopDetail, codes ── encode_detail ──► packet ── decode_detail ──► GopDetail
  times, states, codes, detail of a step ── StepWriter ──► live packet ── StepReader ──► the same
+ GOPs of a session, tables ── fit_adapter ──► packet ── apply_adapter ──► tables of that session
  times, present, states ── encode_track ──► packet ── decode_track ──► the same
 ```
 """
 
+from relive.bitstream.adapter import apply_adapter
 from relive.bitstream.codes_packet import decode_codes, encode_codes
 from relive.bitstream.detail import GopDetail, cube_steps, has_levels, step_size
 from relive.bitstream.detail_packet import DetailTables, decode_detail, encode_detail
+from relive.bitstream.fit_adapter import LEAST_GOPS, fit_adapter
 from relive.bitstream.gop_codes import GopCodes
 from relive.bitstream.live_packet import StepHead, StepLayout, StepReader, StepWriter, is_keyframe
 from relive.bitstream.tables import Tables
 from relive.bitstream.track_packet import decode_track, encode_track
 
 __all__ = [
+    "LEAST_GOPS",
     "DetailTables",
     "GopCodes",
     "GopDetail",
@@ -25,6 +29,7 @@ __all__ = [
     "StepReader",
     "StepWriter",
     "Tables",
+    "apply_adapter",
     "cube_steps",
     "decode_codes",
     "decode_detail",
@@ -32,6 +37,7 @@ __all__ = [
     "encode_codes",
     "encode_detail",
     "encode_track",
+    "fit_adapter",
     "has_levels",
     "is_keyframe",
     "step_size",

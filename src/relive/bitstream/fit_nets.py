@@ -22,6 +22,8 @@ MIN_SAMPLES = 200
 MAX_HELD = 8192
 RATE = 0.016
 DECAY = 0.3
+TUNE_EPOCHS = 12
+TUNE_RATE = 0.004
 _LOGIT = UNIT / math.log(2.0)  # units of a logit in one nat
 _EMBED_ONE = float(1 << SHIFT)
 _EMBED_MAX = 127 / _EMBED_ONE
@@ -44,7 +46,7 @@ def fit_net(rows: Rows, codes: Ints, family: Family, seed: int) -> Net:
     ranks = rank[codes]
     kept = len(codes) - len(codes) // 8
     held = slice(kept, kept + MAX_HELD)
-    trainer = _Trainer(family, ranks[:kept], rng)
+    trainer = _Trainer(_first_weights(family, ranks[:kept], rng), family.lows, DECAY)
     steps = min(MAX_STEPS, max(60, EPOCHS * kept // BATCH))
     best = (math.inf, trainer.integers(rank))
     for step in range(steps):
@@ -55,6 +57,39 @@ def fit_net(rows: Rows, codes: Ints, family: Family, seed: int) -> Net:
             loss = trainer.loss(rows[:, held], ranks[held])
             best = min(best, (loss, trainer.integers(rank)), key=lambda pair: pair[0])
     return best[1]
+
+
+def tune_net(net: Net, rows: Rows, codes: Ints, seed: int) -> Net:
+    """Go on from a net with the samples of one session; the order of its symbols stays.
+
+    Args:
+        net: to start from.
+        rows: features `[features, n]`.
+        codes: symbols `[n]`.
+        seed: of the choice of samples.
+    """
+    if len(codes) < MIN_SAMPLES or len(net.rank) == 1:
+        return net
+    rng = np.random.default_rng(seed)
+    ranks = net.rank.astype(np.int64)[codes]
+    trainer = _Trainer(floats_of(net), len(net.low_bias) // len(net.high_bias), decay=0.0)
+    count = len(codes)
+    steps = min(MAX_STEPS, max(40, TUNE_EPOCHS * count // BATCH))
+    for step in range(steps):
+        chosen = rng.integers(0, count, min(BATCH, count))
+        trainer.step(rows[:, chosen], ranks[chosen], TUNE_RATE * (1 - step / steps))
+    return trainer.integers(net.rank.astype(np.int64))
+
+
+def floats_of(net: Net) -> dict[str, Floats]:
+    """Weights of a net as floats: the inverse of `_Trainer.integers`."""
+    return {
+        "embed": net.embed / _EMBED_ONE,
+        "high": net.high / _LOGIT,
+        "low": net.low / _LOGIT,
+        "high_bias": net.high_bias / _LOGIT,
+        "low_bias": net.low_bias / _LOGIT,
+    }
 
 
 def rank_codes(rows: Rows, codes: Ints, family: Family) -> npt.NDArray[np.int64]:
@@ -93,26 +128,37 @@ def _halve(codes: npt.NDArray[np.int64], company: Floats, ways: int) -> npt.NDAr
     )
 
 
-class _Trainer:
-    """Weights, their gradients, and Adam."""
+def _first_weights(
+    family: Family, ranks: npt.NDArray[np.int64], rng: np.random.Generator
+) -> dict[str, Floats]:
+    """Weights to start from: biases as often as ranks came, the rest near 0."""
+    high, every = family.highs, family.highs * family.lows
+    starts = family.starts
+    seen = np.bincount(ranks, minlength=every) + 0.3
+    seen_high = seen.reshape(high, -1).sum(axis=1)
+    embed = rng.normal(0, 0.1, (starts[-1], HIDDEN))
+    embed[starts[-2] :] += 0.5  # the group is always there: a bias that opens the hidden units
+    return {
+        "embed": embed,
+        "high": rng.normal(0, 0.1, (HIDDEN, high)),
+        "low": rng.normal(0, 0.1, (HIDDEN, every)),
+        "high_bias": np.log(seen_high / seen_high.sum()),
+        "low_bias": np.log(seen / np.repeat(seen_high, family.lows)),
+    }
 
-    def __init__(
-        self, family: Family, ranks: npt.NDArray[np.int64], rng: np.random.Generator
-    ) -> None:
-        self._ways = family.lows
-        high, every = family.highs, family.highs * family.lows
-        starts = family.starts
-        seen = np.bincount(ranks, minlength=every) + 0.3
-        seen_high = seen.reshape(high, -1).sum(axis=1)
-        embed = rng.normal(0, 0.1, (starts[-1], HIDDEN))
-        embed[starts[-2] :] += 0.5  # the group is always there: a bias that opens the hidden units
-        self.weights = {
-            "embed": embed,
-            "high": rng.normal(0, 0.1, (HIDDEN, high)),
-            "low": rng.normal(0, 0.1, (HIDDEN, every)),
-            "high_bias": np.log(seen_high / seen_high.sum()),
-            "low_bias": np.log(seen / np.repeat(seen_high, self._ways)),
-        }
+
+class _Trainer:
+    """Weights, their gradients, and Adam.
+
+    Args:
+        weights: to start from.
+        ways: low parts of a symbol.
+        decay: of the weights, a step at full rate.
+    """
+
+    def __init__(self, weights: dict[str, Floats], ways: int, decay: float) -> None:
+        self._ways, self._decay = ways, decay
+        self.weights = weights
         self._mean = {name: np.zeros_like(value) for name, value in self.weights.items()}
         self._square = {name: np.zeros_like(value) for name, value in self.weights.items()}
         self._steps = 0
@@ -125,7 +171,7 @@ class _Trainer:
             weight, mean, square = self.weights[name], self._mean[name], self._square[name]
             mean += 0.1 * (gradient - mean)
             square += 0.01 * (gradient * gradient - square)
-            weight *= 1 - rate * DECAY * (not name.endswith("bias"))
+            weight *= 1 - rate * self._decay * (not name.endswith("bias"))
             weight -= rate * fade * mean / (np.sqrt(square) + 1e-8)
         np.clip(self.weights["embed"], -_EMBED_MAX, _EMBED_MAX, out=self.weights["embed"])
         for name in ("high", "low"):

@@ -44,6 +44,10 @@ def encode(
     keyframe_interval: Annotated[
         int, typer.Option(min=2, help="Frames from keyframe to keyframe; even.")
     ] = 32,
+    adapt: Annotated[
+        bool,
+        typer.Option(help="Fit the probability tables to this session; kept if that pays."),
+    ] = False,
     depth: Annotated[
         int | None, typer.Option(min=0, hidden=True, help="Every cube at this depth.")
     ] = None,
@@ -68,6 +72,7 @@ def encode(
             preset=preset,
             keyframe_interval=keyframe_interval,
             depth=depth,
+            adapt=adapt,
             force=force,
             progress=progress,
         )

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from relive.codec.adapting import adapted, fit_to_session, samples_of, unpack
 from relive.codec.bundle import Bundle, load_bundle
 from relive.codec.control import Control, Target, setting_of
 from relive.codec.effort import DEFAULT_PRESET, Effort, effort_of
@@ -110,13 +111,33 @@ def _encode_one(
 
 
 def _encode_all(
-    coder: StepCoder, session: Session, interval: int, setting: Setting, search: _Search
+    coder: StepCoder,
+    session: Session,
+    interval: int,
+    setting: Setting,
+    search: _Search,
+    chosen: Sequence[int] | None = None,
+    known: Mapping[int, _Encoded] | None = None,
 ) -> Iterator[_Encoded]:
-    """Encode GOP after GOP in order, as many at a time as there are workers."""
-    pool = workers()
+    """Encode GOP after GOP in order, as many at a time as there are workers.
+
+    Args:
+        coder: the shared half of a step.
+        session: to encode.
+        interval: frames of a GOP.
+        setting: what to aim at.
+        search: how.
+        chosen: numbers of the GOPs; without, all.
+        known: GOPs that are encoded already.
+    """
+    pool, known = workers(), known or {}
     waiting: deque[Future[_Encoded]] = deque()
     try:
-        for index, start in enumerate(range(0, session.num_frames, interval)):
+        for index in range(-(-session.num_frames // interval)) if chosen is None else chosen:
+            if index in known:
+                waiting.append(pool.submit(known.__getitem__, index))
+                continue
+            start = index * interval
             stop = min(start + interval, session.num_frames)
             frames, track = session.frames(start, stop), gop_track(session, start, stop)
             waiting.append(
@@ -129,6 +150,31 @@ def _encode_all(
     finally:
         for future in waiting:
             future.cancel()
+
+
+def _fit_adapter(
+    coder: StepCoder, session: Session, interval: int, setting: Setting, search: _Search
+) -> tuple[bytes, dict[int, _Encoded]]:
+    """Encode some GOPs, and fit the tables of the model to them.
+
+    Returns:
+        The adapter, empty where none pays, and these GOPs as they are under it.
+    """
+    count, grid = -(-session.num_frames // interval), coder.geometry.grid
+    every = list(_encode_all(coder, session, interval, setting, search, samples_of(count)))
+    adapter = fit_to_session(coder.bundle, [e.record for e in every], grid, count)
+    after = adapted(coder.bundle, adapter)
+    known = {e.record.index: _pack_again(e, coder.bundle, after, grid) for e in every}
+    return adapter, known
+
+
+def _pack_again(
+    encoded: _Encoded, before: Bundle, after: Bundle, grid: tuple[int, int]
+) -> _Encoded:
+    """Pack a GOP with other tables: what was chosen does not depend on them."""
+    record = encoded.record
+    codes, detail = pack_gop(record.index, *unpack(before, record, grid), after)
+    return replace(encoded, record=replace(record, codes=codes, detail=detail))
 
 
 def _try_all(
@@ -207,6 +253,7 @@ def encode(
     preset: str = DEFAULT_PRESET,
     keyframe_interval: int = 32,
     depth: int | None = None,
+    adapt: bool = False,
     force: bool = False,
     progress: Progress | None = None,
 ) -> EncodeReport:
@@ -222,6 +269,8 @@ def encode(
         preset: `fast`, `medium` or `slow`: how long to search; the format is the same.
         keyframe_interval: frames between keyframes, even.
         depth: code every cube to this depth instead of searching (for measurements).
+        adapt: encode some GOPs first, fit the probability tables of the model to them, and keep
+            what changes in the file where that pays for its bytes.
         force: overwrite `out`.
         progress: told frames done and frames in all.
 
@@ -244,6 +293,7 @@ def encode(
                 preset=preset,
                 keyframe_interval=keyframe_interval,
                 depth=depth,
+                adapt=adapt,
                 force=force,
                 progress=progress,
             )
@@ -261,11 +311,16 @@ def encode(
     control = Control(target) if target else None
     header = _header(session, bundle, keyframe_interval, 0 if control else quality, setting, preset)
     squares, began = 0.0, time.perf_counter()
+    known: dict[int, _Encoded] = {}
+    if adapt:
+        adapter, known = _fit_adapter(coder, session, keyframe_interval, setting, search)
+        coder = StepCoder(adapted(bundle, adapter), session.schema, coder.geometry)
+        header = replace(header, adapter=adapter, version="")
     with ReplayWriter(out, header, force) as writer:
         if control:
             every = _encode_to(coder, session, keyframe_interval, control, search, Path(out))
         else:
-            every = _encode_all(coder, session, keyframe_interval, setting, search)
+            every = _encode_all(coder, session, keyframe_interval, setting, search, known=known)
         for encoded in every:
             squares += encoded.squares
             writer.add_gop(encoded.record)

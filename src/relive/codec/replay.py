@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from relive.bitstream import GopCodes, GopDetail, decode_codes, decode_detail, decode_track
+from relive.codec.adapting import adapted
 from relive.codec.bundle import Bundle, load_for
 from relive.codec.encoder import MAX_GOP_BYTES
 from relive.codec.gop import decode_step, step_rows
@@ -161,6 +162,7 @@ class Replay:
             if sizes != (self.header.num_quantizers, self.header.codebook_size):
                 raise FormatError(f"{self.path}: codebooks do not fit model {wanted}")
             geometry = Geometry(self.width, self.height)
+            bundle = adapted(bundle, self.header.adapter)
             self._coder = StepCoder(bundle, self.schema, geometry)
         return self._coder
 

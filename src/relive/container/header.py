@@ -12,6 +12,8 @@ from relive.errors import FormatError
 
 VERSION_MAJOR = 1
 _MINOR_BY_TIERS = {1: 0, 2: 3}
+_MINOR_WITH_ADAPTER = 4
+MAX_ADAPTER_BYTES = 1 << 18
 METADATA_NAME = "relive"
 _MAX_JSON_BYTES = 1 << 20
 _EXTRA = "x."
@@ -44,6 +46,7 @@ class ReplayHeader:
         region_schema: `RegionSchema.to_dict()`, or None.
         profile: coding profile of the packets.
         tiers: 1, codes alone, or 2, with the enhancement layer.
+        adapter: packet that changes the probability tables of the model; empty if none does.
         extra: further text of the encoder.
     """
 
@@ -59,6 +62,7 @@ class ReplayHeader:
     region_schema: dict[str, Any] | None = None
     profile: int = 0
     tiers: int = 1
+    adapter: bytes = b""
     extra: dict[str, str] = field(default_factory=dict)
     version: str = ""
 
@@ -70,8 +74,12 @@ class ReplayHeader:
 
         if self.tiers not in _MINOR_BY_TIERS:
             raise FormatError(f"replay header: tiers must be 1 or 2, not {self.tiers}")
+        if len(self.adapter) > MAX_ADAPTER_BYTES:
+            raise FormatError(
+                f"replay header: an adapter of {len(self.adapter)} bytes, over {MAX_ADAPTER_BYTES}"
+            )
         if not self.version:
-            minor = _MINOR_BY_TIERS[self.tiers]
+            minor = _MINOR_WITH_ADAPTER if self.adapter else _MINOR_BY_TIERS[self.tiers]
             object.__setattr__(self, "version", f"{VERSION_MAJOR}.{minor}")
 
     def to_metadata(self) -> dict[str, str]:
@@ -83,6 +91,8 @@ class ReplayHeader:
         pairs["state_schema"] = _pack_json(self.state_schema)
         if self.region_schema is not None:
             pairs["region_schema"] = _pack_json(self.region_schema)
+        if self.adapter:
+            pairs["adapter"] = base64.b85encode(self.adapter).decode()
         pairs |= {_EXTRA + name: value for name, value in self.extra.items()}
         return pairs | {"crc32": _checksum(pairs)}
 
@@ -109,6 +119,7 @@ class ReplayHeader:
             game=_text(pairs, "game"),
             state_schema=_unpack_json(_text(pairs, "state_schema")),
             tiers=_number(pairs, "tiers") if "tiers" in pairs else 1,
+            adapter=_unpack_bytes(pairs.get("adapter", "")),
             region_schema=None if regions is None else _unpack_json(regions),
             extra={k[len(_EXTRA) :]: v for k, v in pairs.items() if k.startswith(_EXTRA)},
             **{name: _number(pairs, name) for name in _RANGES},
@@ -136,6 +147,13 @@ def _number(pairs: dict[str, str], name: str) -> int:
 def _pack_json(value: dict[str, Any]) -> str:
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     return base64.b85encode(zlib.compress(text.encode(), 9)).decode()
+
+
+def _unpack_bytes(packed: str) -> bytes:
+    try:
+        return base64.b85decode(packed)
+    except ValueError as error:
+        raise FormatError(f"replay header: the adapter cannot be unpacked ({error})") from error
 
 
 def _unpack_json(packed: str) -> dict[str, Any]:

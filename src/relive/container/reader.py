@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import struct
 from collections.abc import Iterator
 from io import BytesIO
@@ -104,12 +105,14 @@ class ReplayReader:
     @property
     def parts(self) -> dict[str, int]:
         """Bytes of the file by part; they add up to its size."""
+        adapter = len(base64.b85encode(self.header.adapter))
         parts = {
             "codes": sum(gop.codes_bytes for gop in self.gops),
             "enhancement": sum(gop.detail_bytes for gop in self.gops),
             "states": sum(gop.track_bytes for gop in self.gops),
             "events": self._event_bytes,
-            "header": self._header_bytes,
+            "header": self._header_bytes - adapter,
+            "adapter": adapter,
         }
         return parts | {"container": self.size - sum(parts.values())}
 

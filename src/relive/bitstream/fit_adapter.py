@@ -1,0 +1,193 @@
+"""From GOPs of a session to its adapter: nets tuned on some, kept where the others are smaller.
+
+```
+ GOPs ─┬─ three of four ─► samples ─► tuned nets ─► changes, in coarse and fine steps ─┐
+       └─ the fourth ─────► bits with and without each change, × GOPs of the session ──┴─► packet
+```
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from relive.bitstream.adapter import (
+    Change,
+    change_of,
+    changed,
+    families_of,
+    nets_of,
+    pack_adapter,
+    pack_family,
+)
+from relive.bitstream.coder import Counts, Ints
+from relive.bitstream.context_model import Rows
+from relive.bitstream.detail import GopDetail
+from relive.bitstream.detail_packet import DetailCodingModel, DetailTables
+from relive.bitstream.detail_walk import walk_detail
+from relive.bitstream.fit import Samples
+from relive.bitstream.fit_nets import tune_net
+from relive.bitstream.gop_codes import GopCodes
+from relive.bitstream.layout import Family, Layout
+from relive.bitstream.net import Net
+from relive.bitstream.tables import Tables
+from relive.bitstream.walk import walk_gop
+
+STEPS = (1, 2, 4, 8)
+"""Of changes, in units of weights: coarser ones cost less."""
+LEAST_GOPS = 4
+HELD = 4  # of so many GOPs one judges
+
+Gop = tuple[GopCodes, GopDetail | None]
+
+
+def fit_adapter(
+    gops: Sequence[Gop], count: int, tables: Tables, detail: DetailTables, seed: int = 0
+) -> bytes:
+    """Fit the nets of a model to a session.
+
+    Floats take part, so another machine may fit another adapter; what is coded with it are the
+    integers in the packet.
+
+    Args:
+        gops: of the session, spread over it: codes, and the enhancement layer if there is one.
+        count: GOPs that the session has.
+        tables: of the model.
+        detail: of the model.
+        seed: of the choice of samples.
+
+    Returns:
+        The packet for `apply_adapter`; nothing where no change pays for its bytes.
+    """
+    if len(gops) < LEAST_GOPS:
+        return b""
+    held = _Some(gops, [i for i in range(len(gops)) if i % HELD == HELD - 1])
+    fitted = _Some(gops, [i for i in range(len(gops)) if i % HELD != HELD - 1])
+    families, old = families_of(tables), nets_of(tables, detail)
+    tuned = _tune(fitted, families, old, tables.layout, seed)
+    share = count / len(held)
+    before = _bits(held, old, tables.layout)
+    least = dict.fromkeys(families, 0.0)
+    best = dict.fromkeys(families, pack_family(None, 0))
+    for step in STEPS:
+        changes = {name: change_of(old[name], tuned[name], step) for name in families}
+        after = _bits(held, _apply(old, families, changes, step), tables.layout)
+        for name, change in changes.items():
+            packed = pack_family(change, step)
+            gain = share * (after[name] - before[name]) + 8 * len(packed)
+            if gain < least[name]:
+                least[name], best[name] = gain, packed
+    return pack_adapter([best[name] for name in families])
+
+
+class _Some:
+    """Some of the GOPs, fetched one by one: they may be packed."""
+
+    def __init__(self, gops: Sequence[Gop], places: list[int]) -> None:
+        self._gops, self._places = gops, places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[Gop]:
+        return (self._gops[place] for place in self._places)
+
+
+def _apply(
+    old: Mapping[str, tuple[Net, ...]],
+    families: Mapping[str, Family],
+    changes: Mapping[str, Change],
+    step: int,
+) -> dict[str, tuple[Net, ...]]:
+    return {name: changed(old[name], families[name], changes[name], step) for name in families}
+
+
+def _walk(model: DetailCodingModel | _Collecting, gop: Gop, layout: Layout) -> None:
+    """Let a model see all symbols of a GOP."""
+    codes, detail = gop
+    walk_gop(model, codes, layout)
+    if detail is not None:
+        walk_detail(model, detail, codes)
+
+
+def _tune(
+    gops: Iterable[Gop],
+    families: Mapping[str, Family],
+    old: Mapping[str, tuple[Net, ...]],
+    layout: Layout,
+    seed: int,
+) -> dict[str, tuple[Net, ...]]:
+    """Go on from the nets of every family with the symbols of some GOPs."""
+    seen = _Collecting(families)
+    for gop in gops:
+        _walk(seen, gop, layout)
+    return {
+        name: tuple(
+            tune_net(net, *seen.samples[name][i].arrays(), seed + i)
+            for i, net in enumerate(old[name])
+        )
+        for name in families
+    }
+
+
+class _Collecting:
+    """Collects what is walked; nothing is coded."""
+
+    def __init__(self, families: Mapping[str, Family]) -> None:
+        self.samples = {
+            name: [Samples() for _ in range(family.count)] for name, family in families.items()
+        }
+
+    def code(self, family: str, net: int, rows: Rows, symbols: Ints) -> Ints:
+        """Keep symbols `[n]` and their features."""
+        self.samples[family][net].add(rows, symbols)
+        return symbols
+
+    def raw(self, symbols: Ints, ways: int) -> Ints:
+        """Keep nothing: raw bits cost what they cost."""
+        return symbols
+
+
+class _Bits:
+    """Stands where a range coder would: adds up what symbols cost."""
+
+    def __init__(self) -> None:
+        self.total = 0.0
+
+    def code(self, symbols: Ints, counts: Counts) -> Ints:
+        """Count symbols `[n]` under counts `[n, ways]`."""
+        if len(symbols):
+            own = counts[np.arange(len(symbols)), symbols]
+            self.total += float(np.log2(counts.sum(axis=1) / own).sum())
+        return symbols
+
+
+class _Counting(DetailCodingModel):
+    """The nets at work, for nothing but the bits of every family."""
+
+    def __init__(self, nets: dict[str, tuple[Net, ...]]) -> None:
+        self._bits = _Bits()
+        super().__init__(nets, self._bits)
+        self.bits: dict[str, float] = defaultdict(float)
+
+    def code(self, family: str, net: int, rows: Rows, symbols: Ints) -> Ints:
+        """Code symbols `[n]`, and add their bits to the family."""
+        before = self._bits.total
+        coded = super().code(family, net, rows, symbols)
+        self.bits[family] += self._bits.total - before
+        return coded
+
+
+def _bits(
+    gops: Iterable[Gop], nets: dict[str, tuple[Net, ...]], layout: Layout
+) -> dict[str, float]:
+    """Bits of every family; each GOP starts from the nets as they are."""
+    total: dict[str, float] = defaultdict(float)
+    for gop in gops:
+        model = _Counting(nets)
+        _walk(model, gop, layout)
+        for family, bits in model.bits.items():
+            total[family] += bits
+    return total

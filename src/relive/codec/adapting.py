@@ -1,0 +1,88 @@
+"""`--adapt`: fit the probability tables to the session at hand (bitstream/fit_adapter.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import overload
+
+import numpy as np
+
+from relive.bitstream import (
+    LEAST_GOPS,
+    GopCodes,
+    GopDetail,
+    apply_adapter,
+    decode_codes,
+    decode_detail,
+    fit_adapter,
+)
+from relive.codec.bundle import Bundle
+from relive.container import GopRecord
+
+SAMPLES = 24
+"""GOPs that an adapter is fitted to, spread over the session."""
+
+Gop = tuple[GopCodes, GopDetail | None]
+
+
+def adapted(bundle: Bundle, adapter: bytes) -> Bundle:
+    """Return the model with the tables of a session; itself where there is no adapter.
+
+    Raises:
+        FormatError: the adapter is damaged or of another model.
+    """
+    if not adapter:
+        return bundle
+    tables, detail = apply_adapter(adapter, bundle.tables, bundle.detail)
+    return replace(bundle, tables=tables, detail=detail)
+
+
+def samples_of(count: int) -> list[int]:
+    """Choose the GOPs of a session of `count` that are looked at first; none of a short one."""
+    if count < LEAST_GOPS:
+        return []
+    return sorted({round(place) for place in np.linspace(0, count - 1, SAMPLES).tolist()})
+
+
+def fit_to_session(
+    bundle: Bundle, records: Sequence[GopRecord], grid: tuple[int, int], count: int
+) -> bytes:
+    """Fit an adapter to some GOPs.
+
+    Args:
+        bundle: the model that they were encoded with.
+        records: the GOPs, in the order of the session.
+        grid: rows and columns of cubes.
+        count: GOPs of the session.
+
+    Returns:
+        The packet of the adapter, empty where none pays for its bytes.
+    """
+    return fit_adapter(_Unpacked(bundle, records, grid), count, bundle.tables, bundle.detail)
+
+
+def unpack(bundle: Bundle, record: GopRecord, grid: tuple[int, int]) -> Gop:
+    """Decode the packets of a GOP that the model has encoded."""
+    codes = decode_codes(record.codes, bundle.tables, -(-record.num_frames // 2), *grid)
+    detail = record.detail and decode_detail(record.detail, codes, bundle.detail)
+    return codes, detail or None
+
+
+class _Unpacked(Sequence[Gop]):
+    """GOPs that are decoded when they are asked for: as integers they would fill the memory."""
+
+    def __init__(self, bundle: Bundle, records: Sequence[GopRecord], grid: tuple[int, int]) -> None:
+        self._bundle, self._records, self._grid = bundle, records, grid
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @overload
+    def __getitem__(self, place: int) -> Gop: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Gop]: ...
+    def __getitem__(self, place: int | slice) -> Gop | Sequence[Gop]:
+        if isinstance(place, slice):
+            return [self[i] for i in range(len(self))[place]]
+        return unpack(self._bundle, self._records[place], self._grid)
