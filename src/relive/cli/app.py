@@ -3,7 +3,17 @@
 import typer
 
 from relive import __version__
-from relive.cli import checks, coding, files, measuring, recording, showing, streaming, training
+from relive.cli import (
+    checks,
+    coding,
+    exporting,
+    files,
+    measuring,
+    recording,
+    showing,
+    streaming,
+    training,
+)
 from relive.cli.ablation import ablation
 from relive.cli.report import report
 from relive.cli.speed import speed
@@ -25,7 +35,7 @@ app.command()(training.train)
 app.command()(report)
 app.command()(coding.encode)
 app.command()(coding.decode)
-app.command()(coding.export)
+app.command()(exporting.export)
 app.command()(streaming.stream)
 app.command()(measuring.compare)
 app.add_typer(bench, name="bench")

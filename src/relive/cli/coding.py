@@ -9,9 +9,11 @@ import typer
 
 from relive.cli.console import (
     Console,
+    End,
     Force,
     Json,
     Quiet,
+    Start,
     Verbose,
     human_bytes,
     regular_output,
@@ -103,8 +105,8 @@ def decode(
             "--out", "-o", help=".mp4 or .mkv video, .mcap session, folder of PNG, - raw rgb24."
         ),
     ],
-    start: Annotated[float | None, typer.Option(help="First second.", min=0.0)] = None,
-    end: Annotated[float | None, typer.Option(help="Last second.", min=0.0)] = None,
+    start: Start = None,
+    end: End = None,
     quality: Annotated[
         int | None,
         typer.Option(help="At most this quality: 1 leaves out the enhancement.", min=1, max=10),
@@ -136,31 +138,6 @@ def decode(
         console.note(f"decoded {frames} frames")
     else:
         console.result({"frames": frames, "out": out}, f"decoded {frames} frames into {out}")
-
-
-def export(
-    replay: Annotated[Path, typer.Argument(help="The replay (.relive).")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The replay to write (.relive).")],
-    tier: Annotated[
-        int, typer.Option(help="Highest tier to keep: 1, the codes alone.", min=1, max=2)
-    ] = 1,
-    force: Force = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-) -> None:
-    """Cut a replay down to a lower tier, without encoding it again."""
-    from relive.container import cut
-
-    console = Console(as_json, quiet, verbose)
-    report = cut(replay, out, tier, force)
-    before, after = replay.stat().st_size, out.stat().st_size
-    values = {"gops": report.gops, "frames": report.frames, "bytes": after, "bytes_before": before}
-    console.result(
-        values, f"kept {report.frames} frames in {human_bytes(after)} of {human_bytes(before)}"
-    )
-    if report.problems:
-        raise DamagedError(f"{replay}: {report.problems[0]}; what is whole was kept")
 
 
 def _refuse_foreign_folder(out: Path) -> None:

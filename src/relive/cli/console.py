@@ -21,6 +21,23 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more; show t
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the output.")]
 
 
+def finite(value: float | None) -> float | None:
+    """Refuse what only looks like a number: NaN passes every limit."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number")
+    return value
+
+
+Start = Annotated[
+    float | None,
+    typer.Option(help="First second, from the first frame.", min=0.0, callback=finite),
+]
+End = Annotated[
+    float | None,
+    typer.Option(help="Second to end at, not included.", min=0.0, callback=finite),
+]
+
+
 class Progress(Protocol):
     """Moves a bar: how much is done of how much, and what else to say beside it."""
 

@@ -21,6 +21,7 @@ _EXTRA_OF = {
     "gymnasium": "games",
     "imageio_ffmpeg": "bench",
     "matplotlib": "bench",
+    "rerun": "rerun",
     "tensorboard": "train",
     "torchmetrics": "bench",
     "vizdoom": "games",
