@@ -21,7 +21,6 @@ from relive.cli.speed import speed
 app = typer.Typer(
     name="relive",
     help="A learned replay system for game sessions: record, compress, seek, watch.",
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from relive.cli import completing
 from relive.cli.console import (
     Console,
     End,
@@ -21,11 +22,19 @@ from relive.cli.console import (
 )
 from relive.errors import DamagedError, InputError
 
-Model = Annotated[Path | None, typer.Option(help="Weights to use instead of the bundled model.")]
+Model = Annotated[
+    Path | None,
+    typer.Option(
+        help="Weights to use instead of the bundled model.", autocompletion=completing.MODELS
+    ),
+]
 
 
 def encode(
-    session: Annotated[Path, typer.Argument(help="The session to compress (.mcap).")],
+    session: Annotated[
+        Path,
+        typer.Argument(help="The session to compress (.mcap).", autocompletion=completing.SESSIONS),
+    ],
     out: Annotated[
         Path,
         typer.Option("--out", "-o", help="The replay to write (.relive).", callback=regular_output),
@@ -41,7 +50,11 @@ def encode(
         float | None, typer.Option(help="Instead: PSNR in dB that every GOP shall have.")
     ] = None,
     preset: Annotated[
-        str, typer.Option(help="How long to search: fast, medium or slow; the format is the same.")
+        str,
+        typer.Option(
+            help="How long to search: fast, medium or slow; the format is the same.",
+            autocompletion=completing.presets,
+        ),
     ] = "medium",
     keyframe_interval: Annotated[
         int, typer.Option(min=2, help="Frames from keyframe to keyframe; even.")
@@ -98,7 +111,9 @@ def _missed(bitrate: str | None) -> str:
 
 
 def decode(
-    replay: Annotated[Path, typer.Argument(help="The replay (.relive).")],
+    replay: Annotated[
+        Path, typer.Argument(help="The replay (.relive).", autocompletion=completing.REPLAYS)
+    ],
     out: Annotated[
         str,
         typer.Option(

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from relive.cli import completing
 from relive.cli.coding import Model
 from relive.cli.console import (
     Console,
@@ -26,7 +27,9 @@ _REPLAY = ".relive"
 
 
 def export(
-    replay: Annotated[Path, typer.Argument(help="The replay (.relive).")],
+    replay: Annotated[
+        Path, typer.Argument(help="The replay (.relive).", autocompletion=completing.REPLAYS)
+    ],
     out: Annotated[
         Path,
         typer.Option(

@@ -6,10 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
+from relive.cli import completing
 from relive.cli.console import Console, Json, Quiet, Verbose, human_bytes, table
 from relive.errors import FormatError, InputError
 
-File = Annotated[Path, typer.Argument(help="A session (.mcap) or a replay (.relive).")]
+File = Annotated[
+    Path,
+    typer.Argument(help="A session (.mcap) or a replay (.relive).", autocompletion=completing.BOTH),
+]
 
 _MAGIC = b"\x89MCAP0\r\n"
 _PROFILE_AT = len(_MAGIC) + 9  # behind the opcode and the length of the first record

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from relive.cli import completing
 from relive.cli.console import (
     Console,
     Force,
@@ -43,10 +44,16 @@ def record(
     ],
     game: Annotated[
         str | None,
-        typer.Argument(help="doom:SCENARIO, doom:WAD/MAP, crafter:survival or gym:ENV_ID."),
+        typer.Argument(
+            help="doom:SCENARIO, doom:WAD/MAP, crafter:survival or gym:ENV_ID.",
+            autocompletion=completing.games,
+        ),
     ] = None,
     batch: Annotated[
-        Path | None, typer.Option(help="TOML of many sessions, in place of GAME; goes on.")
+        Path | None,
+        typer.Option(
+            help="TOML of many sessions, in place of GAME; goes on.", autocompletion=completing.TOML
+        ),
     ] = None,
     seconds: Annotated[
         float | None, typer.Option(min=0.1, help="Length of the session.", show_default="20")

@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from relive.cli import completing
 from relive.errors import InputError, MissingExtraError, ReliveError
 
 INTERRUPTED = 130
@@ -44,6 +45,8 @@ def run(args: Sequence[str]) -> int:
     """
     try:
         _terminate_like_interrupt()
+        if completing.VARIABLE in os.environ:
+            return completing.complete(_command())
         _invoke(list(args) or ["--help"])
         sys.stdout.flush()
     except typer.Exit as leave:
@@ -84,10 +87,14 @@ def explain(error: Exception) -> tuple[str, int]:
     return f"internal error, {type(error).__name__}: {error} (-v shows where)", 1
 
 
-def _invoke(args: list[str]) -> None:
+def _command() -> Any:
     from relive.cli.app import app
 
-    command = typer.main.get_command(app)
+    return typer.main.get_command(app)
+
+
+def _invoke(args: list[str]) -> None:
+    command = _command()
     with command.make_context("relive", args) as context:
         command.invoke(context)
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from relive.cli import completing
 from relive.cli.coding import Model
 from relive.cli.console import (
     Console,
@@ -25,7 +26,11 @@ SCHEMES = ("ws://", "wss://")
 
 def stream(
     source: Annotated[
-        str, typer.Argument(help="A session to send (.mcap), or the ws://HOST:PORT to receive.")
+        str,
+        typer.Argument(
+            help="A session to send (.mcap), or the ws://HOST:PORT to receive.",
+            autocompletion=completing.SESSIONS,
+        ),
     ],
     out: Annotated[
         Path | None,
