@@ -15,6 +15,7 @@ from relive.cli import (
     training,
 )
 from relive.cli.ablation import ablation
+from relive.cli.doctor import doctor
 from relive.cli.report import report
 from relive.cli.speed import speed
 
@@ -40,6 +41,7 @@ app.command()(measuring.compare)
 app.add_typer(bench, name="bench")
 app.command()(checks.verify)
 app.command()(checks.repair)
+app.command()(doctor)
 
 bench.command()(measuring.rd)
 bench.command()(measuring.chain)
