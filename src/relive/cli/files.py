@@ -87,6 +87,8 @@ def is_replay(path: Path) -> bool:
             start = file.read(_START_BYTES)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
+    if not start:
+        raise FormatError(f"{path}: not a session or a replay: the file is empty")
     if not start.startswith(_MAGIC):
         raise FormatError(f"{path}: not a session or a replay; of a video make one: relive import")
     for profile in (_SESSION, _REPLAY):

@@ -111,7 +111,13 @@ def _terminate_like_interrupt() -> None:
 def _usage_line(error: Any) -> str:
     path = error.ctx.command_path if getattr(error, "ctx", None) else "relive"
     message = " ".join(str(error.format_message()).split()).rstrip(".")
-    return f"{message}; see: {path} --help"
+    return f"{message}{_given(error.__cause__)}; see: {path} --help"
+
+
+def _given(cause: Any) -> str:
+    """Name the value that pydantic found wrong behind a usage error; it does not say so itself."""
+    errors = cause.errors() if hasattr(cause, "errors") else []
+    return f", not {errors[0]['input']}" if errors and "input" in errors[0] else ""
 
 
 def _code_of(error: ReliveError) -> int:

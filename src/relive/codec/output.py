@@ -110,14 +110,14 @@ def _writer_for(out: Path) -> Writer:
 def span_of(replay: Replay, start_s: float | None, end_s: float | None) -> range:
     """Frames whose time lies in [start, end) seconds from the first frame."""
     if not replay.num_frames:
-        raise InputError("the replay has no frames")
+        raise InputError(f"{replay.path} has no frames")
     since = (replay.times_ns - replay.times_ns[0]) / 1e9
     start = 0 if start_s is None else int(np.searchsorted(since, start_s))
     stop = replay.num_frames if end_s is None else int(np.searchsorted(since, end_s))
     if start >= stop:
         raise InputError(
-            f"no frame lies between {start_s or 0} s and {end_s} s; "
-            f"the replay lasts {float(since[-1]):.3f} s"
+            f"{replay.path}: no frame lies between {start_s or 0:g} s and "
+            f"{'the end' if end_s is None else f'{end_s:g} s'}; the last is at {since[-1]:.3f} s"
         )
     return range(start, stop)
 
@@ -170,7 +170,7 @@ def decode(
     written = int(replay.present[span.start : span.stop].sum())
     if replay.damaged:
         raise DamagedError(
-            f"the replay is damaged; {written} of {len(span)} frames were written to {out}"
+            f"{replay.path} is damaged; {written} of {len(span)} frames were written to {out}"
         )
     return written
 
@@ -202,6 +202,12 @@ def write_beside(
         DamagedError: All frames of the range are damaged.
         ReliveError: It cannot be written.
     """
+    if not out.parent.is_dir():
+        raise InputError(f"cannot write {out}: there is no folder {out.parent}")
+    if not os.access(out.parent, os.W_OK):
+        raise InputError(f"cannot write {out}: no permission in {out.parent}")
+    if out.exists() and not (out.is_file() or out.is_dir()):
+        raise InputError(f"{out} is not a regular file; give another output")
     if out.exists() and out.samefile(replay.path):
         raise InputError(f"{out} is the replay itself; choose another name")
     if out.exists() and not force:

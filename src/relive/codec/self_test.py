@@ -66,15 +66,15 @@ def measure_speed() -> Speed:
     begin = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="relive-doctor-") as name:
         folder = Path(name)
-        _round_trip(folder, 4)
+        _round_trip(folder, "first", 4)
         start_s = time.monotonic() - begin
-        encode_fps, decode_fps = _round_trip(folder, FRAMES)
+        encode_fps, decode_fps = _round_trip(folder, "clip", FRAMES)
     seconds = time.monotonic() - begin
     return Speed(encode_fps, decode_fps, FRAMES, WIDTH, HEIGHT, start_s, seconds)
 
 
-def _round_trip(folder: Path, frames: int) -> tuple[float, float]:
-    session, path = folder / f"{frames}.mcap", folder / f"{frames}.relive"
+def _round_trip(folder: Path, name: str, frames: int) -> tuple[float, float]:
+    session, path = folder / f"{name}.mcap", folder / f"{name}.relive"
     schema = StateSchema((StateField("health", unit="percent", step=1.0),))
     with Recorder(session, schema, game="synthetic") as recorder:
         for n, frame in enumerate(synthetic_clip(frames)):

@@ -121,8 +121,8 @@ def _within(reader: ReplayReader, start_s: float | None, end_s: float | None) ->
     if not found or first >= last:
         length = (reader.gops[-1].end_ns - origin) / 1e9 if reader.gops else 0.0
         raise InputError(
-            f"{reader.path}: nothing lies between {first:g} s and {last:g} s; "
-            f"the replay lasts {length:.3f} s"
+            f"{reader.path}: no frame lies between {first:g} s and "
+            f"{'the end' if end_s is None else f'{end_s:g} s'}; the last is at {length:.3f} s"
         )
     return range(found[0], found[-1] + 1)
 
