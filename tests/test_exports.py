@@ -186,6 +186,8 @@ def test_rerun_reads_its_recording(replay: Replay, tmp_path: Path) -> None:
             if path.startswith("/state"):
                 column = batch.column("Scalars:scalars").to_pylist()
                 values.setdefault(path, []).extend(row[0] for row in column)
+            if path == "/world/camera":
+                (axes,) = batch.column("Transform3D:mat3x3").to_pylist()[7]
     assert rows == {
         "/state/health": 20,
         "/state/x": 20,
@@ -197,6 +199,9 @@ def test_rerun_reads_its_recording(replay: Replay, tmp_path: Path) -> None:
         "/events": 2,
     }
     assert values["/state/health"] == replay.states[5:25, 0].tolist()
+    # frame 12 looks 12 degrees to the left of x: its right, down and forward, column by column
+    cos, sin = np.cos(np.radians(12)), np.sin(np.radians(12))
+    assert axes == pytest.approx([sin, -cos, 0, 0, 0, -1, cos, sin, 0], abs=1e-3)
     assert sorted(times["/events"]) == [13, 23]
     assert MISSING not in times["/world/camera/screen"]
 
