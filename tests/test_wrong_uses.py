@@ -60,12 +60,12 @@ def test_the_page_is_fresh(folder: Path) -> None:
 
 
 def start(folder: Path, *args: str, **streams: int) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "relive", *args, "--model", "m.safetensors"]
+    command = [sys.executable, "-m", "relive", *args]
     return subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, **streams)
 
 
 def test_a_closed_pipe(folder: Path) -> None:
-    with start(folder, "decode", "s.relive", "-o", "-", stdout=subprocess.PIPE) as process:
+    with start(folder, "info", "s.relive", stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.close()
         assert process.stderr is not None
@@ -85,7 +85,7 @@ def test_no_space_for_the_answer(folder: Path) -> None:
 
 
 def test_an_interrupted_clip_leaves_nothing(folder: Path) -> None:
-    args = ["export", "s.relive", "-o", "big.gif", "--scale", "8"]
+    args = ["export", "s.relive", "-o", "big.gif", "--scale", "8", "--model", "m.safetensors"]
     with start(folder, *args) as process:
         end = time.monotonic() + 60
         while process.poll() is None and not list(folder.glob("big*")):

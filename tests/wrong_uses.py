@@ -151,6 +151,10 @@ WRONG_USES = (
         "folder",
         "letter.txt",
     ),
+    shown("a video's name for a replay", f"encode s.mcap -o x.mp4 {M}", "x.mp4", ".relive"),
+    use("a video's name for a session", "record crafter:survival -o x.avi", "x.avi", ".mcap"),
+    use("a name for nothing", f"export s.relive -o '' {M}", "names no file"),
+    use("a name for nothing", f"decode s.relive -o '' {M}", "names no file"),
     shown("an unknown kind of output", f"decode s.relive -o x.avi {M}", "x.avi", ".mp4"),
     use("an unknown kind of output", "export s.relive -o x.zip", "x.zip", ".gif"),
     use(
@@ -273,6 +277,24 @@ WRONG_USES = (
     use("a training file that is missing", "train gone.toml", "gone.toml"),
     use("a run that is none", "report folder", "folder"),
     use("no sessions to measure", "bench rd empty_folder", "empty_folder", "no sessions"),
+    use("a peer that there is not", "bench rd s.mcap --peers vp10", "vp10", "x264"),
+    use("a tier that there is not", "bench rd s.mcap --tier gold", "gold", "archive"),
+    use("qualities that are none", "bench rd s.mcap --qualities a,b", "a,b"),
+    use("depths that are none", "bench chain s.mcap --depths x", "--depths x"),
+    use("sides that are none", "bench speed --video-sizes 1x", "--video-sizes 1x"),
+    use("a size that there is not", "bench speed --sizes giant", "giant", "tiny"),
+    use(
+        "regions that are none", "import clip.mkv --regions text.mcap -o x.mcap", "text.mcap", "NPZ"
+    ),
+    use("regions that are missing", "import clip.mkv --regions gone.npz -o x.mcap", "gone.npz"),
+    use("nothing to train", "train", "CONFIG.toml", "--from"),
+    use("weights that are missing", "train --from gone --data folder", "gone", "tiny"),
+    use("a report over a file", "report folder -o kept.mkv", "kept.mkv", "exists"),
+    use("a replay to stream", "stream s.relive", "s.relive", "relive decode"),
+    use("a port that is none", "stream ws://127.0.0.1:99999", "99999", "65535"),
+    use("open to all without a token", "stream s.mcap --host 0.0.0.0", "from outside", "token"),
+    use("an output for a sender", "stream s.mcap -o x.mcap", "--out", "s.mcap"),
+    use("a replay to standard output", f"encode s.mcap -o - {M}", "-:", "standard output"),
     use("a session to resume", "train --resume nowhere", "nowhere"),
 )
 

@@ -17,7 +17,7 @@ from relive.cli.console import (
     Start,
     Verbose,
     human_bytes,
-    regular_output,
+    mcap_output,
     table,
 )
 from relive.errors import DamagedError, InputError
@@ -37,7 +37,7 @@ def encode(
     ],
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", help="The replay to write (.relive).", callback=regular_output),
+        typer.Option("--out", "-o", help="The replay to write (.relive).", callback=mcap_output),
     ],
     model: Model = None,
     quality: Annotated[
@@ -135,6 +135,8 @@ def decode(
     """Decode a replay, or a part of it."""
     import relive
 
+    if not out:
+        raise InputError("'' names no file; give a name with -o")
     _refuse_foreign_folder(Path(out))
     console = Console(as_json, quiet, verbose)
     with console.progress("decode") as progress:

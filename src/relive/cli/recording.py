@@ -15,13 +15,13 @@ from relive.cli.console import (
     Quiet,
     Verbose,
     human_bytes,
-    regular_output,
+    mcap_output,
 )
 from relive.cli.files import describe, description_text
 from relive.errors import InputError, ReliveError
 
 Out = Annotated[
-    Path, typer.Option("--out", "-o", help="The session to write (.mcap).", callback=regular_output)
+    Path, typer.Option("--out", "-o", help="The session to write (.mcap).", callback=mcap_output)
 ]
 
 
@@ -39,7 +39,7 @@ def record(
             "--out",
             "-o",
             help="The session to write (.mcap); with --batch the folder.",
-            callback=regular_output,
+            callback=mcap_output,
         ),
     ],
     game: Annotated[

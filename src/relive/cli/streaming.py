@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
@@ -16,7 +17,7 @@ from relive.cli.console import (
     Quiet,
     Verbose,
     human_bytes,
-    regular_output,
+    mcap_output,
     table,
 )
 from relive.errors import InputError
@@ -34,9 +35,7 @@ def stream(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out", "-o", help="Receiving: the session to write.", callback=regular_output
-        ),
+        typer.Option("--out", "-o", help="Receiving: the session to write.", callback=mcap_output),
     ] = None,
     host: Annotated[
         str | None, typer.Option(help="Sending: address to listen at.", show_default="127.0.0.1")
@@ -134,6 +133,7 @@ def _receive(
 ) -> None:
     from relive.stream import receive
 
+    _check_port(url)
     report = receive(url, out=out, token=token, model=model, force=force)
     text = table(
         {
@@ -147,3 +147,11 @@ def _receive(
         }
     )
     console.result(asdict(report), text)
+
+
+def _check_port(url: str) -> None:
+    """Refuse an address before anything is loaded for it."""
+    try:
+        urlsplit(url).port  # noqa: B018  read for its check
+    except ValueError as error:
+        raise InputError(f"{url}: {error}") from None
