@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from io import BytesIO
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from relive.codec.output import Progress, present_frames, write_beside
 from relive.codec.replay import Replay
 from relive.cubes.states import camera_poses
-from relive.errors import DamagedError, InputError, MissingExtraError
+from relive.errors import DamagedError, InputError, MissingExtraError, ReliveError
 from relive.model.warp import rotation
 
 TIME, FRAME = "time", "frame"
@@ -59,6 +60,7 @@ def write_rerun(
         InputError: The range is empty, or `out` exists or has another suffix.
         DamagedError: Parts of the range were damaged; the rest was written.
     """
+    os.environ.setdefault("RUST_LOG", "off")  # its log would stand beside our one line
     try:
         import rerun
     except ModuleNotFoundError:
@@ -90,7 +92,7 @@ class _Log:
     """One recording on its way into a file."""
 
     def __init__(self, rr: Any, replay: Replay, span: range, out: Path) -> None:
-        self.rr, self.replay, self.span = rr, replay, span
+        self.rr, self.replay, self.span, self.out = rr, replay, span, out
         self.since_ns = replay.times_ns - replay.times_ns[0]
         self.camera = replay.coder.camera
         self.screen = f"{CAMERA}/screen" if self.camera else "screen"
@@ -111,8 +113,20 @@ class _Log:
                     blob=[_jpeg(frame)], media_type=["image/jpeg"]
                 )
                 self._columns(self.screen, [int(self.since_ns[index])], [index], picture)
+            self._flush()
         finally:
             self.stream.disconnect()
+
+    def _flush(self) -> None:
+        """Wait for the writer; the SDK logs what goes wrong there and says nothing to its caller.
+
+        Raises:
+            ReliveError: It could not write everything.
+        """
+        try:
+            self.stream.flush()
+        except Exception as error:  # an error of the SDK's own, of a class that it does not export
+            raise ReliveError(f"cannot write {self.out}: {error}") from error
 
     def _columns(self, path: str, since_ns: Any, frames: Any, columns: Any) -> None:
         """Write rows at their times and frame numbers; the time of writing is nobody's business."""
