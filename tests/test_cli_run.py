@@ -33,6 +33,7 @@ VERBS = [
     "compare",
     "verify",
     "repair",
+    "doctor",
 ]
 
 

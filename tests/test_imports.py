@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "bench": {"codec", "train", "session", "cubes", "model", "quantizer", "bitstream", "config"},
     "player": {"codec", "session", "config"},
     "stream": {"codec", "session"},
-    "cli": LINE | {"codec", "train", "bench", "player", "stream", "config", "relive"},
+    "cli": LINE | {"codec", "train", "bench", "player", "stream", "config", "compiled", "relive"},
     "__main__": {"cli"},
     "__init__": LINE | {"codec", "train"},
 }

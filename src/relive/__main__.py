@@ -11,6 +11,9 @@ def main() -> None:
         code = run(sys.argv[1:])
     except KeyboardInterrupt:
         code = 130
+    except ModuleNotFoundError as error:
+        sys.stderr.write(f"relive: {error.name} is not installed: pip install relive\n")
+        code = 2
     sys.exit(code)
 
 

@@ -134,8 +134,8 @@ def match_frames(session: "Session", replay: "Replay") -> NDArray[np.int64]:
     sizes = [(session.width, session.height), (replay.width, replay.height)]
     if sizes[0] != sizes[1]:
         raise InputError(
-            f"{session.path}: frames are {sizes[0][0]}×{sizes[0][1]}, those of the replay "
-            f"{sizes[1][0]}×{sizes[1][1]}; compare a replay with its own session"
+            f"{session.path}: frames are {sizes[0][0]}×{sizes[0][1]}, those of "
+            f"{replay.path} {sizes[1][0]}×{sizes[1][1]}; compare a replay with its own session"
         )
     found = np.searchsorted(session.times_ns, replay.times_ns)
     found = np.minimum(found, session.num_frames - 1).astype(np.int64)

@@ -3,15 +3,25 @@
 import typer
 
 from relive import __version__
-from relive.cli import checks, coding, files, measuring, recording, showing, streaming, training
+from relive.cli import (
+    checks,
+    coding,
+    exporting,
+    files,
+    measuring,
+    recording,
+    showing,
+    streaming,
+    training,
+)
 from relive.cli.ablation import ablation
+from relive.cli.doctor import doctor
 from relive.cli.report import report
 from relive.cli.speed import speed
 
 app = typer.Typer(
     name="relive",
     help="A learned replay system for game sessions: record, compress, seek, watch.",
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -25,12 +35,13 @@ app.command()(training.train)
 app.command()(report)
 app.command()(coding.encode)
 app.command()(coding.decode)
-app.command()(coding.export)
+app.command()(exporting.export)
 app.command()(streaming.stream)
 app.command()(measuring.compare)
 app.add_typer(bench, name="bench")
 app.command()(checks.verify)
 app.command()(checks.repair)
+app.command()(doctor)
 
 bench.command()(measuring.rd)
 bench.command()(measuring.chain)

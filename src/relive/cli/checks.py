@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from relive.cli.console import Console, Force, Json, Quiet, Verbose, regular_output
+from relive.cli.console import Console, Force, Json, Quiet, Verbose, mcap_output
 from relive.cli.files import File, is_replay
 from relive.errors import DamagedError
 
@@ -31,7 +31,7 @@ def verify(
 def repair(
     file: File,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="The clean file to write.", callback=regular_output)
+        Path, typer.Option("--out", "-o", help="The clean file to write.", callback=mcap_output)
     ],
     force: Force = False,
     as_json: Json = False,

@@ -7,26 +7,37 @@ from typing import Annotated
 
 import typer
 
+from relive.cli import completing
 from relive.cli.console import (
     Console,
+    End,
     Force,
     Json,
     Quiet,
+    Start,
     Verbose,
     human_bytes,
-    regular_output,
+    mcap_output,
     table,
 )
 from relive.errors import DamagedError, InputError
 
-Model = Annotated[Path | None, typer.Option(help="Weights to use instead of the bundled model.")]
+Model = Annotated[
+    Path | None,
+    typer.Option(
+        help="Weights to use instead of the bundled model.", autocompletion=completing.MODELS
+    ),
+]
 
 
 def encode(
-    session: Annotated[Path, typer.Argument(help="The session to compress (.mcap).")],
+    session: Annotated[
+        Path,
+        typer.Argument(help="The session to compress (.mcap).", autocompletion=completing.SESSIONS),
+    ],
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", help="The replay to write (.relive).", callback=regular_output),
+        typer.Option("--out", "-o", help="The replay to write (.relive).", callback=mcap_output),
     ],
     model: Model = None,
     quality: Annotated[
@@ -39,7 +50,11 @@ def encode(
         float | None, typer.Option(help="Instead: PSNR in dB that every GOP shall have.")
     ] = None,
     preset: Annotated[
-        str, typer.Option(help="How long to search: fast, medium or slow; the format is the same.")
+        str,
+        typer.Option(
+            help="How long to search: fast, medium or slow; the format is the same.",
+            autocompletion=completing.presets,
+        ),
     ] = "medium",
     keyframe_interval: Annotated[
         int, typer.Option(min=2, help="Frames from keyframe to keyframe; even.")
@@ -101,15 +116,17 @@ def _missed(bitrate: str | None) -> str:
 
 
 def decode(
-    replay: Annotated[Path, typer.Argument(help="The replay (.relive).")],
+    replay: Annotated[
+        Path, typer.Argument(help="The replay (.relive).", autocompletion=completing.REPLAYS)
+    ],
     out: Annotated[
         str,
         typer.Option(
             "--out", "-o", help=".mp4 or .mkv video, .mcap session, folder of PNG, - raw rgb24."
         ),
     ],
-    start: Annotated[float | None, typer.Option(help="First second.", min=0.0)] = None,
-    end: Annotated[float | None, typer.Option(help="Last second.", min=0.0)] = None,
+    start: Start = None,
+    end: End = None,
     quality: Annotated[
         int | None,
         typer.Option(help="At most this quality: 1 leaves out the enhancement.", min=1, max=10),
@@ -123,6 +140,8 @@ def decode(
     """Decode a replay, or a part of it."""
     import relive
 
+    if not out:
+        raise InputError("'' names no file; give a name with -o")
     _refuse_foreign_folder(Path(out))
     console = Console(as_json, quiet, verbose)
     with console.progress("decode") as progress:
@@ -141,31 +160,6 @@ def decode(
         console.note(f"decoded {frames} frames")
     else:
         console.result({"frames": frames, "out": out}, f"decoded {frames} frames into {out}")
-
-
-def export(
-    replay: Annotated[Path, typer.Argument(help="The replay (.relive).")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The replay to write (.relive).")],
-    tier: Annotated[
-        int, typer.Option(help="Highest tier to keep: 1, the codes alone.", min=1, max=2)
-    ] = 1,
-    force: Force = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-) -> None:
-    """Cut a replay down to a lower tier, without encoding it again."""
-    from relive.container import cut
-
-    console = Console(as_json, quiet, verbose)
-    report = cut(replay, out, tier, force)
-    before, after = replay.stat().st_size, out.stat().st_size
-    values = {"gops": report.gops, "frames": report.frames, "bytes": after, "bytes_before": before}
-    console.result(
-        values, f"kept {report.frames} frames in {human_bytes(after)} of {human_bytes(before)}"
-    )
-    if report.problems:
-        raise DamagedError(f"{replay}: {report.problems[0]}; what is whole was kept")
 
 
 def _refuse_foreign_folder(out: Path) -> None:

@@ -21,6 +21,25 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more; show t
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the output.")]
 
 
+def finite(value: float | None) -> float | None:
+    """Refuse what only looks like a number: NaN passes every limit."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number")
+    return value
+
+
+Start = Annotated[
+    float | None,
+    typer.Option(help="First second, from the first frame.", min=0.0, callback=finite),
+]
+End = Annotated[
+    float | None,
+    typer.Option(help="Second to end at, not included.", min=0.0, callback=finite),
+]
+
+FOREIGN_SUFFIXES = (".avi", ".csv", ".gif", ".jpg", ".mkv", ".mov", ".mp4", ".png", ".webm")
+
+
 class Progress(Protocol):
     """Moves a bar: how much is done of how much, and what else to say beside it."""
 
@@ -30,9 +49,24 @@ class Progress(Protocol):
 
 def regular_output(out: Path | None) -> Path | None:
     """Refuse to write over a device or a pipe: files are renamed onto their name."""
+    if out is not None and out.name == "":
+        raise InputError(f"{out} names no file; give a name with -o")
     if out is not None and out.exists() and not (out.is_file() or out.is_dir()):
         raise InputError(f"{out} is not a regular file; give another output")
     return out
+
+
+def mcap_output(out: Path | None) -> Path | None:
+    """Refuse a name under which everybody would expect something else than a session or a replay.
+
+    Raises:
+        InputError: It ends like a video or a picture, or is no regular file.
+    """
+    if out == Path("-"):
+        raise InputError("-: sessions and replays go into files, not to standard output")
+    if out is not None and out.suffix.lower() in FOREIGN_SUFFIXES:
+        raise InputError(f"{out}: a session is .mcap, a replay .relive, not {out.suffix}")
+    return regular_output(out)
 
 
 @dataclass(frozen=True)

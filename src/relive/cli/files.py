@@ -6,10 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
+from relive.cli import completing
 from relive.cli.console import Console, Json, Quiet, Verbose, human_bytes, table
 from relive.errors import FormatError, InputError
 
-File = Annotated[Path, typer.Argument(help="A session (.mcap) or a replay (.relive).")]
+File = Annotated[
+    Path,
+    typer.Argument(help="A session (.mcap) or a replay (.relive).", autocompletion=completing.BOTH),
+]
 
 _MAGIC = b"\x89MCAP0\r\n"
 _PROFILE_AT = len(_MAGIC) + 9  # behind the opcode and the length of the first record
@@ -83,6 +87,8 @@ def is_replay(path: Path) -> bool:
             start = file.read(_START_BYTES)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
+    if not start:
+        raise FormatError(f"{path}: not a session or a replay: the file is empty")
     if not start.startswith(_MAGIC):
         raise FormatError(f"{path}: not a session or a replay; of a video make one: relive import")
     for profile in (_SESSION, _REPLAY):

@@ -5,19 +5,32 @@ from typing import Annotated, Any
 
 import typer
 
+from relive.cli import completing
 from relive.cli.console import Console, Json, Quiet, Verbose, human_bytes, table
 from relive.errors import DamagedError, InputError
 
-Sessions = Annotated[list[Path], typer.Argument(help="Sessions (.mcap), or folders of them.")]
+Sessions = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Sessions (.mcap), or folders of them.", autocompletion=completing.SESSIONS
+    ),
+]
 Results = Annotated[Path, typer.Option("--out", "-o", help="Folder or .json of the results.")]
-Model = Annotated[Path | None, typer.Option(help="Weights; without it the bundled model.")]
+Model = Annotated[
+    Path | None,
+    typer.Option(help="Weights; without it the bundled model.", autocompletion=completing.MODELS),
+]
 Frames = Annotated[int | None, typer.Option(min=2, help="Frames of each session; all without it.")]
 Interval = Annotated[int, typer.Option(min=2, help="Frames from keyframe to keyframe; even.")]
 
 
 def compare(
-    session: Annotated[Path, typer.Argument(help="The session (.mcap).")],
-    replay: Annotated[Path, typer.Argument(help="A replay of it (.relive).")],
+    session: Annotated[
+        Path, typer.Argument(help="The session (.mcap).", autocompletion=completing.SESSIONS)
+    ],
+    replay: Annotated[
+        Path, typer.Argument(help="A replay of it (.relive).", autocompletion=completing.REPLAYS)
+    ],
     model: Model = None,
     as_json: Json = False,
     quiet: Quiet = False,

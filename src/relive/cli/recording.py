@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from relive.cli import completing
 from relive.cli.console import (
     Console,
     Force,
@@ -14,13 +15,13 @@ from relive.cli.console import (
     Quiet,
     Verbose,
     human_bytes,
-    regular_output,
+    mcap_output,
 )
 from relive.cli.files import describe, description_text
 from relive.errors import InputError, ReliveError
 
 Out = Annotated[
-    Path, typer.Option("--out", "-o", help="The session to write (.mcap).", callback=regular_output)
+    Path, typer.Option("--out", "-o", help="The session to write (.mcap).", callback=mcap_output)
 ]
 
 
@@ -38,15 +39,21 @@ def record(
             "--out",
             "-o",
             help="The session to write (.mcap); with --batch the folder.",
-            callback=regular_output,
+            callback=mcap_output,
         ),
     ],
     game: Annotated[
         str | None,
-        typer.Argument(help="doom:SCENARIO, doom:WAD/MAP, crafter:survival or gym:ENV_ID."),
+        typer.Argument(
+            help="doom:SCENARIO, doom:WAD/MAP, crafter:survival or gym:ENV_ID.",
+            autocompletion=completing.games,
+        ),
     ] = None,
     batch: Annotated[
-        Path | None, typer.Option(help="TOML of many sessions, in place of GAME; goes on.")
+        Path | None,
+        typer.Option(
+            help="TOML of many sessions, in place of GAME; goes on.", autocompletion=completing.TOML
+        ),
     ] = None,
     seconds: Annotated[
         float | None, typer.Option(min=0.1, help="Length of the session.", show_default="20")

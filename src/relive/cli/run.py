@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from relive.cli import completing
 from relive.errors import InputError, MissingExtraError, ReliveError
 
 INTERRUPTED = 130
@@ -21,6 +22,7 @@ _EXTRA_OF = {
     "gymnasium": "games",
     "imageio_ffmpeg": "bench",
     "matplotlib": "bench",
+    "rerun": "rerun",
     "tensorboard": "train",
     "torchmetrics": "bench",
     "vizdoom": "games",
@@ -43,6 +45,8 @@ def run(args: Sequence[str]) -> int:
     """
     try:
         _terminate_like_interrupt()
+        if completing.VARIABLE in os.environ:
+            return completing.complete(_command())
         _invoke(list(args) or ["--help"])
         sys.stdout.flush()
     except typer.Exit as leave:
@@ -83,10 +87,14 @@ def explain(error: Exception) -> tuple[str, int]:
     return f"internal error, {type(error).__name__}: {error} (-v shows where)", 1
 
 
-def _invoke(args: list[str]) -> None:
+def _command() -> Any:
     from relive.cli.app import app
 
-    command = typer.main.get_command(app)
+    return typer.main.get_command(app)
+
+
+def _invoke(args: list[str]) -> None:
+    command = _command()
     with command.make_context("relive", args) as context:
         command.invoke(context)
 
@@ -103,7 +111,13 @@ def _terminate_like_interrupt() -> None:
 def _usage_line(error: Any) -> str:
     path = error.ctx.command_path if getattr(error, "ctx", None) else "relive"
     message = " ".join(str(error.format_message()).split()).rstrip(".")
-    return f"{message}; see: {path} --help"
+    return f"{message}{_given(error.__cause__)}; see: {path} --help"
+
+
+def _given(cause: Any) -> str:
+    """Name the value that pydantic found wrong behind a usage error; it does not say so itself."""
+    errors = cause.errors() if hasattr(cause, "errors") else []
+    return f", not {errors[0]['input']}" if errors and "input" in errors[0] else ""
 
 
 def _code_of(error: ReliveError) -> int:

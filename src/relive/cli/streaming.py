@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
+from relive.cli import completing
 from relive.cli.coding import Model
 from relive.cli.console import (
     Console,
@@ -15,7 +17,7 @@ from relive.cli.console import (
     Quiet,
     Verbose,
     human_bytes,
-    regular_output,
+    mcap_output,
     table,
 )
 from relive.errors import InputError
@@ -25,13 +27,15 @@ SCHEMES = ("ws://", "wss://")
 
 def stream(
     source: Annotated[
-        str, typer.Argument(help="A session to send (.mcap), or the ws://HOST:PORT to receive.")
+        str,
+        typer.Argument(
+            help="A session to send (.mcap), or the ws://HOST:PORT to receive.",
+            autocompletion=completing.SESSIONS,
+        ),
     ],
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out", "-o", help="Receiving: the session to write.", callback=regular_output
-        ),
+        typer.Option("--out", "-o", help="Receiving: the session to write.", callback=mcap_output),
     ] = None,
     host: Annotated[
         str | None, typer.Option(help="Sending: address to listen at.", show_default="127.0.0.1")
@@ -129,6 +133,7 @@ def _receive(
 ) -> None:
     from relive.stream import receive
 
+    _check_port(url)
     report = receive(url, out=out, token=token, model=model, force=force)
     text = table(
         {
@@ -142,3 +147,11 @@ def _receive(
         }
     )
     console.result(asdict(report), text)
+
+
+def _check_port(url: str) -> None:
+    """Refuse an address before anything is loaded for it."""
+    try:
+        urlsplit(url).port  # noqa: B018  read for its check
+    except ValueError as error:
+        raise InputError(f"{url}: {error}") from None

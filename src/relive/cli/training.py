@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from relive.cli import completing
 from relive.cli.console import Console, Json, Quiet, Verbose
 from relive.errors import InputError
 
@@ -34,7 +35,10 @@ _FINE_TUNE_PHASES: tuple[tuple[float, dict[str, Any]], ...] = (
 
 def train(
     config: Annotated[
-        Path | None, typer.Argument(help="What to train on what, and how long (TOML).")
+        Path | None,
+        typer.Argument(
+            help="What to train on what, and how long (TOML).", autocompletion=completing.TOML
+        ),
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Run folder to go on from.")] = None,
     begin: Annotated[

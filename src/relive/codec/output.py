@@ -27,7 +27,7 @@ MICROSECOND = Fraction(1, 1_000_000)
 
 
 @contextmanager
-def _ffmpeg() -> Iterator[ModuleType]:
+def ffmpeg() -> Iterator[ModuleType]:
     """PyAV, imported only when it is needed; its errors become ours."""
     import av
 
@@ -37,7 +37,7 @@ def _ffmpeg() -> Iterator[ModuleType]:
         raise ReliveError(f"ffmpeg cannot write it: {error}") from error
 
 
-def _present(
+def present_frames(
     replay: Replay, span: range, done: Callable[[int], None]
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Decode a range; frames that the session did not have are left out."""
@@ -50,13 +50,13 @@ def _present(
 def _write_video(replay: Replay, span: range, out: Path, done: Callable[[int], None]) -> None:
     """High-quality H.264 (4:4:4, crf 12) with the true times of the frames."""
     kind = "mp4" if out.name.endswith(".mp4") else "matroska"
-    with _ffmpeg() as av, av.open(str(out), "w", format=kind) as file:
+    with ffmpeg() as av, av.open(str(out), "w", format=kind) as file:
         stream = file.add_stream("libx264", rate=Fraction(max(1, round(replay.fps * 1000)), 1000))
         stream.width, stream.height = replay.width, replay.height
         stream.pix_fmt, stream.options = "yuv444p", {"crf": "12", "preset": "fast"}
         stream.codec_context.time_base = MICROSECOND
         origin = int(replay.times_ns[span.start])
-        for index, frame in _present(replay, span, done):
+        for index, frame in present_frames(replay, span, done):
             picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
             picture.pts = (int(replay.times_ns[index]) - origin) // 1000
             picture.time_base = MICROSECOND
@@ -81,8 +81,8 @@ def _write_session(replay: Replay, span: range, out: Path, done: Callable[[int],
 
 def _write_pictures(replay: Replay, span: range, out: Path, done: Callable[[int], None]) -> None:
     out.mkdir()
-    for index, frame in _present(replay, span, done):
-        with _ffmpeg() as av, av.open(str(out / f"{index:06d}.png"), "w", format="image2") as file:
+    for index, frame in present_frames(replay, span, done):
+        with ffmpeg() as av, av.open(str(out / f"{index:06d}.png"), "w", format="image2") as file:
             stream = file.add_stream("png", rate=1)
             stream.width, stream.height, stream.pix_fmt = replay.width, replay.height, "rgb24"
             file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
@@ -90,7 +90,7 @@ def _write_pictures(replay: Replay, span: range, out: Path, done: Callable[[int]
 
 
 def _write_raw(replay: Replay, span: range, done: Callable[[int], None]) -> None:
-    for _, frame in _present(replay, span, done):
+    for _, frame in present_frames(replay, span, done):
         sys.stdout.buffer.write(frame.tobytes())
     sys.stdout.buffer.flush()
 
@@ -107,17 +107,17 @@ def _writer_for(out: Path) -> Writer:
     )
 
 
-def _span(replay: Replay, start_s: float | None, end_s: float | None) -> range:
+def span_of(replay: Replay, start_s: float | None, end_s: float | None) -> range:
     """Frames whose time lies in [start, end) seconds from the first frame."""
     if not replay.num_frames:
-        raise InputError("the replay has no frames")
+        raise InputError(f"{replay.path} has no frames")
     since = (replay.times_ns - replay.times_ns[0]) / 1e9
     start = 0 if start_s is None else int(np.searchsorted(since, start_s))
     stop = replay.num_frames if end_s is None else int(np.searchsorted(since, end_s))
     if start >= stop:
         raise InputError(
-            f"no frame lies between {start_s or 0} s and {end_s} s; "
-            f"the replay lasts {float(since[-1]):.3f} s"
+            f"{replay.path}: no frame lies between {start_s or 0:g} s and "
+            f"{'the end' if end_s is None else f'{end_s:g} s'}; the last is at {since[-1]:.3f} s"
         )
     return range(start, stop)
 
@@ -157,7 +157,7 @@ def decode(
         tiers = None if quality is None else tiers_at(quality)
         with Replay.open(replay, model, tiers) as opened:
             return decode(opened, out, start_s=start_s, end_s=end_s, force=force, progress=progress)
-    span = _span(replay, start_s, end_s)
+    span = span_of(replay, start_s, end_s)
 
     def done(count: int) -> None:
         if progress:
@@ -166,11 +166,11 @@ def decode(
     if str(out) == "-":
         _write_raw(replay, span, done)
     else:
-        _write_beside(replay, span, Path(out), force, done)
+        write_beside(_writer_for(Path(out)), replay, span, Path(out), force, done)
     written = int(replay.present[span.start : span.stop].sum())
     if replay.damaged:
         raise DamagedError(
-            f"the replay is damaged; {written} of {len(span)} frames were written to {out}"
+            f"{replay.path} is damaged; {written} of {len(span)} frames were written to {out}"
         )
     return written
 
@@ -192,11 +192,22 @@ def _remove_pictures(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def _write_beside(
-    replay: Replay, span: range, out: Path, force: bool, done: Callable[[int], None]
+def write_beside(
+    write: Writer, replay: Replay, span: range, out: Path, force: bool, done: Callable[[int], None]
 ) -> None:
-    """Write under another name and rename when whole."""
-    write = _writer_for(out)
+    """Write a range under another name and rename when whole.
+
+    Raises:
+        InputError: `out` exists and `force` is not set, is the replay itself, or no frame is there.
+        DamagedError: All frames of the range are damaged.
+        ReliveError: It cannot be written.
+    """
+    if not out.parent.is_dir():
+        raise InputError(f"cannot write {out}: there is no folder {out.parent}")
+    if not os.access(out.parent, os.W_OK):
+        raise InputError(f"cannot write {out}: no permission in {out.parent}")
+    if out.exists() and not (out.is_file() or out.is_dir()):
+        raise InputError(f"{out} is not a regular file; give another output")
     if out.exists() and out.samefile(replay.path):
         raise InputError(f"{out} is the replay itself; choose another name")
     if out.exists() and not force:

@@ -156,7 +156,7 @@ class Replay:
                         f"the replay needs model {wanted}, not {bundle.model_id}"
                     )
             else:
-                bundle = load_for(wanted, self._model)
+                bundle = self._load(wanted)
             quantizer = bundle.config.quantizer
             sizes = (quantizer.num_quantizers, quantizer.codebook_size)
             if sizes != (self.header.num_quantizers, self.header.codebook_size):
@@ -165,6 +165,14 @@ class Replay:
             bundle = adapted(bundle, self.header.adapter)
             self._coder = StepCoder(bundle, self.schema, geometry)
         return self._coder
+
+    def _load(self, wanted: str) -> Bundle:
+        """Load the model; an error names the replay that wants it."""
+        path = self._model if not isinstance(self._model, Bundle) else None
+        try:
+            return load_for(wanted, path)
+        except ModelMismatchError as error:
+            raise ModelMismatchError(f"{self.path}: {error}") from error
 
     def iter_frames(self, start: int = 0, stop: int | None = None) -> Iterator[NDArray[np.uint8]]:
         """Decode frame after frame, a GOP in memory at a time; damaged GOPs are grey.

@@ -165,7 +165,10 @@ class ReplayReader:
 
     def _check_magic(self) -> None:
         self._file.seek(0)
-        if self._file.read(len(records.MAGIC)) != records.MAGIC:
+        magic = self._file.read(len(records.MAGIC))
+        if not magic:
+            raise FormatError(f"{self.path}: not a replay: the file is empty")
+        if magic != records.MAGIC:
             raise FormatError(f"{self.path}: not a replay: no MCAP file")
 
     def _check_profile(self, record: Record) -> None:

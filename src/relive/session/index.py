@@ -80,6 +80,8 @@ def read_index(path: Path, file: BinaryIO) -> SessionIndex:
     try:
         profile = walk.profile()
         if profile != PROFILE:
+            if profile == "relive":
+                raise FormatError("it is a replay, not a session; make one of it: relive decode")
             raise FormatError(f"it is MCAP of the profile {profile!r}, not a recorded session")
         return _Builder(file, walk).build()
     except DecodeError:

@@ -76,8 +76,11 @@ class ChunkWalk:
             FormatError: It is no MCAP file.
         """
         self._file.seek(0)
-        if self._file.read(len(MCAP0_MAGIC)) != MCAP0_MAGIC:
-            raise FormatError("it is not an MCAP file")
+        magic = self._file.read(len(MCAP0_MAGIC))
+        if not magic:
+            raise FormatError("it is empty, not an MCAP file")
+        if magic != MCAP0_MAGIC:
+            raise FormatError("it is not an MCAP file; of a video make a session: relive import")
         record = self._record_at(len(MCAP0_MAGIC))
         if record is None or record[0] != Opcode.HEADER or not 8 <= record[1] <= 4096:
             raise FormatError("its MCAP header is damaged")

@@ -1,0 +1,135 @@
+"""`relive export`: a replay as something else: a clip, a cut, a recording of the Rerun viewer."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from relive.cli import completing
+from relive.cli.coding import Model
+from relive.cli.console import (
+    Console,
+    End,
+    Force,
+    Json,
+    Quiet,
+    Start,
+    Verbose,
+    human_bytes,
+    regular_output,
+)
+from relive.errors import DamagedError, InputError
+
+_CLIPS = (".mp4", ".gif")
+_REPLAY = ".relive"
+
+
+def export(
+    replay: Annotated[
+        Path, typer.Argument(help="The replay (.relive).", autocompletion=completing.REPLAYS)
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            help=".mp4 or .gif clip, .relive cut, or .rrd for the Rerun viewer.",
+            callback=regular_output,
+        ),
+    ],
+    start: Start = None,
+    end: End = None,
+    tier: Annotated[
+        int | None,
+        typer.Option(
+            help="Highest tier to keep or to show: 1, the codes alone.",
+            min=1,
+            max=2,
+            show_default="all; 1 for a .relive without --start and --end",
+        ),
+    ] = None,
+    scale: Annotated[
+        int | None, typer.Option(min=1, max=8, help="Clips: so many times larger.")
+    ] = None,
+    fps: Annotated[
+        float | None, typer.Option(min=0.1, help="Clips: at most so many frames a second.")
+    ] = None,
+    model: Model = None,
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Make a clip, a shorter or smaller replay, or a recording of the Rerun viewer."""
+    console = Console(as_json, quiet, verbose)
+    kind = out.suffix.lower()
+    if kind not in _WRITERS and kind != _REPLAY:
+        raise InputError(f"cannot export {out}: name a .mp4, .gif, .relive or .rrd file")
+    look = {name: value for name, value in (("scale", scale), ("max_fps", fps)) if value}
+    if look and kind not in _CLIPS:
+        raise InputError(f"--scale and --fps are for clips (.mp4, .gif), not for {out}")
+    if kind == _REPLAY:
+        _cut(console, replay, out, (start, end), tier, force)
+        return
+    write = partial(_WRITERS[kind](), force=force, **look)
+    _write(console, write, (replay, out), (start, end), tier, model)
+
+
+def _clip_writer() -> Callable[..., int]:
+    from relive.codec.clips import write_clip
+
+    return write_clip
+
+
+def _rerun_writer() -> Callable[..., int]:
+    from relive.codec.rerun_log import write_rerun
+
+    return write_rerun
+
+
+_WRITERS = {**dict.fromkeys(_CLIPS, _clip_writer), ".rrd": _rerun_writer}
+
+
+def _write(
+    console: Console,
+    write: Callable[..., int],
+    paths: tuple[Path, Path],
+    span_s: tuple[float | None, float | None],
+    tier: int | None,
+    model: Path | None,
+) -> None:
+    """Decode a range into a file of another kind."""
+    from relive.codec import Replay
+    from relive.codec.output import span_of
+
+    path, out = paths
+    with console.progress("export") as progress, Replay.open(path, model, tier) as replay:
+        span = span_of(replay, *span_s)
+        frames = write(replay, out, span.start, span.stop, progress=progress)
+    size = out.stat().st_size
+    values = {"frames": frames, "bytes": size, "out": out}
+    console.result(values, f"exported {frames} frames into {out}, {human_bytes(size)}")
+
+
+def _cut(
+    console: Console,
+    path: Path,
+    out: Path,
+    span_s: tuple[float | None, float | None],
+    tier: int | None,
+    force: bool,
+) -> None:
+    from relive.container import cut
+
+    ranged = span_s != (None, None)
+    before = path.stat().st_size if path.exists() else 0
+    report = cut(path, out, tier or (None if ranged else 1), force, *span_s)
+    after = out.stat().st_size
+    values = {"gops": report.gops, "frames": report.frames, "bytes": after, "bytes_before": before}
+    console.result(
+        values, f"kept {report.frames} frames in {human_bytes(after)} of {human_bytes(before)}"
+    )
+    if report.problems:
+        raise DamagedError(f"{path}: {report.problems[0]}; what is whole was kept")
