@@ -3,7 +3,17 @@
 import typer
 
 from relive import __version__
-from relive.cli import checks, coding, files, measuring, recording, showing, streaming, training
+from relive.cli import (
+    checks,
+    coding,
+    files,
+    measuring,
+    playing,
+    recording,
+    showing,
+    streaming,
+    training,
+)
 from relive.cli.ablation import ablation
 from relive.cli.report import report
 from relive.cli.speed import speed
@@ -26,6 +36,7 @@ app.command()(report)
 app.command()(coding.encode)
 app.command()(coding.decode)
 app.command()(coding.export)
+app.command()(playing.play)
 app.command()(streaming.stream)
 app.command()(measuring.compare)
 app.add_typer(bench, name="bench")

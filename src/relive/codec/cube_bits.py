@@ -16,8 +16,8 @@ FRAMES_A_SLICE = 16
 def cube_bits(replay: Replay, span: int) -> Bits | None:
     """Spread the bytes of a GOP over its cubes.
 
-    Adaptive coding has no price for a single cube. So each packet is shared out by weight: codes by
-    the depth of the cube, the enhancement by the size of its levels. The sum is that of the packets.
+    Adaptive coding has no price for a single cube. So each packet is shared out by weight: codes
+    by the depth of the cube, the enhancement by the size of its levels. They add up to the packets.
 
     Args:
         replay: an open replay; with `tiers` 1 the codes alone count.

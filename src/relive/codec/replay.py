@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -144,7 +145,7 @@ class Replay:
     def spans(self) -> list[range]:
         """Frames of every GOP in order; one that is lost from the file has its place, too."""
         bounds = self._firsts.tolist()
-        return [range(*pair) for pair in zip(bounds, bounds[1:], strict=False)]
+        return [range(*pair) for pair in pairwise(bounds)]
 
     def condition(self, span: int) -> Condition:
         """Say how a GOP of `spans` fares, as far as is known before it is decoded."""

@@ -67,7 +67,8 @@ class Watched:
         except BaseException:
             self.replay.close()
             raise
-        self.starts = np.array([span.start for span in self.replay.spans])
+        self.spans = self.replay.spans
+        self.starts = np.array([span.start for span in self.spans])
 
     def at(self, tiers: int) -> Replay:
         """The replay that decodes so many tiers."""

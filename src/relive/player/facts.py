@@ -34,7 +34,7 @@ def facts(watched: Watched) -> dict[str, Any]:
         "events": events(replay),
         "fields": [field_of(replay, i) for i in range(replay.schema.width)],
         "camera": camera(replay),
-        "absent": absent(replay),
+        "absent": absent(watched),
         "original": original is not None,
         "regions": original.regions_schema if original and original.labelled else [],
     }
@@ -55,7 +55,7 @@ def gops(watched: Watched) -> list[dict[str, Any]]:
     replay = watched.replay
     entries = {gop.first_frame: gop for gop in replay.gops}
     out = []
-    for number, span in enumerate(replay.spans):
+    for number, span in enumerate(watched.spans):
         entry = entries.get(span.start)
         out.append(
             {
@@ -102,10 +102,10 @@ def camera(replay: Replay) -> dict[str, Any] | None:
     }
 
 
-def absent(replay: Replay) -> list[list[int]]:
+def absent(watched: Watched) -> list[list[int]]:
     """Runs of frames `[start, stop)` that the session does not have."""
-    runs: list[list[int]] = []
-    for span_number, span in enumerate(replay.spans):
+    replay, runs = watched.replay, list[list[int]]()
+    for span_number, span in enumerate(watched.spans):
         if replay.condition(span_number) in ("lost", "damaged"):
             continue
         for frame in (f for f in span if not replay.present[f]):

@@ -59,7 +59,8 @@ def record(frame: int, picture: bytes, kind: Kind, marks: int) -> bytes:
 def difference(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Absolute difference, made visible: times `DIFFERENCE_GAIN`."""
     apart = np.abs(one.astype(np.int16) - other)
-    return np.minimum(apart * DIFFERENCE_GAIN, 255).astype(np.uint8)
+    visible: NDArray[np.uint8] = np.minimum(apart * DIFFERENCE_GAIN, 255).astype(np.uint8)
+    return visible
 
 
 def psnr_db(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float | None:

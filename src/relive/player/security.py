@@ -5,20 +5,21 @@ from __future__ import annotations
 import hmac
 import secrets
 import socket
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+import time
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from relive.errors import InputError
 
-Next = Callable[[Request], Awaitable[Response]]
 COOKIE = "relive_token"
 MIN_TOKEN = 16
 MAX_URL = 2048
+RATE, BURST = 200, 400  # requests a second, and at once
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -56,35 +57,50 @@ def choose_token(host: str, token: str | None) -> str | None:
     return None if is_loopback(host) else secrets.token_hex(16)
 
 
-@dataclass(frozen=True)
 class Guard:
-    """Checks every request before it is answered.
+    """Checks every request before it is answered, and closes every answer with its headers.
 
-    Attributes:
+    Plain ASGI, so that streams are cancelled when whoever asked has gone.
+
+    Args:
+        app: that answers.
         host: that the server listens at.
         token: that must be shown; None on loopback.
     """
 
-    host: str
-    token: str | None = None
+    def __init__(self, app: ASGIApp, host: str, token: str | None = None) -> None:
+        self._app, self.host, self.token = app, host, token
+        self._allowance, self._last = float(BURST), time.monotonic()
 
-    async def __call__(self, request: Request, answer: Next) -> Response:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or refuse with one line."""
-        response = self._refuse(request) or await self._answer(request, answer)
-        response.headers.update(_HEADERS)
-        return response
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            request = Request(scope)
+            response = self._refuse(request) or self._challenge(request)
+            await (response or self._app)(scope, receive, _with_headers(send))
 
-    async def _answer(self, request: Request, answer: Next) -> Response:
-        if self.token is None:
-            return await answer(request)
-        given = request.query_params.get("token")
-        if given is not None and self._is_token(given):
+    def _challenge(self, request: Request) -> Response | None:
+        """Ask for the token; None where it was shown."""
+        if self.token is None or self._is_token(request.cookies.get(COOKIE, "")):
+            return None
+        if self._is_token(request.query_params.get("token", "")):
             return self._with_cookie(request)
-        if self._is_token(request.cookies.get(COOKIE, "")):
-            return await answer(request)
         return refusal(401, "the token is missing or wrong; open the address that relive printed")
 
+    def _too_many(self) -> bool:
+        now = time.monotonic()
+        self._allowance = min(BURST, self._allowance + (now - self._last) * RATE)
+        self._last = now
+        if self._allowance < 1:
+            return True
+        self._allowance -= 1
+        return False
+
     def _refuse(self, request: Request) -> Response | None:
+        if self._too_many():
+            return refusal(429, f"more than {RATE} requests a second")
         if request.method not in ("GET", "HEAD"):
             return refusal(405, "only GET is answered")
         if len(str(request.url)) > MAX_URL:
@@ -94,9 +110,9 @@ class Guard:
         origin = request.headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
             return refusal(403, "requests of other pages are not answered")
-        if request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
-            if request.headers.get("sec-fetch-mode") != "navigate":
-                return refusal(403, "requests of other pages are not answered")
+        foreign = request.headers.get("sec-fetch-site") in ("cross-site", "same-site")
+        if foreign and request.headers.get("sec-fetch-mode") != "navigate":
+            return refusal(403, "requests of other pages are not answered")
         return None
 
     def _is_ours(self, netloc: str) -> bool:
@@ -125,6 +141,15 @@ class Guard:
         response = RedirectResponse("/" + target.lstrip("/"), 303)
         response.set_cookie(COOKIE, self.token or "", httponly=True, samesite="strict", path="/")
         return response
+
+
+def _with_headers(send: Send) -> Send:
+    async def closing(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).update(_HEADERS)
+        await send(message)
+
+    return closing
 
 
 def refusal(status: int, line: str) -> JSONResponse:

@@ -60,7 +60,7 @@ class Show:
         frame_bytes = replay.width * replay.height * 3
         key = (self.watched.entry.id, 1 if replay is self.watched.base else 2, span)
         return GopSource(
-            key, len(replay.spans[span]), frame_bytes, lambda: replay.iter_span(span)
+            key, len(self.watched.spans[span]), frame_bytes, lambda: replay.iter_span(span)
         )
 
     def marks(self, frame: int, tiers: int) -> int:
@@ -79,7 +79,7 @@ class Show:
         """One frame as `Replay.frames` gives it."""
         span = self.watched.span_of(frame)
         source = self.source_of(span, tiers)
-        local = frame - self.watched.replay.spans[span].start
+        local = frame - self.watched.spans[span].start
         with self.service.wanting(source, local + 1, priority):
             return await asyncio.wrap_future(self.service.frame(source, local))
 
@@ -100,7 +100,7 @@ class Show:
         self, span: int, first: int, last: int, question: Question
     ) -> AsyncIterator[bytes]:
         source = self.source_of(span, question.tiers)
-        begin = self.watched.replay.spans[span].start
+        begin = self.watched.spans[span].start
         priority = Priority.SEEK if question.urgent else Priority.PLAY
         with self.service.wanting(source, last - begin, priority):
             for frame in range(first, last):
@@ -112,13 +112,13 @@ class Show:
         """Cut a range at the GOPs: GOP, first and last frame."""
         while start < stop:
             span = self.watched.span_of(start)
-            last = min(stop, self.watched.replay.spans[span].stop)
+            last = min(stop, self.watched.spans[span].stop)
             yield span, start, last
             start = last
 
     def _look_ahead(self, question: Question) -> None:
         first = self.watched.span_of(question.stop - 1)
-        spans = range(first, min(first + 1 + AHEAD, len(self.watched.replay.spans)))
+        spans = range(first, min(first + 1 + AHEAD, len(self.watched.spans)))
         if question.stop - question.start <= 2 and not question.urgent:
             return  # keyframes alone
         self.service.look_ahead(
@@ -128,7 +128,7 @@ class Show:
     async def _preview(self, question: Question) -> bytes | None:
         """The nearest picture that is there at once: decoded, or the keyframe's first tier."""
         span = self.watched.span_of(question.start)
-        begin = self.watched.replay.spans[span].start
+        begin = self.watched.spans[span].start
         local = question.start - begin
         have = self.service.decoded(self.source_of(span, question.tiers).key)
         if have > local:
