@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ class Entry:
     """A file of the catalogue.
 
     Attributes:
-        id: opaque, new with every start.
+        id: a hash, so that an address can be kept; it is looked up, never taken for a path.
         path: of the file.
         name: what people see: relative to the folder that was given.
         summary: filled when the file was read; `status` is `reading`, `ok` or `broken`.
@@ -95,9 +95,8 @@ class Catalogue:
             raise InputError("--original goes with one replay")
         if len(found) > MAX_FILES:
             raise InputError(f"{len(found)} replays are more than {MAX_FILES}; name a subfolder")
-        self.entries = {
-            entry.id: entry for entry in (Entry(secrets.token_hex(8), p, n) for p, n in found)
-        }
+        entries = [Entry(_id_of(file), file, name) for file, name in found]
+        self.entries = {entry.id: entry for entry in entries}
         self._model, self._original = model, original
         self._open: OrderedDict[str, Watched] = OrderedDict()
         self._lock = threading.Lock()
@@ -137,6 +136,10 @@ def _replays(path: Path) -> list[tuple[Path, str]]:
     if not path.is_file():
         raise InputError(f"{path}: no such file or folder")
     return [(path, path.name)]
+
+
+def _id_of(file: Path) -> str:
+    return sha256(str(file.resolve()).encode()).hexdigest()[:16]
 
 
 def summarise(path: Path) -> dict[str, Any]:

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
+from statistics import median_low
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ Frame = NDArray[np.uint8]
 MAX_VIEWERS = 8
 _LAYER_BYTES = 2
 """Bytes that a GOP on its way holds beside its frames, for every byte of them: its levels."""
-_SMOOTHING = 0.05
+_MEASURED = 5
 
 
 class Priority(IntEnum):
@@ -73,6 +74,7 @@ class _Gop:
     running: Iterator[Frame] | None = None
     busy: bool = False
     error: Exception | None = None
+    spent_s: float = 0.0
     wants: list[_Want] = field(default_factory=list)
     waiting: dict[int, list[Future[Frame]]] = field(default_factory=dict)
 
@@ -107,7 +109,7 @@ class FrameService:
         self._num_workers = num_workers
         self._gops: OrderedDict[tuple[str, int, int], _Gop] = OrderedDict()
         self._ahead: OrderedDict[str, list[GopSource]] = OrderedDict()
-        self._costs: dict[tuple[str, int], float] = {}
+        self._costs: dict[tuple[str, int], deque[float]] = {}
         self._lock = threading.RLock()
         self._at_work, self._order = 0, 0
         self._closed = False
@@ -119,8 +121,9 @@ class FrameService:
             return sum(gop.bytes for gop in self._gops.values())
 
     def seconds_a_frame(self, file: str, tiers: int) -> float | None:
-        """What a frame costs one worker, as measured; None before the first."""
-        return self._costs.get((file, tiers))
+        """What a frame costs one worker, by the last GOPs; None before the first."""
+        costs = self._costs.get((file, tiers))
+        return median_low(costs) if costs else None
 
     def decoded(self, key: tuple[str, int, int]) -> int:
         """How many frames of a GOP are there."""
@@ -221,7 +224,7 @@ class FrameService:
         self._at_work -= 1
         if frame is not None:
             gop.frames.append(frame)
-            self._measure(gop, took)
+            gop.spent_s += took
             self._wake(gop.waiting.pop(len(gop.frames) - 1, ()), frame)
         else:
             gop.error = error
@@ -230,15 +233,14 @@ class FrameService:
             gop.waiting.clear()
         if gop.done:
             gop.running = None
+            self._measure(gop)
         self._evict()
         self._pump()
 
-    def _measure(self, gop: _Gop, took: float) -> None:
-        """Average what frames cost; the very first may have waited for a compiler."""
-        key = gop.source.key[:2]
-        if key in self._costs or len(gop.frames) > 1:
-            before = self._costs.get(key, took)
-            self._costs[key] = before + _SMOOTHING * (took - before)
+    def _measure(self, gop: _Gop) -> None:
+        """Note what a whole GOP has cost; one of the first may have waited for a compiler."""
+        costs = self._costs.setdefault(gop.source.key[:2], deque(maxlen=_MEASURED))
+        costs.append(gop.spent_s / gop.source.num_frames)
 
     @staticmethod
     def _wake(futures: Sequence[Future[Frame]], result: Frame | Exception) -> None:

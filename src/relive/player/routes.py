@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
@@ -24,7 +25,8 @@ from relive.player.show import Against, Question, Show, Source
 MAX_FRAMES = 512
 MAX_STREAMS = 24
 MAX_FIELDS = 64
-THUMBNAIL_PX = 160
+THUMBNAIL_PX = 240
+MAX_THUMBNAILS = 2000
 Frame = Annotated[int, Query(ge=0, lt=1 << 40)]
 Tiers = Annotated[int, Query(ge=1, le=2)]
 
@@ -44,6 +46,7 @@ class Api:
         self.catalogue, self.service = catalogue, service
         self.clips = Clips()
         self._streams = 0
+        self._thumbnails: OrderedDict[tuple[str, int | str, int], bytes] = OrderedDict()
 
     def routes(self) -> APIRouter:
         """The addresses."""
@@ -144,16 +147,26 @@ class Api:
         data = await asyncio.to_thread(encode_picture, picture, "png")
         return Response(data, media_type=MEDIA_TYPES["png"])
 
-    async def thumbnail(self, name: str, gop: Frame) -> Response:
-        """The keyframe of a GOP from its first tier, small."""
+    async def thumbnail(
+        self, name: str, gop: Frame | Literal["middle"], tiers: Tiers = 1
+    ) -> Response:
+        """The keyframe of a GOP, small."""
+        key = (name, gop, tiers)
+        if key not in self._thumbnails:
+            self._thumbnails[key] = await self._thumbnail(name, gop, tiers)
+            if len(self._thumbnails) > MAX_THUMBNAILS:
+                self._thumbnails.popitem(last=False)
+        return Response(self._thumbnails[key], media_type=MEDIA_TYPES["jpeg"])
+
+    async def _thumbnail(self, name: str, gop: int | str, tiers: int) -> bytes:
         show = await self._show(name)
         spans = show.watched.spans
-        if gop >= len(spans):
+        number = len(spans) // 2 if isinstance(gop, str) else gop
+        if number >= len(spans):
             raise InputError(f"no GOP {gop}; there are {len(spans)}")
-        picture = await show.exact(spans[gop].start, 1, Priority.THUMBNAIL)
+        picture = await show.exact(spans[number].start, tiers, Priority.THUMBNAIL)
         small = await asyncio.to_thread(shrink, picture, THUMBNAIL_PX)
-        data = await asyncio.to_thread(encode_picture, small, "jpeg")
-        return Response(data, media_type=MEDIA_TYPES["jpeg"])
+        return await asyncio.to_thread(encode_picture, small, "jpeg")
 
     async def psnr(
         self, name: str, frame: Frame, tiers: Tiers = 2, against: Against = "original"

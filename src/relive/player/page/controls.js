@@ -2,6 +2,7 @@
 
 import { $, make } from "/page/dom.js";
 import { listenToKeys } from "/page/keys.js";
+import { regionColour } from "/page/overlays.js";
 import { SPEEDS } from "/page/playback.js";
 
 const MODES = ["", "split", "side", "difference", "flicker"];
@@ -88,11 +89,22 @@ function setCompare(player, mode) {
   player.viewChanged();
 }
 
+function showLegend(player) {
+  const { regions } = player.stage.view;
+  $("legend").hidden = !regions;
+  if (!regions) return;
+  $("legend").replaceChildren(...player.film.facts.regions.map((region, place) => {
+    const item = make("li", { textContent: region.name });
+    item.style.borderLeftColor = `rgb(${regionColour(place)})`;
+    return item;
+  }));
+}
+
 /** Bring the controls in line with the player. */
 export function refresh(player) {
   const { playback, stage } = player, { compare } = stage.view;
   const isPlaying = playback.playing;
-  $("play").textContent = isPlaying ? "❚❚" : "▶";
+  $("play").classList.toggle("playing", isPlaying);
   $("play").setAttribute("aria-label", isPlaying ? "Pause" : "Play");
   $("play").title = `${isPlaying ? "Pause" : "Play"} (Space)`;
   $("speed").value = playback.speed;
@@ -108,6 +120,7 @@ export function refresh(player) {
   $("unloop").disabled = a === null && b === null;
   $("clip").disabled = a === null || b === null;
   $("clip").title = $("clip").disabled ? "Set A and B, then save the part between as MP4" : "Save A–B as MP4";
+  showLegend(player);
   $("sides").hidden = !["split", "side"].includes(compare);
   const chosen = $("against").selectedOptions[0]?.textContent ?? "";
   const [left, right] = $("sides").children;

@@ -9,7 +9,8 @@ export function make(tag, properties = {}, ...children) {
 }
 
 export function clock(seconds, digits = 2) {
-  const whole = Math.max(0, seconds);
+  const unit = 10 ** digits;
+  const whole = Math.round(Math.max(0, seconds) * unit) / unit;
   const minutes = Math.floor(whole / 60);
   const rest = (whole - 60 * minutes).toFixed(digits).padStart(digits ? 3 + digits : 2, "0");
   if (minutes < 60) return `${minutes}:${rest}`;

@@ -54,7 +54,7 @@ function text(file) {
 
 function card(file) {
   if (file.status !== "ok" || !file.frames) return broken(file);
-  const picture = make("img", { className: "thumb", alt: "", loading: "lazy", src: address(file.id, "thumbnail", { gop: 0 }) });
+  const picture = make("img", { className: "thumb", alt: "", loading: "lazy", src: address(file.id, "thumbnail", { gop: "middle", tiers: 2 }) });
   const lines = [
     `${file.game || "unknown game"} · ${file.width}×${file.height}`,
     `${clock(file.duration_s, 0)} · ${size(file.bytes)} · 1 : ${Math.round(file.ratio)}`,

@@ -33,7 +33,7 @@ export function paintHeat(context, heat, film, frame, width, height) {
     for (let x = 0; x < w; x++) {
       const bits = heat.data[(local * h + y) * w + x];
       const share = Math.log2(1 + bits) / top;
-      context.fillStyle = `hsla(${280 - 250 * share}, 90%, ${25 + 55 * share}%, ${0.15 + 0.55 * share})`;
+      context.fillStyle = `hsla(${280 - 250 * share}, 90%, ${25 + 55 * share}%, ${0.12 + 0.48 * share})`;
       context.fillRect(x * CUBE_PX, y * CUBE_PX, Math.min(CUBE_PX, width - x * CUBE_PX), Math.min(CUBE_PX, height - y * CUBE_PX));
     }
   }

@@ -169,8 +169,9 @@ export class Player {
     const moved = this.playback.tick(now);
     const flickers = this.stage.view.compare === "flicker";
     if (this.stage.view.heat) this.#wantHeat();
-    if (moved || this.dirty || flickers) this.#paint(now);
-    if ((moved || this.dirty) && now - this.lastPanels > PANELS_MS) this.#panels(now);
+    const isDue = moved || this.dirty;
+    if (isDue || flickers) this.#paint(now);
+    if (isDue && now - this.lastPanels > PANELS_MS) this.#panels(now);
   }
 
   #paint(now) {
@@ -180,11 +181,18 @@ export class Player {
     if (stage.shown !== undefined && this.stats.firstMs === null && (isExact || stage.preview)) this.stats.firstMs = took;
     if (isExact && this.stats.exactMs === null) this.stats.exactMs = took;
     const figures = $("figures");
-    figures.hidden = !(stage.view.compare && this.figures?.frame === playback.frame);
-    if (!figures.hidden) figures.textContent = this.figures.text;
+    figures.textContent = this.#figuresText();
+    figures.hidden = !figures.textContent;
     $("clock").textContent = `${clock(playback.position)} / ${clock(this.film.duration)}`;
     this.timeline.draw();
     this.dirty = now - this.lastPanels <= PANELS_MS;
+  }
+
+  #figuresText() {
+    const { view, heat } = this.stage, said = [];
+    if (view.compare && this.figures?.frame === this.playback.frame) said.push(this.figures.text);
+    if (view.heat) said.push(heat ? `bits of a cube: 0 … ${Math.round(heat.most)} here` : "counting bits …");
+    return said.join(" · ");
   }
 
   #panels(now) {

@@ -6,12 +6,18 @@ import { paintHeat, paintRegions } from "/page/overlays.js";
 
 const GAP = 4, FLICKER_MS = 400;
 const SAID = [
-  [MARK.lost, "lost", "Missing: not in the file"],
+  [MARK.lost, "lost", "Missing: this part is lost from the file"],
   [MARK.damaged, "damaged", "Damaged: cannot be decoded"],
   [MARK.missing, "lost", "Missing: the session has no frame here; rebuilt"],
   [MARK.degraded, "degraded", "First tier only: the enhancement is damaged"],
   [MARK.firstTier, "note", "First tier only"],
 ];
+
+function previewText(picture, frame) {
+  const what = picture.marks & MARK.firstTier ? "first tier" : "decoded so far";
+  const gap = frame - picture.frame;
+  return gap ? `Preview: ${what}, ${gap} ${gap === 1 ? "frame" : "frames"} before` : `Preview: ${what}`;
+}
 
 export class Stage {
   constructor(film, buffer) {
@@ -94,11 +100,11 @@ export class Stage {
   #mark(first, frame, sparse, exact) {
     const marks = first?.marks ?? 0;
     const said = SAID.filter(([bit]) => marks & bit);
-    if (said.length > 1 && marks & MARK.preview) said.length = 1;
-    const list = said.map(([, kind, text]) => [kind, text]);
+    const isPreview = Boolean(marks & MARK.preview);
+    const list = said.filter(([bit]) => !isPreview || bit !== MARK.firstTier).map(([, kind, text]) => [kind, text]);
     if (!first) list.push(["note", "Decoding …"]);
     else if (sparse) list.push(["note", "Keyframes only at this speed"]);
-    else if (marks & MARK.preview) list.push(["note", `Preview: frame ${first.frame} of ${frame}`]);
+    else if (isPreview) list.push(["note", previewText(first, frame)]);
     else if (!exact && first.frame !== frame) list.push(["note", `Decoding: frame ${first.frame} is shown`]);
     if (this.waiting) list.push(["note", "Buffering"]);
     const key = JSON.stringify(list);

@@ -3,7 +3,7 @@
 import { $, brush, clock, colour } from "/page/dom.js";
 
 const BAND = 12, TOP = 8;
-const WORDS = { damaged: "damaged", lost: "not in the file", degraded: "first tier only" };
+const WORDS = { damaged: "damaged", lost: "lost from the file", degraded: "first tier only" };
 
 export class Timeline {
   constructor(film, playback, thumbs, seek) {
