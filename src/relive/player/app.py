@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.resources import files
@@ -43,20 +44,23 @@ def create_app(
         cache_bytes: the most that decoded GOPs may take.
     """
     service = FrameService(cache_bytes)
+    api = Api(catalogue, service)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         catalogue.start_reading()
+        warming = asyncio.create_task(api.warm())
         yield
+        warming.cancel()
         service.close()
 
     app = FastAPI(
         title="relive", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan
     )
     app.state.service = service
-    app.include_router(Api(catalogue, service).routes())
+    app.include_router(api.routes())
     _add_page(app)
-    _add_errors(app)
+    _add_errors(app, catalogue)
     app.add_middleware(Guard, host=host, token=token)
     return app
 
@@ -78,13 +82,13 @@ def _add_page(app: FastAPI) -> None:
     app.add_api_route("/page/{name}", part, methods=["GET"], response_model=None)
 
 
-def _add_errors(app: FastAPI) -> None:
+def _add_errors(app: FastAPI, catalogue: Catalogue) -> None:
     async def ours(_: Request, error: Exception) -> Response:
         status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 0)
         if not status:
             exit_code = error.exit_code if isinstance(error, ReliveError) else 1
             status = {2: 400, 3: 422, 4: 409}.get(exit_code, 500)
-        return refusal(status, str(error))
+        return refusal(status, catalogue.without_paths(str(error)))
 
     async def invalid(_: Request, error: Exception) -> Response:
         first = error.errors()[0] if isinstance(error, RequestValidationError) else {}

@@ -100,6 +100,14 @@ class Catalogue:
         self._model, self._original = model, original
         self._open: OrderedDict[str, Watched] = OrderedDict()
         self._lock = threading.Lock()
+        if len(entries) == 1:  # what is wrong with it is said at once
+            self.watched(entries[0].id)
+
+    def without_paths(self, line: str) -> str:
+        """An error as a viewer may read it: files by their names."""
+        for entry in self.entries.values():
+            line = line.replace(str(entry.path), entry.name)
+        return line
 
     def read_summaries(self) -> None:
         """Read every file that was not read yet; one that is broken is said to be so."""

@@ -14,7 +14,7 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 
 from relive.codec.cube_bits import cube_bits
 from relive.codec.workers import NUM_WORKERS, workers
-from relive.errors import InputError
+from relive.errors import InputError, ReliveError
 from relive.player.catalogue import Catalogue, Watched
 from relive.player.clips import Clips
 from relive.player.facts import facts
@@ -66,6 +66,15 @@ class Api:
         ):
             router.add_api_route(path, answer, methods=["GET"], response_model=None)
         return router
+
+    async def warm(self) -> None:
+        """Decode a first picture, so that weights and kernels are loaded before somebody asks."""
+        for name in self.catalogue.entries:
+            try:
+                await (await self._show(name)).exact(0, 2, Priority.THUMBNAIL)
+            except (ReliveError, OSError):
+                continue
+            return
 
     async def _show(self, name: str) -> Show:
         watched = await asyncio.to_thread(self.catalogue.watched, name)

@@ -3,7 +3,7 @@
 import { $, brush, colour, range } from "/page/dom.js";
 
 const TURN = { deg: Math.PI / 180, rad: 1, turn: 2 * Math.PI };
-const MARGIN = 14, CONE_PX = 34, PICK_PX = 18;
+const MARGIN = 26, CONE_PX = 34, PICK_PX = 18;
 
 export class PathMap {
   static async open(film, playback) {
@@ -54,8 +54,8 @@ export class PathMap {
     const { context, width, height } = brush(this.canvas);
     const at = this.#scale(width, height), now = this.playback.frame;
     const stride = Math.max(1, Math.floor(this.film.last / 4000));
-    this.#line(context, at, 0, this.film.last, stride, colour("line"), 2);
-    this.#line(context, at, 0, now, stride, colour("quiet"), 2);
+    this.#line(context, at, 0, this.film.last, stride, colour("lost"), 1);
+    this.#line(context, at, 0, now, stride, colour("accent"), 2);
     const [x, y] = at(now);
     if (this.columns.yaw) this.#cone(context, x, y, now);
     context.fillStyle = colour("accent");

@@ -72,6 +72,7 @@ export class Stage {
       if (canvas.width !== wide || canvas.height !== height) [canvas.width, canvas.height] = [wide, height];
     }
     const context = this.picture.getContext("2d");
+    if (other && this.view.compare === "split") this.#placeSlider(width, height);
     const turned = other && this.view.compare === "flicker" && Math.floor(now / FLICKER_MS) % 2;
     const draw = (picture, x) => context.drawImage(picture.bitmap, x, 0, width, height);
     if (isSide) context.clearRect(width, 0, GAP, height);
@@ -79,6 +80,15 @@ export class Stage {
     if (isSide) draw(other, width + GAP);
     this.overlay.getContext("2d").clearRect(0, 0, wide, height);
     if (other && this.view.compare === "split") this.#splitWith(context, other, width, height);
+  }
+
+  /** Lay the slider over the picture, not over the black beside it. */
+  #placeSlider(width, height) {
+    const box = this.picture.getBoundingClientRect(), slider = $("split");
+    const shown = width * Math.min(box.width / width, box.height / height);
+    const thumb = 16;
+    slider.style.left = `${(box.width - shown - thumb) / 2}px`;
+    slider.style.width = `${shown + thumb}px`;
   }
 
   #splitWith(context, other, width, height) {
