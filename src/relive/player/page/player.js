@@ -244,8 +244,9 @@ export class Player {
 
   toEvent(direction) {
     const now = this.playback.position;
+    const slack = this.playback.playing ? 0.5 : 0.5 / this.film.facts.fps;
     const times = this.film.facts.events.map((event) => event.t);
-    const next = direction > 0 ? times.find((t) => t > now + 0.01) : times.findLast((t) => t < now - 0.05);
+    const next = direction > 0 ? times.find((t) => t > now + 0.01) : times.findLast((t) => t < now - slack);
     if (next !== undefined) this.seek(next);
   }
 }
