@@ -7,6 +7,7 @@
 ```
 
 A turn decodes one frame, so a seek never waits for the whole GOP that somebody else is watching.
+Where all workers are in the middle of a turn, a thread of its own takes the seek.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -24,7 +25,7 @@ from statistics import median_low
 import numpy as np
 from numpy.typing import NDArray
 
-from relive.codec.workers import NUM_WORKERS, workers
+from relive.codec.workers import NUM_WORKERS, prepare, workers
 
 Frame = NDArray[np.uint8]
 MAX_VIEWERS = 8
@@ -111,6 +112,8 @@ class FrameService:
         self._ahead: OrderedDict[str, list[GopSource]] = OrderedDict()
         self._costs: dict[tuple[str, int], deque[float]] = {}
         self._lock = threading.RLock()
+        self._express = ThreadPoolExecutor(1, "relive-seek", initializer=prepare)
+        self._is_express_busy = False
         self._at_work, self._order = 0, 0
         self._closed = False
 
@@ -175,6 +178,7 @@ class FrameService:
             self._closed = True
             self._ahead.clear()
             self._gops.clear()
+        self._express.shutdown(wait=False)
 
     def _gop(self, source: GopSource) -> _Gop:
         gop = self._gops.setdefault(source.key, _Gop(source))
@@ -182,18 +186,30 @@ class FrameService:
         return gop
 
     def _pump(self) -> None:
-        while self._at_work < self._num_workers and not self._closed:
-            gop = self._next()
-            if gop is None:
+        while not self._closed:
+            rank, gop = self._next()
+            is_free = self._at_work < self._num_workers
+            if gop is None or not (
+                is_free or (rank == Priority.SEEK and not self._is_express_busy)
+            ):
                 return
             gop.busy = True
-            self._at_work += 1
-            workers().submit(self._decode_one, gop)
+            if is_free:
+                self._at_work += 1
+                workers().submit(self._decode_one, gop, False)
+            else:
+                self._is_express_busy = True
+                self._express.submit(self._decode_one, gop, True)
 
-    def _next(self) -> _Gop | None:
+    def _next(self) -> tuple[int, _Gop | None]:
+        """What is to be decoded now, and its priority."""
         turns = [(turn, gop) for gop in self._gops.values() if (turn := gop.turn()) is not None]
         if turns:
-            return min(turns, key=lambda pair: pair[0])[1]
+            (rank, _), wanted = min(turns, key=lambda pair: pair[0])
+            return rank, wanted
+        return len(Priority), self._next_ahead()
+
+    def _next_ahead(self) -> _Gop | None:
         for sources in reversed(self._ahead.values()):
             for source in sources:
                 gop = self._gops.get(source.key)
@@ -206,7 +222,7 @@ class FrameService:
     def _has_room(self, source: GopSource) -> bool:
         return 12 * source.num_frames * source.frame_bytes <= self.cache_bytes
 
-    def _decode_one(self, gop: _Gop) -> None:
+    def _decode_one(self, gop: _Gop, is_express: bool) -> None:
         began = time.perf_counter()
         frame, error = None, None
         try:
@@ -216,15 +232,16 @@ class FrameService:
         except Exception as caught:
             error = caught
         with self._lock:
-            self._take(gop, frame, error, time.perf_counter() - began)
+            gop.busy = False
+            gop.spent_s += time.perf_counter() - began
+            self._at_work -= not is_express
+            self._is_express_busy &= not is_express
+            self._take(gop, frame, error)
 
-    def _take(self, gop: _Gop, frame: Frame | None, error: Exception | None, took: float) -> None:
+    def _take(self, gop: _Gop, frame: Frame | None, error: Exception | None) -> None:
         """Keep a frame, wake who waits for it, and go on."""
-        gop.busy = False
-        self._at_work -= 1
         if frame is not None:
             gop.frames.append(frame)
-            gop.spent_s += took
             self._wake(gop.waiting.pop(len(gop.frames) - 1, ()), frame)
         else:
             gop.error = error

@@ -60,9 +60,8 @@ export class Buffer {
   }
 
   /** Keep pictures coming from a frame on; `sparse` is for keyframes alone. */
-  follow(layer, frame, sparse) {
+  follow(layer, frame, sparse, lead = sparse ? 8 : LEAD_GOPS) {
     const first = this.film.gopOf(frame);
-    const lead = sparse ? 8 : LEAD_GOPS;
     const wanted = [];
     for (let g = first; g < Math.min(this.film.gops.length, first + lead); g++) {
       const gop = this.film.gops[g];

@@ -19,25 +19,34 @@ export class Playback {
     this.counts = { shown: 0, dropped: 0, skipped: 0 };
     this.tier = "auto";
     this.level = LEVEL.all;
+    this.next = null; // level from the next GOP on
     this.costs = null;
     this.judged = { at: 0, dropped: 0 };
     this.lastFollow = 0;
   }
 
   get sparse() {
-    return this.playing && this.tier === "auto" && this.level === LEVEL.keyframes;
+    return this.#isSparse(this.level);
   }
 
   /** Tiers that are shown now: a paused picture has all, unless the first alone was chosen. */
   get tiers() {
     if (this.tier !== "auto") return Math.min(Number(this.tier), this.film.facts.tiers);
-    return this.playing && this.level !== LEVEL.all ? 1 : this.film.facts.tiers;
+    return this.playing ? this.#tiersAt(this.level) : this.film.facts.tiers;
+  }
+
+  #isSparse(level) {
+    return this.playing && this.tier === "auto" && level === LEVEL.keyframes;
+  }
+
+  #tiersAt(level) {
+    return level === LEVEL.all ? this.film.facts.tiers : 1;
   }
 
   play() {
     if (this.frame >= this.film.last) this.#move(this.loop.a ?? 0);
     this.playing = true;
-    this.level = this.#affordable();
+    this.#setLevel(this.#affordable());
     this.judged = { at: performance.now(), dropped: this.counts.dropped };
     this.#wait();
     this.#ask();
@@ -69,7 +78,7 @@ export class Playback {
   setSpeed(speed) {
     this.speed = speed;
     this.#anchor();
-    this.level = this.#affordable();
+    this.#setLevel(this.#affordable());
     this.changed("speed");
   }
 
@@ -100,6 +109,7 @@ export class Playback {
     if (this.position >= end) return this.#atEnd();
     this.frame = this.film.frameAt(this.position);
     this.#count(before);
+    if (this.next !== null && this.film.gopOf(before) !== this.film.gopOf(this.frame)) this.#setLevel(this.next);
     this.#judge(now);
     return this.frame !== before;
   }
@@ -143,8 +153,16 @@ export class Playback {
   #follow(now) {
     this.lastFollow = now;
     const layers = this.layersOf(this.tiers);
-    this.buffer.only(layers);
-    for (const layer of layers) this.buffer.follow(layer, this.frame, this.sparse);
+    const after = this.film.gops[this.film.gopOf(this.frame) + 1];
+    if (this.next === null || !after) {
+      this.buffer.only(layers);
+      for (const layer of layers) this.buffer.follow(layer, this.frame, this.sparse);
+      return;
+    }
+    const coming = this.layersOf(this.#tiersAt(this.next));
+    this.buffer.only([...layers, ...coming]);
+    for (const layer of layers) if (!coming.includes(layer)) this.buffer.follow(layer, this.frame, this.sparse, 1);
+    for (const layer of coming) this.buffer.follow(layer, after.start, this.#isSparse(this.next), 1);
   }
 
   #count(before) {
@@ -166,8 +184,8 @@ export class Playback {
     const late = (this.counts.dropped - this.judged.dropped) / Math.max(1, due);
     this.judged = { at: now, dropped: this.counts.dropped };
     const affordable = this.#affordable();
-    if (late > 0.2 && this.level < LEVEL.keyframes) this.level = Math.max(this.level + 1, affordable);
-    else if (late < 0.01 && affordable < this.level) this.level = affordable;
+    if (late > 0.2 && this.level < LEVEL.keyframes) this.next = Math.max(this.level + 1, affordable);
+    else if (late < 0.01 && affordable < this.level) this.next = affordable;
     this.#ask();
     this.changed("level");
   }
@@ -180,6 +198,11 @@ export class Playback {
     const fits = (cost) => !cost || need * cost <= 0.9 * workers;
     if (fits(costs[2])) return LEVEL.all;
     return fits(costs[1] || costs[2] / 2) ? LEVEL.first : LEVEL.keyframes;
+  }
+
+  #setLevel(level) {
+    this.level = level;
+    this.next = null;
   }
 
   #ask() {
