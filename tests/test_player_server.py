@@ -303,14 +303,29 @@ def test_what_comes_next_is_decoded_ahead() -> None:
 def test_a_seek_goes_before_what_plays() -> None:
     steps = threading.Semaphore(0)
     service = FrameService(cache_bytes=1_000_000, num_workers=1)
-    playing, sought = source(0, steps), source(1, steps)
+    playing = source(0, steps)
+    own = threading.Semaphore(2)
+    sought = source(1, own)
     with service.wanting(playing, 8, Priority.PLAY), service.wanting(sought, 2, Priority.SEEK):
-        wanted = service.frame(sought, 1)
-        steps.release(3)  # the frame in work, then two of the seek
-        assert wanted.result(20)[0] == 9
-        assert service.decoded(playing.key) == 1
+        # the only worker is in the middle of a frame: the seek does not wait for it
+        assert service.frame(sought, 1).result(20)[0] == 9
+        assert service.decoded(playing.key) == 0
         steps.release(20)
         assert service.frame(playing, 7).result(20)[0] == 7
+
+
+def test_what_can_wait_waits_for_a_seek() -> None:
+    own = threading.Semaphore(0)
+    service = FrameService(cache_bytes=1_000_000, num_workers=2)
+    sought, thumbnail = source(1, own), source(2)
+    with service.wanting(sought, 2, Priority.SEEK):
+        with service.wanting(thumbnail, 1, Priority.THUMBNAIL):
+            service.look_ahead("me", [source(3)])
+            time.sleep(0.05)
+            assert service.decoded(thumbnail.key) == service.decoded(("file", 2, 3)) == 0
+            own.release(8)
+            assert service.frame(sought, 1).result(20)[0] == 9
+            assert service.frame(thumbnail, 0).result(20)[0] == 16
 
 
 def test_whoever_leaves_stops_the_decoding() -> None:

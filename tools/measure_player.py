@@ -37,9 +37,8 @@ def player(replay: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run `relive play` and yield its process and address."""
     command = [sys.executable, "-m", "relive", "play", str(replay), "-q"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
         try:
-            yield process, process.stdout.readline().strip()
+            yield process, (process.stdout or sys.stdin).readline().strip()
         finally:
             process.terminate()
 
@@ -74,11 +73,11 @@ def spread(values: list[float]) -> dict[str, float]:
     return {f"p{q}_ms": round(float(np.percentile(values, q)), 1) for q in (50, 95, 99)}
 
 
-def seeks(page: Page, count: int) -> dict[str, Any]:
+def seeks(page: Page, count: int, seed: int) -> dict[str, Any]:
     """Seek to random places, each after the exact picture of the one before."""
     length = page.evaluate("relivePlayer.film.duration")
     first, exact = [], []
-    chance = random.Random(SEED)
+    chance = random.Random(seed)
     for _ in range(count):
         page.evaluate(f"relivePlayer.seek({chance.uniform(0, length)})")
         if wait(page, "relivePlayer.stats.exactMs != null"):
@@ -133,7 +132,7 @@ def main() -> None:
     with player(args.replay) as (process, url), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = open_page(browser, url)
-        cold = seeks(page, 20)
+        cold = seeks(page, 20, SEED + 1)
         wait(page, "relivePlayer.thumbs.pictures.size >= relivePlayer.film.gops.length")
         result = {
             "command": f"python tools/measure_player.py {' '.join(sys.argv[1:])}",
@@ -142,7 +141,7 @@ def main() -> None:
             "load": os.getloadavg()[0],
             "replay": {k: v for k, v in summarise(args.replay).items() if k != "status"},
             "seeks_before_thumbnails": cold,
-            "seeks": seeks(page, args.seeks),
+            "seeks": seeks(page, args.seeks, SEED),
             "playing": play([page], process.pid, 60 * args.minutes),
         }
         other = open_page(browser, url)

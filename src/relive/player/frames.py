@@ -90,6 +90,12 @@ class _Gop:
             return own
         return own + _LAYER_BYTES * self.source.num_frames * self.source.frame_bytes
 
+    @property
+    def is_sought(self) -> bool:
+        """Whether somebody waits for one frame of it."""
+        have = len(self.frames)
+        return any(w.priority == Priority.SEEK and w.until > have for w in self.wants)
+
     def turn(self) -> tuple[int, int] | None:
         """Rank among those that are wanted; None where nothing is to be done."""
         open_wants = [w for w in self.wants if w.until > len(self.frames)]
@@ -189,9 +195,8 @@ class FrameService:
         while not self._closed:
             rank, gop = self._next()
             is_free = self._at_work < self._num_workers
-            if gop is None or not (
-                is_free or (rank == Priority.SEEK and not self._is_express_busy)
-            ):
+            is_express = rank == Priority.SEEK and not self._is_express_busy
+            if gop is None or not (is_free or is_express):
                 return
             gop.busy = True
             if is_free:
@@ -204,10 +209,10 @@ class FrameService:
     def _next(self) -> tuple[int, _Gop | None]:
         """What is to be decoded now, and its priority."""
         turns = [(turn, gop) for gop in self._gops.values() if (turn := gop.turn()) is not None]
-        if turns:
-            (rank, _), wanted = min(turns, key=lambda pair: pair[0])
-            return rank, wanted
-        return len(Priority), self._next_ahead()
+        (rank, _), wanted = min(turns, key=lambda pair: pair[0], default=((len(Priority), 0), None))
+        if rank > Priority.PLAY and any(gop.is_sought for gop in self._gops.values()):
+            return rank, None  # what can wait leaves the processor to the seek
+        return rank, wanted or self._next_ahead()
 
     def _next_ahead(self) -> _Gop | None:
         for sources in reversed(self._ahead.values()):

@@ -89,8 +89,8 @@ class Show:
             for frame in range(question.start, question.stop):
                 yield await self._other(frame, question)
             return
-        if question.preview and (ahead := await self._preview(question)):
-            yield ahead
+        if question.preview and (near := await self._preview(question)):
+            yield near
         self._look_ahead(question)
         for span, first, last in self._pieces(question.start, question.stop):
             async for packet in self._of_gop(span, first, last, question):
@@ -135,7 +135,9 @@ class Show:
             return None
         tiers = question.tiers if have else 1
         near = begin + max(0, have - 1)
-        picture = await self.exact(near, tiers)
+        exact = self.source_of(span, question.tiers)
+        with self.service.wanting(exact, local + 1, Priority.SEEK):  # it is on its way meanwhile
+            picture = await self.exact(near, tiers)
         marks = self.marks(near, tiers) | Mark.PREVIEW
         return await asyncio.to_thread(_packed, near, picture, "jpeg", marks)
 

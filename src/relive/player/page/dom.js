@@ -25,7 +25,15 @@ export function size(bytes) {
   return `${bytes.toFixed(1)} GB`;
 }
 
-export const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+const colours = new Map();
+
+/** A colour of the style sheet, looked up once for every theme. */
+export function colour(name) {
+  if (!colours.has(name)) colours.set(name, getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim());
+  return colours.get(name);
+}
+
+export const forgetColours = () => colours.clear();
 
 /** Fit a canvas to its box and give a context in CSS pixels, cleared. */
 export function brush(canvas) {

@@ -13,7 +13,7 @@ import { Stage } from "/page/stage.js";
 import { Thumbs } from "/page/thumbs.js";
 import { Timeline } from "/page/timeline.js";
 
-const PANELS_MS = 100, FIGURES_MS = 700, SETTLE_MS = 120;
+const PANELS_MS = 100, TIMELINE_MS = 45, FIGURES_MS = 700, SETTLE_MS = 120;
 const FOUND = [[MARK.lost, "lost"], [MARK.damaged, "damaged"], [MARK.degraded, "degraded"]];
 
 export class Player {
@@ -33,7 +33,7 @@ export class Player {
     this.plots = new Plots(film, this.playback);
     this.heats = new Map();
     this.dirty = true;
-    this.lastPanels = 0;
+    this.lastPanels = this.lastTimeline = 0;
     this.stats = { seekedAt: 0, firstMs: null, exactMs: null };
   }
 
@@ -184,7 +184,10 @@ export class Player {
     figures.textContent = this.#figuresText();
     figures.hidden = !figures.textContent;
     $("clock").textContent = `${clock(playback.position)} / ${clock(this.film.duration)}`;
-    this.timeline.draw();
+    if (now - this.lastTimeline > TIMELINE_MS || !playback.playing) {
+      this.lastTimeline = now;
+      this.timeline.draw();
+    }
     this.dirty = now - this.lastPanels <= PANELS_MS;
   }
 

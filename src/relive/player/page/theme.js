@@ -1,6 +1,6 @@
 // Dark or light: as the system says, until somebody chooses.
 
-import { $ } from "/page/dom.js";
+import { $, forgetColours } from "/page/dom.js";
 
 const system = matchMedia("(prefers-color-scheme: dark)");
 let chosen = null;
@@ -12,6 +12,7 @@ try {
 
 function apply(changed) {
   document.documentElement.dataset.theme = chosen ?? (system.matches ? "dark" : "light");
+  forgetColours();
   changed?.();
 }
 
