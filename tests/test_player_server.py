@@ -318,14 +318,16 @@ def test_what_can_wait_waits_for_a_seek() -> None:
     own = threading.Semaphore(0)
     service = FrameService(cache_bytes=1_000_000, num_workers=2)
     sought, thumbnail = source(1, own), source(2)
-    with service.wanting(sought, 2, Priority.SEEK):
-        with service.wanting(thumbnail, 1, Priority.THUMBNAIL):
-            service.look_ahead("me", [source(3)])
-            time.sleep(0.05)
-            assert service.decoded(thumbnail.key) == service.decoded(("file", 2, 3)) == 0
-            own.release(8)
-            assert service.frame(sought, 1).result(20)[0] == 9
-            assert service.frame(thumbnail, 0).result(20)[0] == 16
+    with (
+        service.wanting(sought, 2, Priority.SEEK),
+        service.wanting(thumbnail, 1, Priority.THUMBNAIL),
+    ):
+        service.look_ahead("me", [source(3)])
+        time.sleep(0.05)
+        assert service.decoded(thumbnail.key) == service.decoded(("file", 2, 3)) == 0
+        own.release(8)
+        assert service.frame(sought, 1).result(20)[0] == 9
+        assert service.frame(thumbnail, 0).result(20)[0] == 16
 
 
 def test_whoever_leaves_stops_the_decoding() -> None:

@@ -4,7 +4,7 @@ import { address, getJson } from "/page/api.js";
 
 export const SPEEDS = [0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8];
 export const LEVEL = { all: 0, first: 1, keyframes: 2 };
-const READY_FRAMES = 6, PATIENCE_MS = 3000, FOLLOW_MS = 80, JUDGE_MS = 1500;
+const READY_FRAMES = 6, PATIENCE_MS = 3000, FOLLOW_MS = 80, JUDGE_MS = 1500, PROBE_MS = 10_000, PROBE_MOST_MS = 120_000;
 const DISPLAY_HZ = 55;
 
 export class Playback {
@@ -20,6 +20,7 @@ export class Playback {
     this.tier = "auto";
     this.level = LEVEL.all;
     this.next = null; // level from the next GOP on
+    this.probeMs = PROBE_MS;
     this.costs = null;
     this.judged = { at: 0, dropped: 0 };
     this.lastFollow = 0;
@@ -186,6 +187,10 @@ export class Playback {
     const affordable = this.#affordable();
     if (late > 0.2 && this.level < LEVEL.keyframes) this.next = Math.max(this.level + 1, affordable);
     else if (late < 0.01 && affordable < this.level) this.next = affordable;
+    else if (this.sparse && now - this.levelSince > this.probeMs) {
+      this.next = LEVEL.first; // keyframes alone do not tell what a whole GOP costs by now
+      this.probing = true;
+    }
     this.#ask();
     this.changed("level");
   }
@@ -201,6 +206,11 @@ export class Playback {
   }
 
   #setLevel(level) {
+    if (level === LEVEL.keyframes) {
+      if (this.probing) this.probeMs = Math.min(2 * this.probeMs, PROBE_MOST_MS);
+      this.probing = false;
+    }
+    this.levelSince = performance.now();
     this.level = level;
     this.next = null;
   }
