@@ -30,6 +30,7 @@ from relive.player.catalogue import summarise
 SEED = 5
 PATIENCE_S = 60.0
 SETTLE_MS = 400
+COLD_SEEKS = 10
 
 
 @contextmanager
@@ -132,18 +133,19 @@ def main() -> None:
     with player(args.replay) as (process, url), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = open_page(browser, url)
-        cold = seeks(page, 20, SEED + 1)
+        cold = seeks(page, COLD_SEEKS, SEED + 1)
         wait(page, "relivePlayer.thumbs.pictures.size >= relivePlayer.film.gops.length")
-        result = {
+        result: dict[str, Any] = {
             "command": f"python tools/measure_player.py {' '.join(sys.argv[1:])}",
             "machine": machine(),
             "versions": versions(),
             "load": os.getloadavg()[0],
             "replay": {k: v for k, v in summarise(args.replay).items() if k != "status"},
             "seeks_before_thumbnails": cold,
-            "seeks": seeks(page, args.seeks, SEED),
-            "playing": play([page], process.pid, 60 * args.minutes),
         }
+        result["seeks"] = seeks(page, args.seeks, SEED)
+        print(json.dumps(result["seeks"]), file=sys.stderr)
+        result["playing"] = play([page], process.pid, 60 * args.minutes)
         other = open_page(browser, url)
         result["two_viewers"] = play([page, other], process.pid, 30)
         result["load_end"] = os.getloadavg()[0]

@@ -15,6 +15,8 @@ from relive.player.app import CACHE_BYTES, create_app
 from relive.player.catalogue import Catalogue
 from relive.player.security import choose_token
 
+SHUTDOWN_S = 2
+
 
 @dataclass(frozen=True)
 class Listen:
@@ -52,7 +54,13 @@ def serve(
     """
     token = choose_token(listen.host, listen.token)
     app = create_app(catalogue, host=listen.host, token=token, cache_bytes=listen.cache_bytes)
-    config = uvicorn.Config(app, log_level="error", access_log=False, server_header=False)
+    config = uvicorn.Config(
+        app,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+    )
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     with _bound(listen.host, listen.port) as listening:
         url = address(listening, token)

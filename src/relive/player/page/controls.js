@@ -72,7 +72,7 @@ function actionsOf(player) {
     c: () => !$("compare").disabled && setCompare(player, MODES[(MODES.indexOf(stage.view.compare) + 1) % MODES.length]),
     r: () => !$("regions").disabled && player.toggleView("regions"),
     b: () => player.toggleView("heat"),
-    f: () => (document.fullscreenElement ? document.exitFullscreen() : $("stage").requestFullscreen()),
+    f: () => (document.fullscreenElement ? document.exitFullscreen() : $("watch").requestFullscreen()),
     "?": () => $("help").showModal(),
   };
 }

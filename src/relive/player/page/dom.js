@@ -63,8 +63,13 @@ export function download(blob, name) {
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
-export function fault(error) {
+const FAULT_MS = 12_000;
+let hiding = 0;
+
+export function fault(error, stays = false) {
   if (error?.name === "AbortError") return;
+  clearTimeout(hiding);
+  if (!stays) hiding = setTimeout(() => ($("fault").hidden = true), FAULT_MS);
   $("fault").textContent = error ? String(error.message || error) : "";
   $("fault").hidden = !error;
 }

@@ -22,5 +22,5 @@ try {
     await startLibrary();
   }
 } catch (error) {
-  fault(error);
+  fault(error, true);
 }

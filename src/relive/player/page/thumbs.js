@@ -2,7 +2,7 @@
 
 import { address, getBlob } from "/page/api.js";
 
-const MOST = 600;
+const MOST = 300;
 
 export class Thumbs {
   constructor(film, isIdle, changed) {
