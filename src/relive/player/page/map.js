@@ -20,7 +20,8 @@ export class PathMap {
   constructor(film, playback, camera, columns) {
     Object.assign(this, { film, playback, camera, columns });
     this.canvas = $("map");
-    this.limits = { x: range(columns.x), y: range(columns.y) };
+    const isKnown = (_, frame) => this.#isKnown(frame);
+    this.limits = { x: range(columns.x.filter(isKnown)), y: range(columns.y.filter(isKnown)) };
     $("map-panel").hidden = false;
     $("map-note").textContent = "click the path to go there";
     this.canvas.addEventListener("click", (event) => this.#pick(event.offsetX, event.offsetY));
@@ -29,6 +30,11 @@ export class PathMap {
   toggle() {
     $("map-panel").hidden = !$("map-panel").hidden;
     this.draw();
+  }
+
+  /** Frames of a lost part have no state. */
+  #isKnown(frame) {
+    return this.film.gops[this.film.gopOf(frame)].condition !== "lost";
   }
 
   #scale(width, height) {
@@ -42,6 +48,7 @@ export class PathMap {
     const at = this.#scale(this.canvas.clientWidth, this.canvas.clientHeight);
     let best = [PICK_PX, -1];
     for (let frame = 0; frame <= this.film.last; frame++) {
+      if (!this.#isKnown(frame)) continue;
       const [px, py] = at(frame);
       const gap = Math.hypot(px - x, py - y);
       if (gap < best[0]) best = [gap, frame];
@@ -56,6 +63,7 @@ export class PathMap {
     const stride = Math.max(1, Math.floor(this.film.last / 4000));
     this.#line(context, at, 0, this.film.last, stride, colour("lost"), 1);
     this.#line(context, at, 0, now, stride, colour("accent"), 2);
+    if (!this.#isKnown(now)) return;
     const [x, y] = at(now);
     if (this.columns.yaw) this.#cone(context, x, y, now);
     context.fillStyle = colour("accent");
@@ -67,7 +75,12 @@ export class PathMap {
   #line(context, at, first, last, stride, stroke, lineWidth) {
     Object.assign(context, { strokeStyle: stroke, lineWidth, lineJoin: "round" });
     context.beginPath();
-    for (let frame = first; frame <= last; frame += stride) context.lineTo(...at(frame));
+    let isGap = true;
+    for (let frame = first; frame <= last; frame += stride) {
+      const isKnown = this.#isKnown(frame);
+      if (isKnown) context[isGap ? "moveTo" : "lineTo"](...at(frame));
+      isGap = !isKnown;
+    }
     context.stroke();
   }
 
