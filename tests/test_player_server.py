@@ -1,6 +1,8 @@
 """The server of the player: exact frames, previews, memory, and everything that it refuses."""
 
 import io
+import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -9,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import uvicorn
 from fastapi.testclient import TestClient
 from PIL import Image
 
@@ -20,7 +23,7 @@ from relive.player.app import create_app
 from relive.player.catalogue import Catalogue
 from relive.player.frames import Frame, FrameService, GopSource, Priority
 from relive.player.pictures import RECORD, Mark
-from relive.player.security import COOKIE, choose_token
+from relive.player.security import BURST, COOKIE, choose_token
 
 HERE = "http://127.0.0.1:8000"
 TOKEN = "a1b2" * 5
@@ -379,3 +382,31 @@ def test_wrong_usage_is_one_line(
     assert out == ""
     assert err.count("\n") == 1
     assert said in err
+
+
+def test_the_address_is_printed(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answers(_: uvicorn.Server, sockets: list[socket.socket]) -> None:
+        said = capsys.readouterr().out
+        port = sockets[0].getsockname()[1]
+        assert said == f"http://127.0.0.1:{port}/\n"
+
+    monkeypatch.setattr(uvicorn.Server, "run", answers)
+    assert run(["play", str(folder / "s.relive"), "-q"]) == 0
+
+
+def test_a_missing_extra_is_named(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.delitem(sys.modules, "relive.player.serve", raising=False)
+    assert run(["play", str(folder / "s.relive")]) == 2
+    assert "relive[play]" in capsys.readouterr().err
+
+
+def test_whoever_asks_too_often_has_to_wait(folder: Path) -> None:
+    catalogue = Catalogue([folder / "s.relive"])
+    with TestClient(create_app(catalogue), base_url=HERE) as client:
+        answers = {client.get("/page/icon.svg").status_code for _ in range(3 * BURST)}
+    assert answers == {200, 429}
