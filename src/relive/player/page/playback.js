@@ -5,6 +5,7 @@ import { address, getJson } from "/page/api.js";
 export const SPEEDS = [0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8];
 export const LEVEL = { all: 0, first: 1, keyframes: 2 };
 const READY_FRAMES = 6, PATIENCE_MS = 3000, FOLLOW_MS = 80, JUDGE_MS = 1500, PROBE_MS = 10_000, PROBE_MOST_MS = 120_000;
+const MOST_LATE = 0.2, MOST_LATE_FIRST = 0.6; // of the frames; half of a movement is better than none
 const DISPLAY_HZ = 55;
 
 export class Playback {
@@ -170,7 +171,8 @@ export class Playback {
     const layer = this.layersOf(this.tiers)[0];
     const canShowAll = this.film.facts.fps * this.speed <= DISPLAY_HZ;
     for (let frame = before + 1; frame <= this.frame; frame++) {
-      if (this.sparse) this.counts.skipped++;
+      const isKeyframe = this.film.gops[this.film.gopOf(frame)].start === frame;
+      if (this.sparse) this.counts[isKeyframe && this.buffer.get(layer, frame) ? "shown" : "skipped"]++;
       else if (!this.buffer.get(layer, frame)) this.counts.dropped++;
       else if (frame < this.frame) this.counts[canShowAll ? "dropped" : "skipped"]++;
       else this.counts.shown++;
@@ -185,7 +187,8 @@ export class Playback {
     const late = (this.counts.dropped - this.judged.dropped) / Math.max(1, due);
     this.judged = { at: now, dropped: this.counts.dropped };
     const affordable = this.#affordable();
-    if (late > 0.2 && this.level < LEVEL.keyframes) this.next = Math.max(this.level + 1, affordable);
+    const bearable = this.level === LEVEL.all ? MOST_LATE : MOST_LATE_FIRST;
+    if (late > bearable && this.level < LEVEL.keyframes) this.next = Math.max(this.level + 1, affordable);
     else if (late < 0.01 && affordable < this.level) this.next = affordable;
     else if (this.sparse && now - this.levelSince > this.probeMs) {
       this.next = LEVEL.first; // keyframes alone do not tell what a whole GOP costs by now
@@ -200,9 +203,9 @@ export class Playback {
     if (!this.costs) return LEVEL.all;
     const { workers, seconds_a_frame: costs } = this.costs;
     const need = this.film.facts.fps * this.speed;
-    const fits = (cost) => !cost || need * cost <= 0.9 * workers;
-    if (fits(costs[2])) return LEVEL.all;
-    return fits(costs[1] || costs[2] / 2) ? LEVEL.first : LEVEL.keyframes;
+    const fits = (cost, share) => !cost || share * need * cost <= 0.9 * workers;
+    if (fits(costs[2], 1)) return LEVEL.all;
+    return fits(costs[1] || costs[2] / 2, 1 - MOST_LATE_FIRST) ? LEVEL.first : LEVEL.keyframes;
   }
 
   #setLevel(level) {
