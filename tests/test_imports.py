@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "codec": LINE | {"enhancement", "config"},
     "train": {"session", "cubes", "model", "quantizer", "enhancement", "config"},
     "bench": {"codec", "train", "session", "cubes", "model", "quantizer", "bitstream", "config"},
-    "player": {"codec", "session", "config"},
+    "player": {"codec", "session", "container", "config"},
     "stream": {"codec", "session"},
     "cli": LINE | {"codec", "train", "bench", "player", "stream", "config", "compiled", "relive"},
     "__main__": {"cli"},

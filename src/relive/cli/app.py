@@ -9,6 +9,7 @@ from relive.cli import (
     exporting,
     files,
     measuring,
+    playing,
     recording,
     showing,
     streaming,
@@ -36,6 +37,7 @@ app.command()(report)
 app.command()(coding.encode)
 app.command()(coding.decode)
 app.command()(exporting.export)
+app.command()(playing.play)
 app.command()(streaming.stream)
 app.command()(measuring.compare)
 app.add_typer(bench, name="bench")

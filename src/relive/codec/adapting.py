@@ -27,15 +27,18 @@ Gop = tuple[GopCodes, GopDetail | None]
 
 
 def adapted(bundle: Bundle, adapter: bytes) -> Bundle:
-    """Return the model with the tables of a session; itself where there is no adapter.
+    """Return the model with the tables of a session, whatever adapter it had before.
 
     Raises:
         FormatError: the adapter is damaged or of another model.
     """
-    if not adapter:
+    if adapter == bundle.adapter:
         return bundle
-    tables, detail = apply_adapter(adapter, bundle.tables, bundle.detail)
-    return replace(bundle, tables=tables, detail=detail)
+    plain = bundle.plain or bundle
+    if not adapter:
+        return plain
+    tables, detail = apply_adapter(adapter, plain.tables, plain.detail)
+    return replace(plain, tables=tables, detail=detail, adapter=adapter, plain=plain)
 
 
 def samples_of(count: int) -> list[int]:

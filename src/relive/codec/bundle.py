@@ -49,6 +49,8 @@ class Bundle:
     detail: DetailTables  # of the enhancement layer
     level_costs: LevelCosts  # of the enhancement layer; encoder only
     post_filter: PostFilter | None  # of the enhancement layer
+    adapter: bytes = b""  # that has changed the tables
+    plain: Bundle | None = None  # without it
 
 
 def bundled_path(name: str = BUNDLED) -> Path:

@@ -6,10 +6,11 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ NS = 1_000_000_000
 GREY = 128
 MAX_FRAMES_PER_BYTE = 32  # a GOP has at most 2048 frames and never under 64 bytes
 Track = tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.float32]]
+Condition = Literal["whole", "degraded", "damaged", "lost"]
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,34 @@ class Replay:
         if start == stop:
             return np.zeros((0, self.height, self.width, 3), np.uint8)
         return np.stack(list(self.iter_frames(start, stop)))
+
+    @property
+    def spans(self) -> list[range]:
+        """Frames of every GOP in order; one that is lost from the file has its place, too."""
+        bounds = self._firsts.tolist()
+        return [range(*pair) for pair in pairwise(bounds)]
+
+    def condition(self, span: int) -> Condition:
+        """Say how a GOP of `spans` fares, as far as is known before it is decoded."""
+        if self._pieces_of_file[span].entry is None:
+            return "lost"
+        if span in self._bad:
+            return "damaged"
+        return "degraded" if self.degraded[self._firsts[span]] else "whole"
+
+    def iter_span(self, span: int) -> Iterator[NDArray[np.uint8]]:
+        """Decode a GOP of `spans` frame by frame in the calling thread, one of `workers()`."""
+        running = self._start(span)
+        for local in range(len(self.spans[span])):
+            if running is None:
+                yield np.full((self.height, self.width, 3), GREY, np.uint8)
+            else:
+                yield running.pair(local // 2)[local % 2, : self.height, : self.width].copy()
+
+    def integers(self, span: int) -> tuple[GopCodes, GopDetail | None] | None:
+        """Read what the packets of a GOP say, without pixels; None where it is damaged."""
+        running = self._start(span)
+        return None if running is None else (running.codes, running.detail)
 
     @property
     def coder(self) -> StepCoder:

@@ -17,7 +17,8 @@ NUM_WORKERS = max(
 )
 
 
-def _prepare() -> None:
+def prepare() -> None:
+    """Set up a thread that decodes: pixels depend on it."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
 
@@ -25,4 +26,4 @@ def _prepare() -> None:
 @lru_cache(maxsize=1)
 def workers() -> ThreadPoolExecutor:
     """The pool; made on first use."""
-    return ThreadPoolExecutor(NUM_WORKERS, thread_name_prefix="relive", initializer=_prepare)
+    return ThreadPoolExecutor(NUM_WORKERS, thread_name_prefix="relive", initializer=prepare)
