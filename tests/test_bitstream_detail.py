@@ -11,7 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from relive.bitstream import DetailTables, GopCodes, GopDetail, decode_detail, encode_detail
+from relive.bitstream import (
+    DetailReader,
+    DetailTables,
+    GopCodes,
+    GopDetail,
+    decode_detail,
+    encode_detail,
+)
 from relive.bitstream.detail import (
     BAND_MEMBERS,
     BASE,
@@ -164,6 +171,22 @@ def test_other_codes_or_tables_are_noticed(tables: DetailTables) -> None:
             decode_detail(packet, other, used)
     with pytest.raises(FormatError, match="holds 4 frames, not 6"):
         decode_detail(packet, make_codes(5, 3, 3, 4), tables)
+
+
+def test_a_reader_decodes_no_more_than_is_wanted(tables: DetailTables) -> None:
+    detail, codes = make_detail(8, 4, 3, 4), make_codes(8, 4, 3, 4)
+    packet = encode_detail(detail, codes, tables)
+    reader = DetailReader(packet, codes, tables)
+    assert same(reader.step(1), detail.part(1))
+    assert not reader._detail.levels[4:].any()
+    assert same(reader.step(0), detail.part(0))
+    assert same(reader.whole(), detail)
+    forged = bytearray(packet[:-4])
+    forged[2 + 8] ^= 1  # the content's checksum, behind the profile, the count and 8 settings
+    reader = DetailReader(seal(bytes(forged)), codes, tables)
+    assert same(reader.step(2), detail.part(2))
+    with pytest.raises(FormatError, match="other probability tables"):
+        reader.step(3)
 
 
 def test_layers_that_do_not_fit_are_refused(tables: DetailTables) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from relive.bitstream.framing import seal
 from relive.codec import Replay, decode, encode
 from relive.codec.bundle import Bundle, load_bundle
 from relive.codec.effort import PRESETS, Effort
@@ -327,3 +328,29 @@ def test_a_range_without_a_frame_writes_nothing(tmp_path: Path, bundle: Bundle) 
         with pytest.raises(InputError, match="missing"):
             decode(tmp_path / "s.relive", tmp_path / name, model=bundle, end_s=0.07)
         assert not (tmp_path / name).exists()
+
+
+def test_an_enhancement_that_proves_wrong_at_its_end_is_taken_back(
+    tmp_path: Path, bundle: Bundle
+) -> None:
+    path, forged = tmp_path / "s.relive", tmp_path / "forged.relive"
+    encode(record(tmp_path / "s.mcap"), path, model=bundle, keyframe_interval=6)
+    with ReplayReader.open(path) as reader, ReplayWriter(forged, reader.header) as writer:
+        for place in range(len(reader.gops)):
+            gop = reader.read_gop(place)
+            assert gop.detail is not None
+            packet = bytearray(gop.detail[:-4])
+            packet[2 + gop.num_frames] ^= place == 1  # the checksum of what it says
+            writer.add_gop(replace(gop, detail=seal(bytes(packet))))
+    with Replay.open(path, bundle) as good, Replay.open(path, bundle, tiers=1) as first:
+        full, coarse = good.frames(0, 21), first.frames(0, 21)
+    with Replay.open(forged, bundle) as replay:
+        assert np.array_equal(
+            replay.frames(0, 21), np.concatenate([full[:6], coarse[6:12], full[12:]])
+        )
+        assert np.flatnonzero(replay.degraded).tolist() == list(range(6, 12))
+        assert replay.damaged
+    with Replay.open(forged, bundle) as replay:
+        frames = list(replay.iter_span(1))
+        assert np.array_equal(frames[-1], coarse[11])
+        assert replay.condition(1) == "degraded"

@@ -192,7 +192,7 @@ def test_unknown_major_version_is_refused(tmp_path: Path) -> None:
 def test_not_a_replay(tmp_path: Path) -> None:
     path = tmp_path / "a.relive"
     for data, words in (
-        (b"", "no MCAP file"),
+        (b"", "the file is empty"),
         (b"RIFF" * 100, "no MCAP file"),
         (b"\x89MCAP0\r\n", "header of the replay is missing"),
         (foreign_file({}, "relive-session"), "a recording, not a replay"),

@@ -17,10 +17,11 @@ from typing import Any
 
 import torch
 
-from relive.bitstream import context_model
+from relive.bitstream import DetailReader, context_model
 from relive.bitstream.coder import SymbolDecoder, SymbolEncoder
 from relive.bitstream.context_model import LiveNet
-from relive.codec import gop, layer, load_bundle, packing, replay
+from relive.codec import decoding as decoding_module
+from relive.codec import gop, layer, load_bundle, packing
 from relive.codec.effort import DEFAULT_PRESET, PRESETS, Effort, effort_of
 from relive.codec.gop import encode_gop, gop_track
 from relive.codec.rate import QUALITIES
@@ -62,8 +63,8 @@ STAGES: tuple[tuple[str, Any, str], ...] = (
     ("write enhancement", packing, "encode_detail"),
     ("check codes", packing, "decode_codes"),
     ("check enhancement", packing, "decode_detail"),
-    ("read codes", replay, "decode_codes"),
-    ("read enhancement", replay, "decode_detail"),
+    ("read codes", decoding_module, "decode_codes"),
+    ("read enhancement", DetailReader, "step"),
     ("range coder", SymbolEncoder, "code"),
     ("range coder", SymbolDecoder, "code"),
     ("nets", LiveNet, "code"),
@@ -110,7 +111,7 @@ def encode_once(
 
 def decode_once(coder: StepCoder, record: GopRecord) -> None:
     """Decode all frames of a GOP."""
-    decoding = replay._Decoding(coder, 0, record)
+    decoding = decoding_module.Decoding(coder, 0, record)
     decoding.take_detail(record)
     for index in range(-(-record.num_frames // 2)):
         decoding.pair(index)

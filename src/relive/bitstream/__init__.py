@@ -12,7 +12,12 @@
 from relive.bitstream.adapter import apply_adapter
 from relive.bitstream.codes_packet import decode_codes, encode_codes
 from relive.bitstream.detail import GopDetail, cube_steps, has_levels, step_size
-from relive.bitstream.detail_packet import DetailTables, decode_detail, encode_detail
+from relive.bitstream.detail_packet import (
+    DetailReader,
+    DetailTables,
+    decode_detail,
+    encode_detail,
+)
 from relive.bitstream.fit_adapter import LEAST_GOPS, fit_adapter
 from relive.bitstream.gop_codes import GopCodes
 from relive.bitstream.live_packet import StepHead, StepLayout, StepReader, StepWriter, is_keyframe
@@ -21,6 +26,7 @@ from relive.bitstream.track_packet import decode_track, encode_track
 
 __all__ = [
     "LEAST_GOPS",
+    "DetailReader",
     "DetailTables",
     "GopCodes",
     "GopDetail",

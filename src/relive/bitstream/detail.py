@@ -91,8 +91,13 @@ class GopDetail:
         two = slice(2 * step, 2 * step + 2)
         return GopDetail(*(array[two] for array in vars(self).values()))
 
-    def check(self) -> None:
-        """Raise `FormatError` where a shape, a type or a value is outside its range."""
+    def check(self, number: int = 0, before: npt.NDArray[np.int8] | int = 0) -> None:
+        """Raise `FormatError` where a shape, a type or a value is outside its range.
+
+        Args:
+            number: of the first frame in its GOP.
+            before: offsets of the frame before that, int8 `[h, w]`; 0 at the first of a GOP.
+        """
         if self.modes.ndim != 3:
             raise FormatError(f"modes must have 3 axes (frames, h, w), not {self.modes.ndim}")
         frames, h, w = self.modes.shape
@@ -117,11 +122,12 @@ class GopDetail:
                 )
             if array.size and max(int(array.max()), -int(array.min())) > top:
                 raise FormatError(f"{name} of the enhancement layer exceed {top}")
-        if self.weights[0].any() or int(np.abs(self.weights[..., 0]).max()) > MAX_GAIN:
+        first = number == 0
+        if self.weights[:first].any() or int(np.abs(self.weights[..., 0]).max()) > MAX_GAIN:
             raise FormatError(f"weights of the first frame must be 0, gains at most {MAX_GAIN}")
-        if not np.isin(self.modes[0], (BASE, MOVED)).all() or self.split[0].any():
+        if not np.isin(self.modes[:first], (BASE, MOVED)).all() or self.split[:first].any():
             raise FormatError(f"cubes of the first frame of a GOP have mode 0 or {MOVED}, unsplit")
-        if self.sources[:2].any() or self.sources[self.modes == BASE].any():
+        if self.sources[: max(0, 2 - number)].any() or self.sources[self.modes == BASE].any():
             raise FormatError("sources of frames 0 and 1, and where the mode has none, must be 0")
         still = self.modes < MOVED
         parts = self.vectors.reshape(frames, h, 2, w, 2, 2).swapaxes(2, 3)  # [F, h, w, 2, 2, 2]
@@ -129,13 +135,12 @@ class GopDetail:
             raise FormatError("vectors and split where the mode has no vector must be 0")
         if (parts != parts[:, :, :, :1, :1])[self.split == 0].any():
             raise FormatError("blocks of a cube that is not split must have the same vector")
-        for number in range(frames):
-            before = self.offsets[number - 1] if number else 0
-            kept = has_levels(self.levels[number]) | (self.offsets[number] == before)
-            if not kept.all():
+        for levels, offsets in zip(self.levels, self.offsets, strict=True):
+            if not (has_levels(levels) | (offsets == before)).all():
                 raise FormatError(
                     "offsets of cubes without levels must be those of the frame before"
                 )
+            before = offsets
 
 
 def has_levels(levels: npt.NDArray[np.int16]) -> npt.NDArray[np.bool_]:

@@ -15,7 +15,7 @@ from relive.bitstream.codes_packet import content_crc as codes_crc
 from relive.bitstream.context_model import AdaptiveModel, Rows
 from relive.bitstream.detail import NUM_STEPS, GopDetail
 from relive.bitstream.detail_layout import FAMILIES
-from relive.bitstream.detail_walk import walk_detail
+from relive.bitstream.detail_walk import DetailWalk, walk_detail
 from relive.bitstream.fit import Samples
 from relive.bitstream.fit_nets import fit_net
 from relive.bitstream.framing import ByteReader, crc32, pack_varint, seal, unseal
@@ -108,22 +108,58 @@ def decode_detail(packet: bytes, codes: GopCodes, tables: DetailTables) -> GopDe
         FormatError: damage, another profile, another length than the base tier has, or other tables
             than the packet was written with.
     """
-    reader = ByteReader(unseal(packet, _NAME), _NAME)
-    profile = reader.byte()
-    if profile != PROFILE:
-        raise FormatError(f"{_NAME} has profile {profile}; this version reads profile {PROFILE}")
-    count, h, w = codes.depths.shape
-    frames = reader.varint()
-    if frames != 2 * count:
-        raise FormatError(f"{_NAME} holds {frames} frames, not {2 * count}")
-    blank = GopDetail.empty(frames, h, w)
-    take_settings(reader, blank)
-    (content,) = struct.unpack("<I", reader.take(4))
-    detail = walk_detail(tables.start(SymbolDecoder(reader.rest())), blank, codes)
-    if content_crc(detail, codes) != content:
-        raise FormatError(f"{_NAME} was written with other probability tables, or for other codes")
-    detail.check()
-    return detail
+    return DetailReader(packet, codes, tables).whole()
+
+
+class DetailReader:
+    """A packet that is decoded as far as it is wanted.
+
+    What is there after some steps has passed the checksum of the packet and is in range; that of
+    the content, which tells other tables from those of the writer, comes with the last step.
+
+    Raises:
+        FormatError: as `decode_detail`, here or later.
+    """
+
+    def __init__(self, packet: bytes, codes: GopCodes, tables: DetailTables) -> None:
+        reader = ByteReader(unseal(packet, _NAME), _NAME)
+        profile = reader.byte()
+        if profile != PROFILE:
+            raise FormatError(
+                f"{_NAME} has profile {profile}; this version reads profile {PROFILE}"
+            )
+        self._count, h, w = codes.depths.shape
+        frames = reader.varint()
+        if frames != 2 * self._count:
+            raise FormatError(f"{_NAME} holds {frames} frames, not {2 * self._count}")
+        self._codes, self._detail = codes, GopDetail.empty(frames, h, w)
+        take_settings(reader, self._detail)
+        (self._content,) = struct.unpack("<I", reader.take(4))
+        self._walk = DetailWalk(tables.start(SymbolDecoder(reader.rest())), h, w)
+        self._steps = 0
+
+    def step(self, index: int) -> GopDetail:
+        """Return the layer of step `index`, a view."""
+        while self._steps <= index:
+            self._next()
+        return self._detail.part(index)
+
+    def whole(self) -> GopDetail:
+        """Return the layer of all steps."""
+        self.step(self._count - 1)
+        return self._detail
+
+    def _next(self) -> None:
+        """Decode the next step and check it."""
+        part = self._detail.part(self._steps)
+        self._walk.step(part, self._codes.part(self._steps), part)
+        number = 2 * self._steps
+        part.check(number, self._detail.offsets[number - 1] if number else 0)
+        self._steps += 1
+        if self._steps == self._count and content_crc(self._detail, self._codes) != self._content:
+            raise FormatError(
+                f"{_NAME} was written with other probability tables, or for other codes"
+            )
 
 
 def pack_settings(detail: GopDetail) -> bytes:

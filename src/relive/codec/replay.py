@@ -13,25 +13,22 @@ from types import TracebackType
 from typing import Literal, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from relive.bitstream import GopCodes, GopDetail, decode_codes, decode_detail, decode_track
+from relive.bitstream import GopCodes, GopDetail
 from relive.codec.adapting import adapted
 from relive.codec.bundle import Bundle, load_for
+from relive.codec.decoding import Decoding, Track, track_of
 from relive.codec.encoder import MAX_GOP_BYTES
-from relive.codec.gop import decode_step, step_rows
 from relive.codec.step import Geometry, StepCoder
 from relive.codec.workers import NUM_WORKERS, workers
-from relive.container import GopEntry, GopRecord, ReplayEvent, ReplayHeader, ReplayReader
+from relive.container import GopEntry, ReplayEvent, ReplayHeader, ReplayReader
 from relive.errors import DamagedError, FormatError, InputError, ModelMismatchError
-from relive.model.context import Carry
 from relive.session import StateSchema
 
 NS = 1_000_000_000
 GREY = 128
 MAX_FRAMES_PER_BYTE = 32  # a GOP has at most 2048 frames and never under 64 bytes
-Track = tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.float32]]
 Condition = Literal["whole", "degraded", "damaged", "lost"]
 
 
@@ -92,7 +89,7 @@ class Replay:
             if piece.entry is not None and self.gops[piece.entry].detail_at is None:
                 self._degrade(index)
         self.damaged = reader.damaged or bool(self._bad)
-        self._running: _Decoding | None = None
+        self._running: Decoding | None = None
         self._lock = Lock()
 
     @classmethod
@@ -162,13 +159,17 @@ class Replay:
         for local in range(len(self.spans[span])):
             if running is None:
                 yield np.full((self.height, self.width, 3), GREY, np.uint8)
-            else:
-                yield running.pair(local // 2)[local % 2, : self.height, : self.width].copy()
+                continue
+            try:
+                yield self._shown(running, local).copy()
+            except FormatError:
+                running = self._without_detail(span)
+                yield self._shown(running, local).copy()
 
     def integers(self, span: int) -> tuple[GopCodes, GopDetail | None] | None:
         """Read what the packets of a GOP say, without pixels; None where it is damaged."""
         running = self._start(span)
-        return None if running is None else (running.codes, running.detail)
+        return None if running is None else (running.codes, running.detail())
 
     @property
     def coder(self) -> StepCoder:
@@ -225,7 +226,7 @@ class Replay:
             for future in waiting:
                 future.cancel()
 
-    def _pieces(self, start: int, stop: int) -> Iterator[tuple[_Decoding | None, int, int, int]]:
+    def _pieces(self, start: int, stop: int) -> Iterator[tuple[Decoding | None, int, int, int]]:
         """Cut a range at the GOPs: decoder to go on with, GOP, first and last frame in it."""
         if start < stop:
             _ = self.coder  # a wrong model is refused before any work
@@ -242,7 +243,7 @@ class Replay:
             position = last
 
     def _decode_piece(
-        self, running: _Decoding | None, gop: int, first: int, last: int
+        self, running: Decoding | None, gop: int, first: int, last: int
     ) -> NDArray[np.uint8]:
         """Decode frames [first, last) of a GOP; grey where it is damaged."""
         running = running or self._start(gop)
@@ -250,14 +251,37 @@ class Replay:
             grey = np.full((1, self.height, self.width, 3), GREY, np.uint8)
             return np.broadcast_to(grey, (last - first, *grey.shape[1:]))
         frames = np.empty((last - first, self.height, self.width, 3), np.uint8)
-        for place, local in enumerate(range(first, last)):
-            pair = running.pair(local // 2)
-            frames[place] = pair[local % 2, : self.height, : self.width]
+        place = 0
+        while place < len(frames):
+            try:
+                frames[place] = self._shown(running, first + place)
+                place += 1
+            except FormatError:
+                running, place = self._without_detail(gop), 0
         with self._lock:
             self._running = running
         return frames
 
-    def _start(self, gop: int) -> _Decoding | None:
+    def _shown(self, running: Decoding, local: int) -> NDArray[np.uint8]:
+        """Frame `local` of a GOP."""
+        return running.pair(local // 2)[local % 2, : self.height, : self.width]
+
+    def _without_detail(self, gop: int) -> Decoding:
+        """Begin a GOP anew with its codes alone: its enhancement turned out not to decode."""
+        self.damaged = True
+        self._degrade(gop)
+        with self._lock:
+            record = self._reader.read_gop(self._entry(gop))
+        return Decoding(self.coder, gop, record)
+
+    def _entry(self, gop: int) -> int:
+        """Place of a GOP in the reader's list."""
+        entry = self._pieces_of_file[gop].entry
+        if entry is None:
+            raise DamagedError(f"{self.path}: GOP {gop} is lost")
+        return entry
+
+    def _start(self, gop: int) -> Decoding | None:
         """Read a GOP; None, and its frames marked missing, where it is damaged."""
         span = self._pieces_of_file[gop]
         if gop in self._bad or span.entry is None:
@@ -265,7 +289,7 @@ class Replay:
         try:
             with self._lock:
                 record = self._reader.read_gop(span.entry)
-            decoding = _Decoding(self.coder, gop, record)
+            decoding = Decoding(self.coder, gop, record)
             if self.tiers > 1 and not decoding.take_detail(record):
                 self.damaged = True
                 self._degrade(gop)
@@ -294,7 +318,7 @@ class Replay:
         count = piece.num_frames
         if piece.entry is not None:
             try:
-                track = _track_of(self.schema, self._reader.read_gop(piece.entry))
+                track = track_of(self.schema, self._reader.read_gop(piece.entry))
                 if len(track[0]) == count:
                     return track
             except (FormatError, DamagedError):
@@ -345,51 +369,3 @@ def _with_holes(gops: list[GopEntry]) -> list[_Piece]:
         pieces.append(_Piece(gop.first_frame, gop.num_frames, gop.start_ns, gop.end_ns, place))
         frame = gop.first_frame + gop.num_frames
     return pieces
-
-
-def _track_of(schema: StateSchema, record: GopRecord) -> Track:
-    steps = [f.step for f in schema.fields]
-    kinds = [f.kind for f in schema.fields]
-    return decode_track(record.track, steps, kinds)
-
-
-class _Decoding:
-    """One GOP on its way: its codes, and how far the steps have come."""
-
-    def __init__(self, coder: StepCoder, gop: int, record: GopRecord) -> None:
-        self.coder, self.gop, self.count = coder, gop, record.num_frames
-        h, w = coder.geometry.grid
-        steps = -(-record.num_frames // 2)
-        self.codes: GopCodes = decode_codes(record.codes, coder.bundle.tables, steps, h, w)
-        self.detail: GopDetail | None = None
-        self.times_ns, _, self.states = _track_of(coder.schema, record)
-        self._index = -1
-        self._carry: Carry | None = None
-        self._pair = np.zeros((2, *coder.geometry.padded, 3), np.uint8)
-
-    def take_detail(self, record: GopRecord) -> bool:
-        """Decode with the enhancement layer; False where it is missing or damaged."""
-        if record.detail is None:
-            return False
-        try:
-            self.detail = decode_detail(record.detail, self.codes, self.coder.bundle.detail)
-        except FormatError:
-            return False
-        return True
-
-    def reaches(self, local: int) -> bool:
-        """Whether going on forwards leads to a frame."""
-        return local // 2 >= self._index
-
-    @torch.inference_mode()
-    def pair(self, index: int) -> NDArray[np.uint8]:
-        """Frames of step `index`, uint8 `[2, H, W, 3]` with padding."""
-        while self._index < index:
-            self._index += 1
-            k = self._index
-            rows = step_rows(k, self.count)
-            state = self.coder.state(self.states[rows], self.times_ns[rows])
-            detail = None if self.detail is None else self.detail.part(k)
-            shown = decode_step(self.coder, self._carry, state, self.codes.part(k), detail)
-            self._pair, self._carry = shown.pixels, shown.carry
-        return self._pair

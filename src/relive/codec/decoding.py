@@ -1,0 +1,84 @@
+"""One GOP of a replay on its way from packets to pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from relive.bitstream import DetailReader, GopCodes, GopDetail, decode_codes, decode_track
+from relive.codec.gop import decode_step, step_rows
+from relive.codec.step import StepCoder
+from relive.container import GopRecord
+from relive.errors import FormatError
+from relive.model.context import Carry
+from relive.session import StateSchema
+
+Track = tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.float32]]
+
+
+def track_of(schema: StateSchema, record: GopRecord) -> Track:
+    """Times, presence and states of a GOP.
+
+    Raises:
+        FormatError: the packet is damaged.
+    """
+    steps = [f.step for f in schema.fields]
+    kinds = [f.kind for f in schema.fields]
+    return decode_track(record.track, steps, kinds)
+
+
+class Decoding:
+    """A GOP: its codes, and how far the steps have come.
+
+    Raises:
+        FormatError: its codes or its track are damaged.
+    """
+
+    def __init__(self, coder: StepCoder, gop: int, record: GopRecord) -> None:
+        self.coder, self.gop, self.count = coder, gop, record.num_frames
+        h, w = coder.geometry.grid
+        steps = -(-record.num_frames // 2)
+        self.codes: GopCodes = decode_codes(record.codes, coder.bundle.tables, steps, h, w)
+        self._detail: DetailReader | None = None
+        self.times_ns, _, self.states = track_of(coder.schema, record)
+        self._index = -1
+        self._carry: Carry | None = None
+        self._pair = np.zeros((2, *coder.geometry.padded, 3), np.uint8)
+
+    def take_detail(self, record: GopRecord) -> bool:
+        """Decode with the enhancement layer; False where it is missing or damaged."""
+        if record.detail is None:
+            return False
+        try:
+            self._detail = DetailReader(record.detail, self.codes, self.coder.bundle.detail)
+        except FormatError:
+            return False
+        return True
+
+    def detail(self) -> GopDetail | None:
+        """Read the whole enhancement layer; None without one, or where it does not decode."""
+        try:
+            return None if self._detail is None else self._detail.whole()
+        except FormatError:
+            return None
+
+    def reaches(self, local: int) -> bool:
+        """Whether going on forwards leads to a frame."""
+        return local // 2 >= self._index
+
+    @torch.inference_mode()
+    def pair(self, index: int) -> NDArray[np.uint8]:
+        """Frames of step `index`, uint8 `[2, H, W, 3]` with padding.
+
+        Raises:
+            FormatError: the enhancement layer does not decode; this GOP can only begin anew.
+        """
+        while self._index < index:
+            k = self._index + 1
+            detail = None if self._detail is None else self._detail.step(k)
+            rows = step_rows(k, self.count)
+            state = self.coder.state(self.states[rows], self.times_ns[rows])
+            shown = decode_step(self.coder, self._carry, state, self.codes.part(k), detail)
+            self._pair, self._carry, self._index = shown.pixels, shown.carry, k
+        return self._pair
