@@ -13,6 +13,7 @@ from relive.codec import Replay, decode, encode
 from relive.codec.bundle import Bundle, load_bundle
 from relive.codec.effort import PRESETS, Effort
 from relive.codec.gop import encode_gop, gop_track
+from relive.codec.layer import Enhanced
 from relive.codec.rate import Setting
 from relive.codec.step import Geometry, StepCoder
 from relive.container import ReplayReader, ReplayWriter, cut, repair
@@ -354,3 +355,21 @@ def test_an_enhancement_that_proves_wrong_at_its_end_is_taken_back(
         frames = list(replay.iter_span(1))
         assert np.array_equal(frames[-1], coarse[11])
         assert replay.condition(1) == "degraded"
+
+
+def test_a_seek_filters_no_picture_on_its_way(
+    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, shown = tmp_path / "s.relive", []
+    encode(record(tmp_path / "s.mcap"), path, model=bundle, keyframe_interval=6)
+    usual = Enhanced.pixels
+
+    def pixels(pair: Enhanced) -> NDArray[np.uint8]:
+        shown.append(pair)
+        return usual(pair)
+
+    monkeypatch.setattr(Enhanced, "pixels", pixels)
+    with Replay.open(path, bundle) as replay:
+        last = replay.frame(11)
+        assert len(shown) == 1
+        assert np.array_equal(last, replay.frames(6, 12)[5])

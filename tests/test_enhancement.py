@@ -12,9 +12,9 @@ from torch import Tensor
 from relive.bitstream import GopDetail
 from relive.bitstream.detail import BASE, BOTH, LAST, MEAN, MOVED, MOVED_MEAN, OLDER, WARPED
 from relive.codec.effort import PRESETS
-from relive.enhancement.frame import Reference, predict, reconstruct, to_blocks, whole
+from relive.enhancement.frame import Reference, enlarge, predict, reconstruct, to_blocks, whole
 from relive.enhancement.modes import choose_modes, mode_bits
-from relive.enhancement.post_filter import FilterSample, fit_filter
+from relive.enhancement.post_filter import FilterSample, PostFilter, fit_filter
 from relive.enhancement.search import (
     LAMBDA,
     LevelCosts,
@@ -256,6 +256,20 @@ def test_training_goes_on_from_enhanced_pictures_in_a_share_of_the_chains() -> N
     whole = (refined * 255 - (refined * 255).round()).abs()
     assert float(whole[changed].max()) < 1e-3
     assert np.isfinite(refined.numpy()).all()
+
+
+@pytest.mark.parametrize("size", [(48, 64), (16, 16)])
+def test_the_post_filter_is_the_same_in_kernels(size: tuple[int, int]) -> None:
+    torch.manual_seed(3)
+    network = PostFilter().requires_grad_(False)
+    torch.nn.init.normal_(network.write.weight, std=0.1)
+    shown, prediction, base = torch.randint(0, 256, (3, 3, *size)).float()
+    steps = torch.exp2(torch.randint(10, 50, (size[0] // 16, size[1] // 16)) / 6)
+    each = enlarge(steps, (size[0] // 2, size[1] // 2))
+    once = network(shown[None], prediction[None], base[None], each[None])[0]
+    found = network.apply_to(shown, prediction, base, steps)
+    assert torch.equal(found, once.round().clamp(0, 255))
+    assert (found != shown).any()
 
 
 def test_the_post_filter_learns_to_mend() -> None:

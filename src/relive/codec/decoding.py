@@ -7,11 +7,10 @@ import torch
 from numpy.typing import NDArray
 
 from relive.bitstream import DetailReader, GopCodes, GopDetail, decode_codes, decode_track
-from relive.codec.gop import decode_step, step_rows
+from relive.codec.gop import Shown, decode_step, step_rows
 from relive.codec.step import StepCoder
 from relive.container import GopRecord
 from relive.errors import FormatError
-from relive.model.context import Carry
 from relive.session import StateSchema
 
 Track = tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.float32]]
@@ -43,8 +42,7 @@ class Decoding:
         self._detail: DetailReader | None = None
         self.times_ns, _, self.states = track_of(coder.schema, record)
         self._index = -1
-        self._carry: Carry | None = None
-        self._pair = np.zeros((2, *coder.geometry.padded, 3), np.uint8)
+        self._shown: Shown | None = None
 
     def take_detail(self, record: GopRecord) -> bool:
         """Decode with the enhancement layer; False where it is missing or damaged."""
@@ -79,6 +77,9 @@ class Decoding:
             detail = None if self._detail is None else self._detail.step(k)
             rows = step_rows(k, self.count)
             state = self.coder.state(self.states[rows], self.times_ns[rows])
-            shown = decode_step(self.coder, self._carry, state, self.codes.part(k), detail)
-            self._pair, self._carry, self._index = shown.pixels, shown.carry, k
-        return self._pair
+            carry = None if self._shown is None else self._shown.carry
+            codes = self.codes.part(k)
+            self._shown, self._index = decode_step(self.coder, carry, state, codes, detail), k
+        if self._shown is None:
+            raise IndexError(f"step {index}")
+        return self._shown.pixels

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -132,10 +133,21 @@ class Aim:
 
 @dataclass(frozen=True)
 class Shown:
-    """What a step shows, uint8 `[2, H, W, 3]` with padding, and what the next one starts from."""
+    """What a step shows, and what the next one starts from.
 
-    pixels: NDArray[np.uint8]
+    Attributes:
+        carry: for the next step.
+        show: gives the pixels; on the way to a later step they need not be made.
+    """
+
     carry: Carry
+    show: Callable[[], NDArray[np.uint8]]
+
+    @cached_property
+    def pixels(self) -> NDArray[np.uint8]:
+        """Both frames, uint8 `[2, H, W, 3]` with padding."""
+        with torch.inference_mode():
+            return self.show()
 
 
 def encode_step(
@@ -172,11 +184,11 @@ def encode_step(
     codes.motion[0] = trial.choice.numpy()
     codes.codes[0] = sent.permute(2, 0, 1).numpy()
     if layer is None:
-        return Shown(pixels, after)
+        return Shown(after, lambda: pixels)
     pair = layer_pair(after, carry, trial.state, trial.choice)
     target = (trial.target[0] * 255).round()
     enhanced = encode_pair(layer, index, pair, target, aim.tools)
-    return Shown(enhanced.pixels, enhanced.carry(after))
+    return Shown(enhanced.carry(after), enhanced.pixels)
 
 
 def decode_step(
@@ -200,10 +212,10 @@ def decode_step(
     depths = torch.from_numpy(codes.depths[0].astype(np.int64))
     pixels, after = coder.finish(coder.begin(carry, state, choice), sent, depths)
     if detail is None:
-        return Shown(pixels, after)
+        return Shown(after, lambda: pixels)
     pair = layer_pair(after, carry, state, choice)
     enhanced = decode_pair(detail, pair, coder.bundle.post_filter)
-    return Shown(enhanced.pixels, enhanced.carry(after))
+    return Shown(enhanced.carry(after), enhanced.pixels)
 
 
 @dataclass(frozen=True)

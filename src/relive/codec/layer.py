@@ -5,8 +5,9 @@ The next step starts from the enhanced pair, so its codes say what is new agains
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -105,16 +106,16 @@ class Enhanced:
 
     Attributes:
         kept: what the next frames are predicted from `[2, 3, H, W]`.
-        shown: the same through the post-filter.
+        filters: each shows a frame, the same through the post-filter `[3, H, W]`.
     """
 
     kept: Tensor
-    shown: Tensor
+    filters: Sequence[Callable[[], Tensor]]
 
-    @property
     def pixels(self) -> NDArray[np.uint8]:
         """What is shown, uint8 `[2, H, W, 3]`."""
-        return self.shown.to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+        shown = torch.stack([show() for show in self.filters])
+        return shown.to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
 
     def carry(self, carry: Carry) -> Carry:
         """What the next step starts from."""
@@ -127,7 +128,7 @@ class _Frames:
     def __init__(self, pair: Pair, post_filter: PostFilter | None) -> None:
         self._pair, self._filter = pair, post_filter
         self._kept: list[Tensor] = []
-        self._shown: list[Tensor] = []
+        self._shown: list[Callable[[], Tensor]] = []
         self._added: Tensor | None = None
 
     def reference(self, older: bool) -> Reference | None:
@@ -137,17 +138,22 @@ class _Frames:
 
     def add(self, prediction: Tensor, frame: Tensor, sizes: Tensor) -> None:
         """Take the next frame, deblocked, and the quantiser steps of its cubes `[h, w]`."""
-        shown = frame
+        show = partial(_same, frame)
         if self._filter is not None:
             base = self._pair.base[len(self._kept)]
-            shown = self._filter.apply_to(frame, prediction, base, sizes)
+            show = partial(self._filter.apply_to, frame, prediction, base, sizes)
         self._kept.append(frame)
-        self._shown.append(shown)
+        self._shown.append(show)
         self._added = frame - prediction
 
     def done(self) -> Enhanced:
         """Both frames."""
-        return Enhanced(torch.stack(self._kept), torch.stack(self._shown))
+        return Enhanced(torch.stack(self._kept), self._shown)
+
+
+def _same(frame: Tensor) -> Tensor:
+    """Show a frame as it is, without a filter."""
+    return frame
 
 
 def decode_pair(detail: GopDetail, pair: Pair, post_filter: PostFilter | None) -> Enhanced:

@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from relive.enhancement.frame import enlarge
+from relive.enhancement.frame import enlarge, to_array
+from relive.kernels import filtering as kernels
 from relive.model.parts import start_at_zero
 
 WIDTH = 16
@@ -49,12 +50,17 @@ class PostFilter(nn.Module):
         Returns:
             `[B, 3, H, W]`, neither rounded nor clamped.
         """
-        size = F.interpolate((torch.log2(step) / 6 - 0.8)[:, None], scale_factor=2)
+        size = F.interpolate(_size(step)[:, None], scale_factor=2)
         seen = torch.cat([shown - 128, prediction - 128, base - 128, size], 1)
+        return shown + SCALE * F.pixel_shuffle(self._change(seen), 2)
+
+    def _change(self, seen: Tensor) -> Tensor:
+        """Change of 2x2 pixels at a time `[B, 12, H/2, W/2]` in `SCALE`, of `[B, 10, H, W]`."""
         seen = seen.contiguous(memory_format=torch.channels_last)  # twice as fast on CPUs
         x = F.relu(F.conv2d(seen, self._read(), self.read.bias, stride=2, padding=2))
         x = x + F.relu(self.mix(x))
-        return shown + SCALE * F.pixel_shuffle(self.write(x), 2)
+        changed: Tensor = self.write(x)
+        return changed
 
     def _read(self) -> Tensor:
         """Weight of the first convolution for whole pictures `[WIDTH, 10, 6, 6]`.
@@ -72,9 +78,19 @@ class PostFilter(nn.Module):
     def apply_to(self, shown: Tensor, prediction: Tensor, base: Tensor, steps: Tensor) -> Tensor:
         """Filter one frame `[3, H, W]`, given steps of cubes `[h, w]`, to whole numbers."""
         height, width = shown.shape[1:]
-        size = enlarge(steps, (height // 2, width // 2))
-        filtered: Tensor = self(shown[None], prediction[None], base[None], size[None])[0]
-        return filtered.round().clamp(0, 255)
+        size = _size(enlarge(steps, (height // 2, width // 2)))
+        seen = torch.empty(height, width, 10)
+        arrays = [to_array(part) for part in (shown, prediction, base, size)]
+        kernels.lay_out(arrays[0], arrays[1], arrays[2], arrays[3], seen.numpy())
+        change = self._change(seen.permute(2, 0, 1)[None])[0].permute(1, 2, 0)
+        filtered = torch.empty_like(shown)
+        kernels.add(to_array(shown), to_array(change), np.float32(SCALE), filtered.numpy())
+        return filtered
+
+
+def _size(step: Tensor) -> Tensor:
+    """The step of a quantiser as the filter takes it."""
+    return torch.log2(step) / 6 - 0.8
 
 
 @dataclass(frozen=True)
