@@ -26,6 +26,14 @@ from relive.bitstream import (
     encode_detail,
     encode_track,
 )
+from relive.bitstream.adapter import (
+    apply_adapter,
+    change_of,
+    families_of,
+    nets_of,
+    pack_adapter,
+    pack_family,
+)
 from relive.bitstream.framing import seal
 from relive.codec import load_bundle, save_bundle
 from relive.container import GopRecord, ReplayHeader, ReplayReader, ReplayWriter, repair, verify
@@ -60,6 +68,15 @@ TIMES = np.arange(8, dtype=np.int64) * 33_000_000
 STATES = np.random.default_rng(1).normal(0, 9, (8, 3)).astype(np.float32)
 TRACK_PACKET = encode_track(TIMES, np.ones(8, np.bool_), STATES, STEPS, KINDS)
 
+_NETS = nets_of(TABLES, DETAIL_TABLES)
+_CHANGE = np.random.default_rng(4).integers(-9, 9, change_of(_NETS["mode"], _NETS["mode"], 1).size)
+ADAPTER = pack_adapter(
+    [
+        pack_family(_CHANGE.astype(np.int8), 3) if name == "mode" else b"\0"
+        for name in families_of(TABLES)
+    ]
+)
+
 
 def mutated(data: bytes, seed: int, sealed: bool) -> bytes:
     return (reseal_packet if sealed else mutate_raw)(data, Random(seed))[1]
@@ -83,6 +100,18 @@ def test_enhancement_packets(seed: int, sealed: bool) -> None:
     except ReliveError:
         return
     layer.check()
+
+
+@quick
+@given(seeds, st.booleans())
+def test_adapters(seed: int, sealed: bool) -> None:
+    try:
+        tables, detail = apply_adapter(mutated(ADAPTER, seed, sealed), TABLES, DETAIL_TABLES)
+    except ReliveError:
+        return
+    for name, family in families_of(TABLES).items():
+        for net in nets_of(tables, detail)[name]:
+            net.check(family)
 
 
 @quick

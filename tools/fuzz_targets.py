@@ -29,7 +29,17 @@ from mutations import (
 from relive.bitstream import GopCodes, GopDetail, decode_codes, decode_detail, decode_track
 from relive.bitstream import codes_packet as codes_module
 from relive.bitstream import detail_packet as detail_module
+from relive.bitstream.adapter import (
+    PARTS,
+    apply_adapter,
+    change_of,
+    families_of,
+    nets_of,
+    pack_adapter,
+    pack_family,
+)
 from relive.bitstream.framing import ByteReader, seal
+from relive.bitstream.net import Net
 from relive.bitstream.track_packet import MAX_VALUES
 from relive.codec import Bundle, Replay, encode, load_bundle
 from relive.container import ReplayReader, cut, repair, verify
@@ -40,6 +50,9 @@ from relive.session.sources.state_csv import StateCsv
 
 FRAMES, INTERVAL, THINNED = 16, 8, 4
 Mutate = Callable[[bytes, Random], tuple[str, bytes]]
+
+
+ADAPTED = ("mode", "end", "codes")
 
 
 @dataclass(frozen=True)
@@ -93,6 +106,7 @@ def targets(folder: Path, work: Path) -> dict[str, Target]:
     return {
         "codes packet": _codes(gop.codes, bundle),
         "enhancement packet": _detail(gop.detail or b"", gop.codes, bundle),
+        "adapter": _adapter(bundle),
         "track packet": _track(gop.track, StateSchema.from_dict(schema)),
         "replay": Target(replay.read_bytes(), _ReplayJudge(replay, work), reseal_replay),
         "recording": Target(session.read_bytes(), _SessionJudge(session, work), reseal_session),
@@ -173,6 +187,34 @@ def _detail(packet: bytes, codes: bytes, bundle: Bundle) -> Target:
         return _outcome(_same(whole, detail))
 
     return Target(packet, judge, _deep(detail_module, head, decode))
+
+
+def _adapter(bundle: Bundle) -> Target:
+    """An adapter of changes by chance; whatever is accepted leaves nets in their range."""
+    families, nets = families_of(bundle.tables), nets_of(bundle.tables, bundle.detail)
+    rng = np.random.default_rng(0)
+
+    def change(name: str) -> bytes:
+        size = change_of(nets[name], nets[name], 1).size
+        return pack_family(rng.integers(-3, 4, size).astype(np.int8), 2)
+
+    packet = pack_adapter([change(name) if name in ADAPTED else b"\0" for name in families])
+
+    def apply(data: bytes) -> dict[str, tuple[Net, ...]]:
+        return nets_of(*apply_adapter(data, bundle.tables, bundle.detail))
+
+    whole = apply(packet)
+
+    def judge(data: bytes) -> str:
+        made = apply(data)
+        for name, family in families.items():
+            for net in made[name]:
+                net.check(family)
+        pairs = [pair for n in made for pair in zip(whole[n], made[n], strict=True)]
+        same = (np.array_equal(getattr(a, p), getattr(b, p)) for a, b in pairs for p in PARTS)
+        return _outcome(all(same))
+
+    return Target(packet, judge, reseal_packet)
 
 
 def _deep(module: Any, head: int, decode: Callable[[bytes], Any]) -> Mutate:

@@ -27,7 +27,7 @@ from relive.session.sources.doom_state import state_schema
 
 EVERY = 4
 SIZE = (160, 120)
-SEEKS = 300
+SEEKS = 150
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -121,7 +121,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("results/hour.json"))
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
-    session = args.folder / f"hour-{args.seed}.mcap"
+    session = args.folder / f"play-{args.seed}-{round(args.hours * 60)}min.mcap"
     record(session, args.game, args.hours, args.seed)
     result = measure(session, session.with_suffix(".relive"))
     args.out.write_text(json.dumps({**provenance(), **result}, indent=1) + "\n")
