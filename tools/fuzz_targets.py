@@ -9,6 +9,7 @@ something is out of range.
 
 import json
 import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -38,7 +39,7 @@ from relive.bitstream.adapter import (
     pack_adapter,
     pack_family,
 )
-from relive.bitstream.framing import ByteReader, seal
+from relive.bitstream.framing import ByteReader, pack_varint, seal
 from relive.bitstream.net import Net
 from relive.bitstream.track_packet import MAX_VALUES
 from relive.codec import Bundle, Replay, encode, load_bundle
@@ -52,7 +53,7 @@ FRAMES, INTERVAL, THINNED = 16, 8, 4
 Mutate = Callable[[bytes, Random], tuple[str, bytes]]
 
 
-ADAPTED = ("mode", "end", "codes")
+ADAPTED = ("mode", "end")
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,18 @@ def _adapter(bundle: Bundle) -> Target:
         same = (np.array_equal(getattr(a, p), getattr(b, p)) for a, b in pairs for p in PARTS)
         return _outcome(all(same))
 
-    return Target(packet, judge, reseal_packet)
+    def reseal(packet: bytes, chance: Random) -> tuple[str, bytes]:
+        """Reseal the packet; every other time, pack broken changes anew."""
+        if chance.randrange(2):
+            return reseal_packet(packet, chance)
+        changes = rng.integers(-128, 128, change_of(nets["end"], nets["end"], 1).size)
+        name, raw = mutate_raw(changes.astype(np.int8).tobytes(), chance)
+        packed = zlib.compress(raw if chance.randrange(2) else changes.astype(np.int8).tobytes())
+        step = bytes([chance.choice((1, 2, 64, 65, 255))])
+        broken = step + pack_varint(len(packed)) + packed
+        return name, pack_adapter([broken if name == "end" else b"\0" for name in families])
+
+    return Target(packet, judge, reseal)
 
 
 def _deep(module: Any, head: int, decode: Callable[[bytes], Any]) -> Mutate:
