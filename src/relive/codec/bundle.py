@@ -127,7 +127,7 @@ def load_bundle(path: Path | str | None = None) -> Bundle:
         digest = hashlib.sha256(file.read_bytes()).hexdigest()[:ID_CHARACTERS]
         with safe_open(file, "pt") as opened:
             config = ModelConfig.from_dict(json.loads((opened.metadata() or {})["config"]))
-            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118  it has keys(), and cannot be iterated
     except (SafetensorError, KeyError, ValueError, OSError, RecursionError) as error:
         raise InputError(f"{file} is not a Relive model: {error}") from error
     model, quantizer = _build(file, config)

@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -281,59 +282,57 @@ def encode(
     """
     if Path(out).exists() and not force:
         raise InputError(f"{out} exists; add --force to overwrite it")
-    if not isinstance(session, Session):
-        with Session.open(session, verify=True) as opened:
-            return encode(
-                opened,
-                out,
-                model=model,
-                quality=quality,
-                bitrate=bitrate,
-                psnr=psnr,
-                preset=preset,
-                keyframe_interval=keyframe_interval,
-                depth=depth,
-                adapt=adapt,
-                force=force,
-                progress=progress,
-            )
-    if Path(out).exists() and Path(out).samefile(session.path):
-        raise InputError(f"{out} is the session itself; choose another name")
-    bundle = model if isinstance(model, Bundle) else load_bundle(model)
-    target = _target(quality, bitrate, psnr, depth)
-    search = _Search(effort_of(preset), depth)
-    quality = DEFAULT_QUALITY if quality is None else quality
-    _check(session, quality, keyframe_interval, depth, bundle.config.quantizer.num_quantizers)
-    coder = StepCoder(bundle, session.schema, Geometry(session.width, session.height))
-    setting = QUALITIES[quality - 1]
-    if depth is not None:
-        setting = replace(setting, step=None)
-    control = Control(target) if target else None
-    header = _header(session, bundle, keyframe_interval, 0 if control else quality, setting, preset)
-    squares, began = 0.0, time.perf_counter()
-    known: dict[int, _Encoded] = {}
-    if adapt:
-        adapter, known = _fit_adapter(coder, session, keyframe_interval, setting, search)
-        coder = StepCoder(adapted(bundle, adapter), session.schema, coder.geometry)
-        header = replace(header, adapter=adapter, version="")
-    with ReplayWriter(out, header, force) as writer:
+    with ExitStack() as stack:
+        if not isinstance(session, Session):
+            session = stack.enter_context(Session.open(session, verify=True))
+        if Path(out).exists() and Path(out).samefile(session.path):
+            raise InputError(f"{out} is the session itself; choose another name")
+        bundle = model if isinstance(model, Bundle) else load_bundle(model)
+        target = _target(quality, bitrate, psnr, depth)
+        search = _Search(effort_of(preset), depth)
+        quality = DEFAULT_QUALITY if quality is None else quality
+        _check(session, quality, keyframe_interval, depth, bundle.config.quantizer.num_quantizers)
+        coder = StepCoder(bundle, session.schema, Geometry(session.width, session.height))
+        setting = QUALITIES[quality - 1]
+        if depth is not None:
+            setting = replace(setting, step=None)
+        control = Control(target) if target else None
+        header = _header(
+            session, bundle, keyframe_interval, 0 if control else quality, setting, preset
+        )
+        began = time.perf_counter()
+        known: dict[int, _Encoded] = {}
+        if adapt:
+            adapter, known = _fit_adapter(coder, session, keyframe_interval, setting, search)
+            coder = StepCoder(adapted(bundle, adapter), session.schema, coder.geometry)
+            header = replace(header, adapter=adapter, version="")
         if control:
             every = _encode_to(coder, session, keyframe_interval, control, search, Path(out))
         else:
             every = _encode_all(coder, session, keyframe_interval, setting, search, known=known)
-        for encoded in every:
-            squares += encoded.squares
-            writer.add_gop(encoded.record)
-            if progress:
-                record = encoded.record
-                progress(record.first_frame + record.num_frames, session.num_frames)
-        for event in session.events:
-            writer.add_event(event.time_ns, event.name, event.payload)
-    report = _report(session, Path(out), squares, time.perf_counter() - began)
-    if control is None:
-        return report
-    length = _seconds(session, session.num_frames)
-    return replace(report, reached=control.reached(report.bytes, length))
+        with ReplayWriter(out, header, force) as writer:
+            squares = _write(writer, session, every, progress)
+        report = _report(session, Path(out), squares, time.perf_counter() - began)
+        if control is None:
+            return report
+        length = _seconds(session, session.num_frames)
+        return replace(report, reached=control.reached(report.bytes, length))
+
+
+def _write(
+    writer: ReplayWriter, session: Session, every: Iterator[_Encoded], progress: Progress | None
+) -> float:
+    """Write GOPs and events as they come; return the squared error of all."""
+    squares = 0.0
+    for encoded in every:
+        squares += encoded.squares
+        writer.add_gop(encoded.record)
+        if progress:
+            record = encoded.record
+            progress(record.first_frame + record.num_frames, session.num_frames)
+    for event in session.events:
+        writer.add_event(event.time_ns, event.name, event.payload)
+    return squares
 
 
 def _target(

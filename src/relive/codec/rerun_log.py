@@ -24,7 +24,7 @@ from relive.codec.output import Progress, present_frames, write_beside
 from relive.codec.replay import Replay
 from relive.cubes.states import camera_poses
 from relive.errors import DamagedError, InputError, MissingExtraError, ReliveError
-from relive.model.warp import rotation
+from relive.model.warp import Pinhole, rotation
 
 TIME, FRAME = "time", "frame"
 CAMERA, PATH, STATE, EVENTS = "world/camera", "world/path", "state", "events"
@@ -106,7 +106,7 @@ class _Log:
         try:
             self._states()
             if self.camera is not None:
-                self._camera(camera_poses(self.replay.schema, self.replay.states))
+                self._camera(self.camera, camera_poses(self.replay.schema, self.replay.states))
             self._events()
             for index, frame in present_frames(self.replay, self.span, told):
                 picture = self.rr.EncodedImage.columns(
@@ -148,9 +148,8 @@ class _Log:
                 path, self.since_ns[rows], self.span, self.rr.Scalars.columns(scalars=values)
             )
 
-    def _camera(self, poses: NDArray[np.float64]) -> None:
+    def _camera(self, camera: Pinhole, poses: NDArray[np.float64]) -> None:
         """Write the pose of every frame, the lens, and the way that the camera went."""
-        assert self.camera is not None  # noqa: S101  the caller asked
         rows = slice(self.span.start, self.span.stop)
         places = poses[rows, :3]
         axes = rotation(torch.from_numpy(poses[rows, 3:])).numpy()  # right, up, forward
@@ -160,8 +159,8 @@ class _Log:
         line = self.rr.LineStrips3D([places], colors=[PATH_COLOUR])
         self.stream.log(PATH, line, static=True)
         lens = self.rr.Pinhole(
-            focal_length=(self.camera.focal_x_px, self.camera.focal_y_px),
-            principal_point=(self.camera.centre_x_px, self.camera.centre_y_px),
+            focal_length=(camera.focal_x_px, camera.focal_y_px),
+            principal_point=(camera.centre_x_px, camera.centre_y_px),
             resolution=(self.replay.width, self.replay.height),
             camera_xyz=self.rr.ViewCoordinates.RDF,
             image_plane_distance=max(1e-3, FRUSTUM_SHARE * size),

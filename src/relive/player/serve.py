@@ -74,7 +74,7 @@ def address(listening: socket.socket, token: str | None) -> str:
     """The address of the page."""
     host, port = listening.getsockname()[:2]
     name = f"[{host}]" if ":" in host else host
-    if host in ("0.0.0.0", "::"):  # noqa: S104
+    if host in ("0.0.0.0", "::"):  # noqa: S104  compared, not bound
         name = socket.gethostname()
     return f"http://{name}:{port}/" + (f"?token={token}" if token else "")
 

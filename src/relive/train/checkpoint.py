@@ -199,7 +199,7 @@ def read(run: Path, name: str | None = None) -> Checkpoint:
 def _read(path: Path) -> Checkpoint:
     with safe_open(path, "pt") as file:
         plain = json.loads(file.metadata()["relive"])
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  as in bundle.py
     plain["progress"]["started"] = tuple(plain["progress"]["started"])
     config = ModelConfig.from_dict(plain["config"])
     return Checkpoint(tensors, Progress(**plain["progress"]), config, plain["extra"])
