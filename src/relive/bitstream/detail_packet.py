@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 from relive.bitstream.coder import Ints, SymbolCoder, SymbolDecoder, SymbolEncoder
 from relive.bitstream.codes_packet import content_crc as codes_crc
-from relive.bitstream.context_model import AdaptiveModel, Rows
+from relive.bitstream.context_model import AdaptiveModel
 from relive.bitstream.detail import NUM_STEPS, GopDetail
 from relive.bitstream.detail_layout import FAMILIES
 from relive.bitstream.detail_walk import DetailWalk, walk_detail
-from relive.bitstream.fit import Samples
+from relive.bitstream.fit import Collector
 from relive.bitstream.fit_nets import fit_net
 from relive.bitstream.framing import ByteReader, crc32, pack_varint, seal, unseal
 from relive.bitstream.gop_codes import GopCodes
@@ -46,7 +46,7 @@ class DetailTables:
     @classmethod
     def fit(cls, layers: Iterable[tuple[GopDetail, GopCodes]], *, seed: int = 0) -> DetailTables:
         """Learn tables from layers of training GOPs and the codes of their base tier."""
-        training = _TrainingModel()
+        training = Collector(FAMILIES)
         for detail, codes in layers:
             detail.check()
             walk_detail(training, detail, codes)
@@ -199,19 +199,3 @@ class DetailCodingModel(AdaptiveModel):
         """Code symbols `[n]` below `ways`, all equally likely."""
         counts = np.ones((len(symbols), ways), np.float32)
         return self._coder.code(symbols, counts)
-
-
-class _TrainingModel:
-    """Collects what is walked; nothing is coded."""
-
-    def __init__(self) -> None:
-        self.samples = {
-            name: [Samples() for _ in range(family.count)] for name, family in FAMILIES.items()
-        }
-
-    def code(self, family: str, net: int, rows: Rows, symbols: Ints) -> Ints:
-        self.samples[family][net].add(rows, symbols)
-        return symbols
-
-    def raw(self, symbols: Ints, ways: int) -> Ints:
-        return symbols

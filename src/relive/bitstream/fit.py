@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from relive.bitstream.coder import Ints
 from relive.bitstream.context_model import Rows
 from relive.bitstream.fit_nets import fit_net
 from relive.bitstream.gop_codes import GopCodes
-from relive.bitstream.layout import Layout
+from relive.bitstream.layout import Family, Layout
 from relive.bitstream.net import Net
 from relive.bitstream.walk import walk_gop
 
@@ -20,7 +20,7 @@ MAX_SAMPLES = 300_000
 
 def fit_families(gops: Iterable[GopCodes], layout: Layout, seed: int) -> dict[str, tuple[Net, ...]]:
     """Return the nets of every family, learned from GOPs."""
-    training = _TrainingModel(layout)
+    training = Collector(layout.families())
     for gop in gops:
         gop.check(layout.num_quantizers, layout.codebook_size, layout.num_motion)
         walk_gop(training, gop, layout)
@@ -61,15 +61,23 @@ class Samples:
         return rows, np.concatenate([codes for _, codes in self._pieces])
 
 
-class _TrainingModel:
-    """Collects what is walked; nothing is coded."""
+class Collector:
+    """A model that collects what is walked; nothing is coded.
 
-    def __init__(self, layout: Layout) -> None:
+    Attributes:
+        samples: family name → samples of each of its nets.
+    """
+
+    def __init__(self, families: Mapping[str, Family]) -> None:
         self.samples = {
-            name: [Samples() for _ in range(family.count)]
-            for name, family in layout.families().items()
+            name: [Samples() for _ in range(family.count)] for name, family in families.items()
         }
 
     def code(self, family: str, net: int, rows: Rows, symbols: Ints) -> Ints:
+        """Keep symbols `[n]` and their features."""
         self.samples[family][net].add(rows, symbols)
+        return symbols
+
+    def raw(self, symbols: Ints, ways: int) -> Ints:
+        """Keep nothing: raw bits have no net."""
         return symbols

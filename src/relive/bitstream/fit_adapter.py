@@ -27,7 +27,7 @@ from relive.bitstream.context_model import Rows
 from relive.bitstream.detail import GopDetail
 from relive.bitstream.detail_packet import DetailCodingModel, DetailTables
 from relive.bitstream.detail_walk import walk_detail
-from relive.bitstream.fit import Samples
+from relive.bitstream.fit import Collector
 from relive.bitstream.fit_nets import tune_net
 from relive.bitstream.gop_codes import GopCodes
 from relive.bitstream.layout import Family, Layout
@@ -104,7 +104,7 @@ def _apply(
     return {name: changed(old[name], families[name], changes[name], step) for name in families}
 
 
-def _walk(model: DetailCodingModel | _Collecting, gop: Gop, layout: Layout) -> None:
+def _walk(model: DetailCodingModel | Collector, gop: Gop, layout: Layout) -> None:
     """Let a model see all symbols of a GOP."""
     codes, detail = gop
     walk_gop(model, codes, layout)
@@ -120,7 +120,7 @@ def _tune(
     seed: int,
 ) -> dict[str, tuple[Net, ...]]:
     """Go on from the nets of every family with the symbols of some GOPs."""
-    seen = _Collecting(families)
+    seen = Collector(families)
     for gop in gops:
         _walk(seen, gop, layout)
     return {
@@ -130,24 +130,6 @@ def _tune(
         )
         for name in families
     }
-
-
-class _Collecting:
-    """Collects what is walked; nothing is coded."""
-
-    def __init__(self, families: Mapping[str, Family]) -> None:
-        self.samples = {
-            name: [Samples() for _ in range(family.count)] for name, family in families.items()
-        }
-
-    def code(self, family: str, net: int, rows: Rows, symbols: Ints) -> Ints:
-        """Keep symbols `[n]` and their features."""
-        self.samples[family][net].add(rows, symbols)
-        return symbols
-
-    def raw(self, symbols: Ints, ways: int) -> Ints:
-        """Keep nothing: raw bits cost what they cost."""
-        return symbols
 
 
 class _Bits:
