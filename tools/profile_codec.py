@@ -156,7 +156,9 @@ def main() -> int:
         setattr(owner, attribute, clock.wrap(name, getattr(owner, attribute)))
     with Session.open(options.session) as session:
         stop = min(options.start + options.frames, session.num_frames)
-        coder = StepCoder(load_bundle(), session.schema, Geometry(session.width, session.height))
+        coder = StepCoder(
+            load_bundle(), session.schema, Geometry(session.width, session.height), effort.light
+        )
         spent, record = measure(
             clock,
             lambda: encode_once(coder, session, options.start, stop, options.quality, effort),

@@ -23,7 +23,7 @@ from relive.bench.speed_networks import Networks, Step, size_config
 from relive.bench.speed_plan import SPECIFICATION, Plan
 from relive.bitstream import GopCodes, decode_codes, encode_codes
 from relive.codec.bundle import Bundle, load_bundle
-from relive.codec.gop import GopTrack, gop_track, step_rows, try_step
+from relive.codec.gop import GopTrack, gop_track, start_step, step_rows, try_codes
 from relive.codec.rate import choose_depths
 from relive.codec.step import Geometry, StepCoder
 from relive.config import ModelConfig
@@ -196,7 +196,8 @@ def _encode_gop(
     padded, carry, taken = coder.geometry.pad(frames), None, []
     for index in range(len(gop.depths)):
         start = time.perf_counter()
-        trial = try_step(coder, carry, padded, track, step_rows(index, count))
+        begun = start_step(coder, carry, padded, track, step_rows(index, count))
+        trial = try_codes(coder, carry, begun)
         depths = choose_depths(coder, trial.step, trial.remainder, trial.codes, QUALITY)
         stages = torch.arange(trial.codes.shape[-1])
         sent = torch.where(stages < depths[..., None], trial.codes, 0)
@@ -205,7 +206,7 @@ def _encode_gop(
         taken.append(middle - start)
         seconds["reconstruct"].append(time.perf_counter() - middle)
         gop.depths[index] = depths.numpy()
-        gop.motion[index] = trial.choice.numpy()
+        gop.motion[index] = begun.choice.numpy()
         gop.codes[index] = sent.permute(2, 0, 1).numpy()
     return gop, taken
 

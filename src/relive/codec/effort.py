@@ -1,4 +1,4 @@
-"""How long the encoder searches: the speed presets. The format is the same with all of them."""
+"""How long the encoder searches: the speed presets."""
 
 from __future__ import annotations
 
@@ -22,16 +22,19 @@ class Effort:
         skip_bits: a delta gets no codes where its warped reference is wrong, in the mean over its
             cubes, by less than so many bits of a code are worth. What is new in it is left to the
             enhancement layer, and the encoder network does not run. 0: every delta is encoded.
+        light: a delta without codes runs no network at all, and its base picture is the warped
+            reference (`ReplayHeader.light`).
     """
 
     vectors: VectorSearch
     look_ahead: bool = True
     older: bool = True
     skip_bits: float = 0.0
+    light: bool = False
 
 
 PRESETS: dict[str, Effort] = {
-    "fast": Effort(VectorSearch(diagonal=False), older=False, skip_bits=120.0),
+    "fast": Effort(VectorSearch(diagonal=False), older=False, skip_bits=120.0, light=True),
     "medium": Effort(VectorSearch(diagonal=False), skip_bits=40.0),
     "slow": Effort(VectorSearch(reach=12), skip_bits=40.0),
 }

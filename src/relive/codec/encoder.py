@@ -292,19 +292,21 @@ def encode(
         search = _Search(effort_of(preset), depth)
         quality = DEFAULT_QUALITY if quality is None else quality
         _check(session, quality, keyframe_interval, depth, bundle.config.quantizer.num_quantizers)
-        coder = StepCoder(bundle, session.schema, Geometry(session.width, session.height))
+        geometry = Geometry(session.width, session.height)
         setting = QUALITIES[quality - 1]
         if depth is not None:
             setting = replace(setting, step=None)
+        light = search.effort.light and setting.step is not None
+        coder = StepCoder(bundle, session.schema, geometry, light)
         control = Control(target) if target else None
         header = _header(
-            session, bundle, keyframe_interval, 0 if control else quality, setting, preset
+            session, coder, keyframe_interval, 0 if control else quality, setting, preset
         )
         began = time.perf_counter()
         known: dict[int, _Encoded] = {}
         if adapt:
             adapter, known = _fit_adapter(coder, session, keyframe_interval, setting, search)
-            coder = StepCoder(adapted(bundle, adapter), session.schema, coder.geometry)
+            coder = coder.under(adapted(bundle, adapter))
             header = replace(header, adapter=adapter, version="")
         if control:
             every = _encode_to(coder, session, keyframe_interval, control, search, Path(out))
@@ -351,11 +353,11 @@ def _target(
 
 
 def _header(
-    session: Session, bundle: Bundle, interval: int, quality: int, setting: Setting, preset: str
+    session: Session, coder: StepCoder, interval: int, quality: int, setting: Setting, preset: str
 ) -> ReplayHeader:
-    quantizer, regions = bundle.config.quantizer, session.region_schema
+    quantizer, regions = coder.bundle.config.quantizer, session.region_schema
     return ReplayHeader(
-        bundle.model_id,
+        coder.bundle.model_id,
         session.width,
         session.height,
         quantizer.num_quantizers,
@@ -366,6 +368,7 @@ def _header(
         session.schema.to_dict(),
         regions.to_dict() if regions else None,
         tiers=setting.tiers,
+        light=coder.light,
         extra={"preset": preset},
     )
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from relive.bitstream import DetailTables, Tables
 from relive.codec.bundle import Bundle, load_bundle, save_bundle
-from relive.codec.gop import CodedGop, GopTrack, encode_gop, step_rows, try_step
+from relive.codec.gop import CodedGop, GopTrack, encode_gop, start_step, step_rows, try_codes
 from relive.codec.rate import QUALITIES, fit_factors, measure_step
 from relive.codec.step import Geometry, StepCoder
 from relive.codec.workers import NUM_WORKERS, workers
@@ -61,9 +61,10 @@ def measure_factors(bundle: Bundle, stores: list[SessionStore]) -> Tensor:
         carry: Carry | None = None
         padded = coder.geometry.pad(frames)
         for index in range(3):
-            trial = try_step(coder, carry, padded, track, step_rows(index, len(frames)))
+            start = start_step(coder, carry, padded, track, step_rows(index, len(frames)))
+            trial = try_codes(coder, carry, start)
             if index != 1:
-                rows = measure_step(coder, trial.step, trial.target, trial.remainder, trial.codes)
+                rows = measure_step(coder, trial.step, start.target, trial.remainder, trial.codes)
                 measured[trial.step.kind].append(rows)
             depths = torch.full(trial.codes.shape[:2], trial.codes.shape[-1])
             _, carry = coder.finish(trial.step, trial.codes, depths)

@@ -26,6 +26,7 @@ from relive.codec.step import Geometry, StepCoder, StepContext, StepState, to_pi
 from relive.enhancement.look_ahead import flat_plan, look_ahead
 from relive.enhancement.post_filter import FilterSample
 from relive.model.context import Carry
+from relive.model.warping import Warped
 from relive.session import Session
 
 
@@ -93,7 +94,7 @@ def encode_gop(
     detail = None if setting.step is None else GopDetail.empty(2 * steps, h, w)
     padded = coder.geometry.pad(frames)
     tools = Tools(bundle.level_costs, bundle.post_filter, effort.vectors, effort.older, watch)
-    aim = Aim(setting, tools, depth)
+    aim = Aim(setting, tools, depth, skip_below)
     plan = None
     if setting.step is not None:
         plan = flat_plan(setting.step, steps, h, w)
@@ -103,12 +104,12 @@ def encode_gop(
     kept, squares = np.zeros((h, w), np.int8), 0.0
     for index in range(steps):
         rows = step_rows(index, count)
-        trial = try_step(coder, carry, padded, track, rows, skip_below)
+        start = start_step(coder, carry, padded, track, rows)
         layer = None
         if detail is not None and plan is not None:
             before = None if index == 0 else detail.modes[2 * index - 1]
             layer = Layer(detail.part(index), plan.part(index), kept, before)
-        shown = encode_step(coder, carry, trial, index, aim, gop.part(index), layer)
+        shown = encode_step(coder, carry, start, index, aim, gop.part(index), layer)
         carry = shown.carry
         if layer is not None:
             kept = layer.detail.offsets[1]
@@ -124,11 +125,13 @@ class Aim:
         setting: price of bits, quantiser step.
         tools: of the enhancement layer.
         depth: the same depth for every cube, instead of the search.
+        skip_below: a delta whose reference has a lower mean `cube_error` gets no codes.
     """
 
     setting: Setting
     tools: Tools
     depth: int | None = None
+    skip_below: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,7 @@ class Shown:
 def encode_step(
     coder: StepCoder,
     carry: Carry | None,
-    trial: Trial,
+    start: Start,
     index: int,
     aim: Aim,
     codes: GopCodes,
@@ -164,7 +167,7 @@ def encode_step(
     Args:
         coder: the shared half of a step.
         carry: from the step before; None at a keyframe.
-        trial: of this step.
+        start: of this step.
         index: its number in the GOP.
         aim: what to reach.
         codes: of this step alone, zeros.
@@ -173,20 +176,20 @@ def encode_step(
     Returns:
         What `decode_step` will give.
     """
-    if aim.depth is None:
-        price = aim.setting.price
-        depths = choose_depths(coder, trial.step, trial.remainder, trial.codes, price)
+    coded = _code(coder, carry, start, aim)
+    codes.motion[0] = start.choice.numpy()
+    if coded is not None:
+        codes.depths[0] = coded.depths.numpy()
+        codes.codes[0] = coded.sent.permute(2, 0, 1).numpy()
+        pixels, after = coder.finish(coded.step, coded.sent, coded.depths)
+    elif carry is not None and start.warped is not None:
+        pixels, after = coder.move(carry, start.warped)
     else:
-        depths = torch.full(coder.geometry.grid, aim.depth)
-    sent = torch.where(torch.arange(trial.codes.shape[-1]) < depths[..., None], trial.codes, 0)
-    pixels, after = coder.finish(trial.step, sent, depths)
-    codes.depths[0] = depths.numpy()
-    codes.motion[0] = trial.choice.numpy()
-    codes.codes[0] = sent.permute(2, 0, 1).numpy()
+        raise ValueError("a keyframe is never light")
     if layer is None:
         return Shown(after, lambda: pixels)
-    pair = layer_pair(after, carry, trial.state, trial.choice)
-    target = (trial.target[0] * 255).round()
+    pair = layer_pair(after, carry, start.state, start.choice)
+    target = (start.target[0] * 255).round()
     enhanced = encode_pair(layer, index, pair, target, aim.tools)
     return Shown(enhanced.carry(after), enhanced.pixels)
 
@@ -210,7 +213,10 @@ def decode_step(
     choice = torch.from_numpy(codes.motion[0, :1].astype(np.int64))
     sent = torch.from_numpy(codes.codes[0].astype(np.int64)).permute(1, 2, 0)
     depths = torch.from_numpy(codes.depths[0].astype(np.int64))
-    pixels, after = coder.finish(coder.begin(carry, state, choice), sent, depths)
+    if carry is not None and coder.is_light(carry, depths):
+        pixels, after = coder.move(carry, coder.warp(carry, state, choice))
+    else:
+        pixels, after = coder.finish(coder.begin(carry, state, choice), sent, depths)
     if detail is None:
         return Shown(after, lambda: pixels)
     pair = layer_pair(after, carry, state, choice)
@@ -219,60 +225,105 @@ def decode_step(
 
 
 @dataclass(frozen=True)
-class Trial:
-    """A step before the encoder has decided how deep to code it."""
+class Start:
+    """A step before any code is looked for.
 
-    target: Tensor  # [1, 2, 3, H, W]
+    Attributes:
+        target: the true pair `[1, 2, 3, H, W]`, 0..1.
+        state: of the step.
+        choice: motion hypotheses int64 `[1, h, w]`.
+        warped: the frame before, by these; None at a keyframe.
+    """
+
+    target: Tensor
     state: StepState
-    choice: Tensor  # [1, h, w]
-    step: StepContext
-    remainder: Tensor  # [1, h, w, D]
-    codes: Tensor  # [h, w, K]
+    choice: Tensor
+    warped: Warped | None
+
+    def is_good(self, limit: float) -> bool:
+        """Whether the warped frame is wrong by less than a mean `cube_error`."""
+        if self.warped is None:
+            return False
+        return bool(cube_error(self.warped.reference, self.target).mean() < limit)
 
 
-def try_step(
+def start_step(
     coder: StepCoder,
     carry: Carry | None,
     padded: NDArray[np.uint8],
     track: GopTrack,
     rows: NDArray[np.intp],
-    skip_below: float = 0.0,
-) -> Trial:
-    """Try a step of a GOP; `rows` as from `step_rows`, the rest as in `try_pair`."""
+) -> Start:
+    """Start a step of a GOP; `rows` as from `step_rows`, the rest as in `start_pair`."""
     target = to_picture(padded[rows[2:]])[None]
-    state = coder.state(track.states[rows], track.times_ns[rows])
-    return try_pair(coder, carry, target, state, skip_below)
+    return start_pair(coder, carry, target, coder.state(track.states[rows], track.times_ns[rows]))
 
 
-def try_pair(
-    coder: StepCoder,
-    carry: Carry | None,
-    target: Tensor,
-    state: StepState,
-    skip_below: float = 0.0,
-) -> Trial:
-    """Search motion, build the context, encode and quantise to full depth.
+def start_pair(coder: StepCoder, carry: Carry | None, target: Tensor, state: StepState) -> Start:
+    """Search the motion of a step.
 
     Args:
         coder: the shared half of a step.
         carry: from the step before; None at a keyframe.
         target: the true pair `[1, 2, 3, H, W]`, 0..1.
         state: of the step.
-        skip_below: a delta whose reference has a lower mean `cube_error` is not encoded: its
-            remainder is 0.
     """
     h, w = coder.geometry.grid
-    choice = torch.zeros(1, h, w, dtype=torch.long)
-    if carry is not None:
-        choice = coder.bundle.model.warper.choose(state.motion, carry.pictures[:, 1], target)
-    step = coder.begin(carry, state, choice)
-    error = cube_error(step.context.reference, target).mean()
-    if carry is None or error >= skip_below:
-        remainder = coder.bundle.model.encoder(target, step.context, step.pyramid)
-    else:
+    if carry is None:
+        return Start(target, state, torch.zeros(1, h, w, dtype=torch.long), None)
+    choice = coder.bundle.model.warper.choose(state.motion, carry.pictures[:, 1], target)
+    return Start(target, state, choice, coder.warp(carry, state, choice))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A step before the encoder has decided how deep to code it."""
+
+    step: StepContext
+    remainder: Tensor  # [1, h, w, D]
+    codes: Tensor  # [h, w, K]
+
+
+def try_codes(
+    coder: StepCoder, carry: Carry | None, start: Start, skip_below: float = 0.0
+) -> Trial:
+    """Build the context of a step, encode it and quantise to full depth.
+
+    Where the reference is as good as `Aim.skip_below` says, the remainder is 0.
+    """
+    step = coder.begin(carry, start.state, start.choice, start.warped)
+    if start.is_good(skip_below):
         remainder = torch.zeros_like(step.prediction)
+    else:
+        remainder = coder.bundle.model.encoder(start.target, step.context, step.pyramid)
     codes = coder.bundle.quantizer.encode(remainder.flatten(0, 2), step.kind)
-    return Trial(target, state, choice, step, remainder, codes.view(h, w, -1))
+    return Trial(step, remainder, codes.view(*coder.geometry.grid, -1))
+
+
+@dataclass(frozen=True)
+class _Coded:
+    """What is sent of a step: depths `[h, w]`, and codes `[h, w, K]`, 0 beyond them."""
+
+    step: StepContext
+    depths: Tensor
+    sent: Tensor
+
+
+def _code(coder: StepCoder, carry: Carry | None, start: Start, aim: Aim) -> _Coded | None:
+    """Choose the codes of a step; None makes it light."""
+    if coder.light and aim.depth is None and start.is_good(aim.skip_below):
+        return None
+    trial = try_codes(coder, carry, start, aim.skip_below)
+    if aim.depth is None:
+        price = aim.setting.price
+        depths = choose_depths(coder, trial.step, trial.remainder, trial.codes, price)
+    else:
+        depths = torch.full(coder.geometry.grid, aim.depth)
+    if coder.is_light(carry, depths):
+        return None
+    stages = torch.arange(trial.codes.shape[-1])
+    sent = torch.where(stages < depths[..., None], trial.codes, 0)
+    return _Coded(trial.step, depths, sent)
 
 
 def _squares(

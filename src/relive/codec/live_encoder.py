@@ -13,7 +13,7 @@ from relive.bitstream import GopCodes, GopDetail, StepWriter
 from relive.codec.bundle import Bundle, load_bundle
 from relive.codec.effort import DEFAULT_PRESET, PRESETS
 from relive.codec.encoder import DEFAULT_QUALITY, MIN_SIDE_PX
-from relive.codec.gop import Aim, encode_step, try_pair
+from relive.codec.gop import Aim, encode_step, start_pair
 from relive.codec.layer import Layer, Tools
 from relive.codec.live import GREY, MAX_PIXELS, on_worker, step_layout
 from relive.codec.rate import QUALITIES
@@ -170,8 +170,8 @@ class Encoder:
             np.array([item.time_ns for item in four], np.int64),
         )
         padded = self._coder.geometry.pad(np.stack([item.picture for item in pair]))
-        trial = try_pair(self._coder, self._carry, to_picture(padded)[None], state)
-        shown = encode_step(self._coder, self._carry, trial, self._step, self._aim, codes, layer)
+        start = start_pair(self._coder, self._carry, to_picture(padded)[None], state)
+        shown = encode_step(self._coder, self._carry, start, self._step, self._aim, codes, layer)
         self._carry = shown.carry
         return self._writer.write(
             self._gop,

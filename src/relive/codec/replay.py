@@ -194,7 +194,7 @@ class Replay:
                 raise FormatError(f"{self.path}: codebooks do not fit model {wanted}")
             geometry = Geometry(self.width, self.height)
             bundle = adapted(bundle, self.header.adapter)
-            self._coder = StepCoder(bundle, self.schema, geometry)
+            self._coder = StepCoder(bundle, self.schema, geometry, self.header.light)
         return self._coder
 
     def _load(self, wanted: str) -> Bundle:

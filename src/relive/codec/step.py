@@ -11,7 +11,9 @@ Shapes: H W padded pixels, h w cube grid, K quantizers, D latent width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -27,6 +29,7 @@ from relive.model.motion import Motion
 from relive.model.regions import cube_regions
 from relive.model.state import EncodedState
 from relive.model.warp import Pinhole
+from relive.model.warping import Warped
 from relive.session import StateSchema
 
 
@@ -71,7 +74,12 @@ class StepState:
 
     motion: Motion  # of both frames, from the last frame of the step before
     within: Motion  # of the second frame, from the first
-    encoded: EncodedState
+    encode: Callable[[], EncodedState]
+
+    @cached_property
+    def encoded(self) -> EncodedState:
+        """States and times, as the networks take them; a light step never asks."""
+        return self.encode()
 
 
 def to_picture(frames: NDArray[np.uint8]) -> Tensor:
@@ -80,10 +88,15 @@ def to_picture(frames: NDArray[np.uint8]) -> Tensor:
 
 
 class StepCoder:
-    """The shared half of a step for one replay: a model, a schema and a size."""
+    """The shared half of a step for one replay: a model, a schema and a size.
 
-    def __init__(self, bundle: Bundle, schema: StateSchema, geometry: Geometry) -> None:
-        self.bundle, self.schema, self.geometry = bundle, schema, geometry
+    With `light` a delta without codes runs no network: see `ReplayHeader.light`.
+    """
+
+    def __init__(
+        self, bundle: Bundle, schema: StateSchema, geometry: Geometry, light: bool = False
+    ) -> None:
+        self.bundle, self.schema, self.geometry, self.light = bundle, schema, geometry, light
         self.names = tuple(s.name for s in bundle.config.state_inputs)
         camera = schema.camera
         self.camera: Pinhole | None = None
@@ -95,6 +108,10 @@ class StepCoder:
                     f"{geometry.width}x{geometry.height}"
                 )
             self.camera = Pinhole.from_fov(camera.fov_deg, camera.pixel_aspect, view)
+
+    def under(self, bundle: Bundle) -> StepCoder:
+        """The same for another bundle."""
+        return StepCoder(bundle, self.schema, self.geometry, self.light)
 
     def state(self, states: NDArray[np.float32], times_ns: NDArray[np.int64]) -> StepState:
         """Prepare a step.
@@ -108,33 +125,46 @@ class StepCoder:
         states, times_ns = states[1:], times_ns[1:]
         values, known = model_states(self.schema, states, self.names)
         seconds = ((times_ns - times_ns[0]) / 1e9).astype(np.float32)
-        encoded = self.bundle.model.state(
-            torch.from_numpy(values)[None],
-            torch.from_numpy(known)[None],
-            torch.from_numpy(seconds)[None],
-        )
+        inputs = [torch.from_numpy(array)[None] for array in (values, known, seconds)]
         poses = torch.from_numpy(camera_poses(self.schema, states))[None]
         with_camera = torch.tensor([float(self.camera is not None)])
         origin = torch.zeros(1, 2)
         motion = Motion.from_poses(self.camera, poses, origin, with_camera, past)
         within = Motion.from_poses(self.camera, poses[:, [1, 2, 2]], origin, with_camera)
-        return StepState(motion, within, encoded)
+        return StepState(motion, within, lambda: self.bundle.model.state(*inputs))
 
-    def begin(self, carry: Carry | None, state: StepState, choice: Tensor) -> StepContext:
+    def warp(self, carry: Carry, state: StepState, choice: Tensor) -> Warped:
+        """Warp the last frame to both of this step by hypotheses int64 `[1, h, w]`."""
+        pictures = carry.pictures
+        warped: Warped = self.bundle.model.warper(state.motion, pictures[:, 1], pictures, choice)
+        return warped
+
+    def is_light(self, carry: Carry | None, depths: Tensor) -> bool:
+        """Whether a step of depths `[h, w]` runs no network; no carry makes it a keyframe."""
+        return self.light and carry is not None and not depths.any()
+
+    def move(self, carry: Carry, warped: Warped) -> tuple[NDArray[np.uint8], Carry]:
+        """Make a light step: the warped frame is its picture, and all else stays as it was."""
+        rounded = (warped.reference.clamp(0, 1) * 255).round()
+        return _pixels(rounded), replace(carry, pictures=rounded / 255)
+
+    def begin(
+        self, carry: Carry | None, state: StepState, choice: Tensor, warped: Warped | None = None
+    ) -> StepContext:
         """Build the context of a step; no carry makes it a keyframe.
 
         Args:
             carry: from the step before.
             state: of this step.
             choice: motion hypotheses int64 `[1, h, w]`; not used at a keyframe.
+            warped: what `warp` gave, if it was called.
         """
         model, (height, width) = self.bundle.model, self.geometry.padded
         if carry is None:
             regions = cube_regions(state.motion, None, *self.geometry.grid)
             context, pyramid = model.empty_context(height, width, state.encoded, regions)
         else:
-            last = carry.pictures[:, 1]
-            warped = model.warper(state.motion, last, carry.pictures, choice)
+            warped = warped or self.warp(carry, state, choice)
             regions = model.warper.regions(state.motion, choice, warped)
             context, pyramid = model.context(
                 carry, warped.reference, warped.valid, torch.ones(1), state.encoded, regions
@@ -155,5 +185,10 @@ class StepCoder:
         model, depths = self.bundle.model, depths[None]
         decoded = model.decoder(latents, depths, step.context, step.pyramid)
         rounded = (decoded.frames.clamp(0, 1) * 255).round()
-        pixels = rounded[0].to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
-        return pixels, model.remember(step.context, decoded, latents, rounded / 255, depths)
+        after = model.remember(step.context, decoded, latents, rounded / 255, depths)
+        return _pixels(rounded), after
+
+
+def _pixels(rounded: Tensor) -> NDArray[np.uint8]:
+    """`[1, 2, 3, H, W]`, whole numbers in 0..255, to uint8 `[2, H, W, 3]`."""
+    return rounded[0].to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()

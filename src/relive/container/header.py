@@ -13,6 +13,7 @@ from relive.errors import FormatError
 VERSION_MAJOR = 1
 _MINOR_BY_TIERS = {1: 0, 2: 3}
 _MINOR_WITH_ADAPTER = 4
+_MINOR_LIGHT = 5
 MAX_ADAPTER_BYTES = 1 << 18
 METADATA_NAME = "relive"
 _MAX_JSON_BYTES = 1 << 20
@@ -47,6 +48,7 @@ class ReplayHeader:
         profile: coding profile of the packets.
         tiers: 1, codes alone, or 2, with the enhancement layer.
         adapter: packet that changes the probability tables of the model; empty if none does.
+        light: deltas without codes run no network; their base picture is the warped reference.
         extra: further text of the encoder.
     """
 
@@ -63,6 +65,7 @@ class ReplayHeader:
     profile: int = 0
     tiers: int = 1
     adapter: bytes = b""
+    light: bool = False
     extra: dict[str, str] = field(default_factory=dict)
     version: str = ""
 
@@ -79,8 +82,12 @@ class ReplayHeader:
                 f"replay header: an adapter of {len(self.adapter)} bytes, over {MAX_ADAPTER_BYTES}"
             )
         if not self.version:
-            minor = _MINOR_WITH_ADAPTER if self.adapter else _MINOR_BY_TIERS[self.tiers]
-            object.__setattr__(self, "version", f"{VERSION_MAJOR}.{minor}")
+            object.__setattr__(self, "version", f"{VERSION_MAJOR}.{self._minor()}")
+
+    def _minor(self) -> int:
+        if self.light:
+            return _MINOR_LIGHT
+        return _MINOR_WITH_ADAPTER if self.adapter else _MINOR_BY_TIERS[self.tiers]
 
     def to_metadata(self) -> dict[str, str]:
         """Return the key-value pairs of the Metadata record, checksum included."""
@@ -93,6 +100,8 @@ class ReplayHeader:
             pairs["region_schema"] = _pack_json(self.region_schema)
         if self.adapter:
             pairs["adapter"] = base64.b85encode(self.adapter).decode()
+        if self.light:
+            pairs["light"] = "1"
         pairs |= {_EXTRA + name: value for name, value in self.extra.items()}
         return pairs | {"crc32": _checksum(pairs)}
 
@@ -120,6 +129,7 @@ class ReplayHeader:
             state_schema=_unpack_json(_text(pairs, "state_schema")),
             tiers=_number(pairs, "tiers") if "tiers" in pairs else 1,
             adapter=_unpack_bytes(pairs.get("adapter", "")),
+            light=_flag(pairs, "light"),
             region_schema=None if regions is None else _unpack_json(regions),
             extra={k[len(_EXTRA) :]: v for k, v in pairs.items() if k.startswith(_EXTRA)},
             **{name: _number(pairs, name) for name in _RANGES},
@@ -142,6 +152,12 @@ def _number(pairs: dict[str, str], name: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 10):
         raise FormatError(f"replay header: {name} is not a number: {text[:20]!r}")
     return int(text)
+
+
+def _flag(pairs: dict[str, str], name: str) -> bool:
+    if pairs.get(name, "1") != "1":
+        raise FormatError(f"replay header: {name} is not 1: {pairs[name][:20]!r}")
+    return name in pairs
 
 
 def _pack_json(value: dict[str, Any]) -> str:
