@@ -169,6 +169,8 @@ def test_bench_chain_and_state_write_what_they_measure(
     assert [row["states"] for row in state["runs"]] == ["true", "shuffled", "none"]
     by_variant = {row["states"]: row for row in state["splits"]}
     assert by_variant["true"]["psnr_change_db"] == 0
+    assert [row["states"] for row in state["bd_rates"]] == ["shuffled", "none"]
+    assert state["bd_rates"][0]["bd_rate_percent"] is None  # one quality is no curve
 
 
 def test_rd_measures_once_and_resumes(session: Path, model: Path, tmp_path: Path) -> None:

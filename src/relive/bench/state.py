@@ -17,7 +17,7 @@ import numpy as np
 
 from relive.bench.clip import copy_session
 from relive.bench.compare import Progress
-from relive.bench.curves import psnr_at
+from relive.bench.curves import bd_rate, psnr_at
 from relive.bench.provenance import provenance, result_path, write_json
 
 VARIANTS = ("true", "shuffled", "none")
@@ -28,7 +28,7 @@ def bench_state(
     sessions: Sequence[Path],
     out: Path,
     *,
-    qualities: Sequence[int] = (3, 5, 7),
+    qualities: Sequence[int] = (3, 4, 5, 6, 7),
     model: Path | str | None = None,
     frames: int | None = 300,
     keyframe_interval: int = 32,
@@ -67,6 +67,7 @@ def bench_state(
         "shuffle_seed": SHUFFLE_SEED,
         "runs": rows,
         "splits": _by_split(rows),
+        "bd_rates": _bd_rates(rows),
     }
     write_json(result_path(out, "state.json"), result)
     return result
@@ -139,6 +140,33 @@ def _by_split(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             }
         )
     return averages
+
+
+def _bd_rates(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """BD-rate of every session with shuffled and with no states, against true ones, percent.
+
+    None where the curves do not overlap enough, or where there are too few points.
+    """
+    found = []
+    for split, session in sorted({(row["split"], row["session"]) for row in rows}):
+        curves = {
+            variant: [
+                (row["bits_per_pixel"], row["psnr_db"])
+                for row in rows
+                if (row["split"], row["session"], row["states"]) == (split, session, variant)
+            ]
+            for variant in VARIANTS
+        }
+        found += [
+            {
+                "split": split,
+                "session": session,
+                "states": variant,
+                "bd_rate_percent": bd_rate(curves["true"], curves[variant]).percent,
+            }
+            for variant in VARIANTS[1:]
+        ]
+    return found
 
 
 def _rate_matched(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> float | None:

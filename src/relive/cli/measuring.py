@@ -179,7 +179,8 @@ def state(
             keyframe_interval=keyframe_interval,
             progress=progress,
         )
-    console.result(values, "\n".join([*map(_state_line, values["splits"]), f"wrote {out}"]))
+    lines = [*map(_state_line, values["splits"]), *map(_state_rate_line, values["bd_rates"])]
+    console.result(values, "\n".join([*lines, f"wrote {out}"]))
 
 
 def _find_sessions(paths: list[Path]) -> list[Path]:
@@ -278,6 +279,11 @@ def _state_line(row: dict[str, Any]) -> str:
         f"{row['psnr_db']:.2f} dB at {row['bits_per_pixel']:.4f} bits per pixel "
         f"({row['psnr_change_db']:+.2f} dB)"
     )
+
+
+def _state_rate_line(row: dict[str, Any]) -> str:
+    rate = _figure(row["bd_rate_percent"], 1)
+    return f"{row['split']}, {row['session']}, states {row['states']}: BD-rate {rate} %"
 
 
 def _figure(value: float | None, digits: int = 2) -> str:

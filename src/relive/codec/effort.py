@@ -34,7 +34,7 @@ class Effort:
 
 
 PRESETS: dict[str, Effort] = {
-    "fast": Effort(VectorSearch(diagonal=False), older=False, skip_bits=120.0, light=True),
+    "fast": Effort(VectorSearch(diagonal=False), skip_bits=120.0, light=True),
     "medium": Effort(VectorSearch(diagonal=False), skip_bits=40.0),
     "slow": Effort(VectorSearch(reach=12), skip_bits=40.0),
 }

@@ -182,8 +182,8 @@ def encode_step(
         codes.depths[0] = coded.depths.numpy()
         codes.codes[0] = coded.sent.permute(2, 0, 1).numpy()
         pixels, after = coder.finish(coded.step, coded.sent, coded.depths)
-    elif carry is not None and start.warped is not None:
-        pixels, after = coder.move(carry, start.warped)
+    elif carry is not None:
+        pixels, after = coder.move(carry, start.state, start.choice)
     else:
         raise ValueError("a keyframe is never light")
     if layer is None:
@@ -214,7 +214,7 @@ def decode_step(
     sent = torch.from_numpy(codes.codes[0].astype(np.int64)).permute(1, 2, 0)
     depths = torch.from_numpy(codes.depths[0].astype(np.int64))
     if carry is not None and coder.is_light(carry, depths):
-        pixels, after = coder.move(carry, coder.warp(carry, state, choice))
+        pixels, after = coder.move(carry, state, choice)
     else:
         pixels, after = coder.finish(coder.begin(carry, state, choice), sent, depths)
     if detail is None:

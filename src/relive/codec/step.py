@@ -25,10 +25,10 @@ from relive.config import CUBE_PX
 from relive.cubes.states import camera_poses, has_camera, model_states
 from relive.errors import InputError
 from relive.model.context import Carry, Context, Pyramid
-from relive.model.motion import Motion
+from relive.model.motion import Motion, positions
 from relive.model.regions import cube_regions
 from relive.model.state import EncodedState
-from relive.model.warp import Pinhole
+from relive.model.warp import Pinhole, sample
 from relive.model.warping import Warped
 from relive.session import StateSchema
 
@@ -143,9 +143,23 @@ class StepCoder:
         """Whether a step of depths `[h, w]` runs no network; no carry makes it a keyframe."""
         return self.light and carry is not None and not depths.any()
 
-    def move(self, carry: Carry, warped: Warped) -> tuple[NDArray[np.uint8], Carry]:
-        """Make a light step: the warped frame is its picture, and all else stays as it was."""
-        rounded = (warped.reference.clamp(0, 1) * 255).round()
+    def move(
+        self, carry: Carry, state: StepState, choice: Tensor
+    ) -> tuple[NDArray[np.uint8], Carry]:
+        """Make a light step: frames before, warped, are its pictures; all else stays as it was.
+
+        For the second frame that is the last one. For the first it is the one before the last: its
+        enhancement layer predicts from the last one anyhow.
+        """
+        motion, (height, width) = state.motion, self.geometry.padded
+        pixels = choice.repeat_interleave(CUBE_PX, 1).repeat_interleave(CUBE_PX, 2)[:, None]
+        before = (motion, 1) if motion.camera is None else (motion.before(), 0)
+        seen = []
+        for place, (moved, frame) in enumerate((before, (motion, 1))):
+            x, y = (p[:, 0] for p in positions(moved, frame, pixels, height, width))
+            x, y = (p.expand(1, height, width) for p in (x, y))
+            seen.append(sample(carry.pictures[:, place], x, y))
+        rounded = (torch.stack(seen, 1).clamp(0, 1) * 255).round()
         return _pixels(rounded), replace(carry, pictures=rounded / 255)
 
     def begin(
