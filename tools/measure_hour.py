@@ -1,6 +1,6 @@
 """One hour of play, recorded, encoded and decoded: memory, seeks, times.
 
-    python tools/measure_hour.py FOLDER [--game deathmatch] [--hours 1] [--out results/hour.json]
+    python tools/measure_hour.py FOLDER [--game deathmatch] [--hours 1] [--preset fast] [--out results/hour.json]
 
 Doom at 160×120, every fourth tic (8.75 frames/s): as agents are trained on it, and a tenth of the
 work of 320×240 at 35 frames/s.
@@ -21,6 +21,7 @@ import numpy as np
 
 from relive.bench.provenance import provenance
 from relive.codec import Replay, encode
+from relive.codec.effort import DEFAULT_PRESET, PRESETS
 from relive.session import Recorder, Session
 from relive.session.sources.doom import TICS_PER_S, DoomGame
 from relive.session.sources.doom_state import state_schema
@@ -84,10 +85,10 @@ def watched(frames: Iterator[object], total: int, memory: Memory) -> None:
             memory(count, total)
 
 
-def measure(session: Path, replay: Path) -> dict[str, object]:
+def measure(session: Path, replay: Path, preset: str) -> dict[str, object]:
     """Encode, decode, seek."""
     memory = {"encode": Memory(), "decode": Memory()}
-    report = encode(session, replay, force=True, progress=memory["encode"])
+    report = encode(session, replay, preset=preset, force=True, progress=memory["encode"])
     rng = np.random.default_rng(0)
     with Replay.open(replay) as opened, Session.open(session) as original:
         total = opened.num_frames
@@ -97,6 +98,7 @@ def measure(session: Path, replay: Path) -> dict[str, object]:
         seeks = np.array([timed(lambda p=place: opened.frame(p)) for place in places]) * 1e3
         starts = np.array([timed(lambda p=place: opened.frame(p)) for place in keys]) * 1e3
         return {
+            "preset": preset,
             "frames": total,
             "seconds_of_play": (opened.times_ns[-1] - opened.times_ns[0]) / 1e9,
             "bytes": report.bytes,
@@ -118,12 +120,13 @@ def main() -> int:
     parser.add_argument("--game", default="deathmatch")
     parser.add_argument("--hours", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=7000)
+    parser.add_argument("--preset", choices=list(PRESETS), default=DEFAULT_PRESET)
     parser.add_argument("--out", type=Path, default=Path("results/hour.json"))
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     session = args.folder / f"play-{args.seed}-{round(args.hours * 60)}min.mcap"
     record(session, args.game, args.hours, args.seed)
-    result = measure(session, session.with_suffix(".relive"))
+    result = measure(session, session.with_suffix(".relive"), args.preset)
     args.out.write_text(json.dumps({**provenance(), **result}, indent=1) + "\n")
     print(json.dumps(result, indent=1))
     return 0
