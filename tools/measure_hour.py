@@ -1,6 +1,6 @@
 """One hour of play, recorded, encoded and decoded: memory, seeks, times.
 
-    python tools/measure_hour.py FOLDER [--game deathmatch] [--hours 1] [--preset fast] [--out results/hour.json]
+    python tools/measure_hour.py FOLDER [--game deathmatch] [--hours 1] [--preset fast] [--out FILE]
 
 Doom at 160×120, every fourth tic (8.75 frames/s): as agents are trained on it, and a tenth of the
 work of 320×240 at 35 frames/s.
