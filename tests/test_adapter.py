@@ -128,7 +128,7 @@ def test_a_session_is_adapted_to_and_comes_back(tmp_path: Path, bundle: Bundle) 
     assert came.parts["adapter"] > 0
     assert sum(came.parts.values()) == came.bytes
     with ReplayReader.open(out) as reader:
-        assert reader.header.version == "1.4"
+        assert reader.header.version == "1.5"
     with Replay.open(plain, bundle) as a, Replay.open(out, bundle) as b:
         assert np.array_equal(a.frames(0, 24), b.frames(0, 24))
         assert np.array_equal(a.frame(13), b.frame(13))

@@ -23,9 +23,15 @@ def prices(target: Tensor) -> Tensor:
     return torch.full((target.shape[1] // 16, target.shape[2] // 16), LAMBDA * STEP**2)
 
 
+def copies_in(target: Tensor, base: Tensor) -> Copies:
+    """Copies, where no cube has a palette."""
+    price = prices(target)
+    return find_copies(target, base, price, torch.full_like(price, torch.inf))[0]
+
+
 def test_every_kind_of_tile_is_coded_once_where_it_can_be_reached() -> None:
     target = tiles(1, 3, 5)
-    found = find_copies(target, torch.full_like(target, 128.0), prices(target))
+    found = copies_in(target, torch.full_like(target, 128.0))
     assert int((~found.copied).sum()) == 2 * 4
     y, x = found.copied.nonzero().unbind(1)
     for i, j, (dx, dy) in zip(y, x, found.vectors[y, x].tolist(), strict=True):
@@ -39,21 +45,21 @@ def test_every_kind_of_tile_is_coded_once_where_it_can_be_reached() -> None:
 
 def test_nothing_is_copied_in_noise_or_where_the_base_is_right() -> None:
     noise = (torch.rand(3, 64, 96, generator=torch.Generator().manual_seed(2)) * 255).round()
-    assert not find_copies(noise, torch.full_like(noise, 128.0), prices(noise)).copied.any()
+    assert not copies_in(noise, torch.full_like(noise, 128.0)).copied.any()
     target = tiles(3, 2, 3)
-    assert not find_copies(target, target, prices(target)).copied.any()
+    assert not copies_in(target, target).copied.any()
 
 
 def test_tiles_off_the_grid_of_cubes_are_found_too() -> None:
     target = tiles(4, 3, 4, kinds=1, side=40)[:, :112, :160]
-    found = find_copies(target, torch.full_like(target, 128.0), prices(target))
+    found = copies_in(target, torch.full_like(target, 128.0))
     assert int(found.copied.sum()) > found.copied.numel() // 3
 
 
 def test_copies_show_what_was_coded_and_the_decoder_sees_the_same() -> None:
     target = tiles(5, 3, 4)
     base, steps = torch.full_like(target, 100.0), torch.full((6, 8), STEP)
-    found, costs = find_copies(target, base, prices(target)), LevelCosts.guess()
+    found, costs = copies_in(target, base), LevelCosts.guess()
     prediction, levels = code_copies(target, base, found, steps, costs)
     vectors = to_blocks(found.vectors)
     assert torch.equal(predict_copies(base, found.modes, vectors, levels, steps), prediction)

@@ -106,7 +106,7 @@ def test_what_comes_back_and_what_flickers_is_taken_from_the_older_frame() -> No
     last[:, :32], old[:, :32] = smooth_picture(6, 32, 96), picture[:, :32]
     seen = replace(still(last), older=still(old))
     vectors = torch.zeros(4, 6, 2, dtype=torch.long)
-    _, sources, _, _ = choose_modes(picture, torch.full_like(last, 128.0), seen, vectors, price)
+    _, sources, *_ = choose_modes(picture, torch.full_like(last, 128.0), seen, vectors, price)
     assert (sources[:2] == OLDER).all()
     assert (sources[2:] == BOTH).all()
 
@@ -120,7 +120,7 @@ def test_vectors_find_a_shift() -> None:
     inner = vectors[1:-1, 1:-1]
     assert torch.equal(inner, torch.tensor([21, -14]).expand_as(inner))
     grey = torch.full_like(last, 128.0)
-    modes, _, split, parts = choose_modes(target, grey, wide, vectors, price)
+    modes, _, split, parts, _ = choose_modes(target, grey, wide, vectors, price)
     assert (modes[1:-1, 1:-1] == MOVED).all()
     assert not split[1:-1, 1:-1].any()
     assert torch.equal(parts[2:-2, 2:-2], torch.tensor([21, -14]).expand(8, 12, 2))
@@ -185,7 +185,7 @@ def test_cubes_are_split_where_their_blocks_move_apart() -> None:
     true[5, 4:8], true[4, 6], true[4, 7] = torch.tensor([[6], [-5], [4]]) * torch.tensor([1, -1])
     target = wide.moved(true).round()
     grey = torch.full_like(last, 128.0)
-    modes, sources, split, vectors = choose_modes(target, grey, wide, true[::2, ::2], price)
+    modes, sources, split, vectors, _ = choose_modes(target, grey, wide, true[::2, ::2], price)
     assert not sources.any()
     assert split.nonzero().tolist() == [[2, 2], [2, 3]]
     assert (modes[2, 2:4] == MOVED).all()

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from relive.bitstream.gop_codes import check_grid
+from relive.config import CUBE_PX
 from relive.errors import FormatError
 
 BLOCK = 8
@@ -36,6 +37,8 @@ MAX_GAIN, MAX_SHIFT = 127, 255
 ESCAPE = 15
 """Levels from here on are coded with raw bits."""
 MAX_LEVEL = ESCAPE + 4095
+MAX_COLOURS = 16
+"""Of a palette."""
 BANDS = (0, 1, 2, 3, 4, 5, 5, 6, 6, 6, 7, 7, 7, 7, 7)
 """Band of a coefficient by the sum of its row and column."""
 NUM_BANDS = 8
@@ -59,6 +62,11 @@ class GopDetail:
             the mode has one; whole pixels in frame 0.
         levels: int16 `[F, 3, 2h, 2w, 8, 8]`, quantised DCT coefficients.
         strengths: uint8 `[F]`: of the deblocking of a frame.
+        palettes: uint8 `[F, h, w]`: colours of a cube that is nothing but a palette and indices; 0
+            of all others. Its mode is `BASE`, and it has no levels.
+        colours: uint8 `[F, h, w, 16, 3]`: of such a cube, rising as numbers 0xRRGGBB, then zeros.
+        indices: uint8 `[F, h, w, 16, 16]`: of the colours of its pixels.
+        unfiltered: uint8 `[F]`: 1 where a frame is shown without the post-filter.
     """
 
     steps: npt.NDArray[np.uint8]
@@ -70,6 +78,10 @@ class GopDetail:
     vectors: npt.NDArray[np.int16]
     levels: npt.NDArray[np.int16]
     strengths: npt.NDArray[np.uint8]
+    palettes: npt.NDArray[np.uint8]
+    colours: npt.NDArray[np.uint8]
+    indices: npt.NDArray[np.uint8]
+    unfiltered: npt.NDArray[np.uint8]
 
     @classmethod
     def empty(cls, frames: int, h: int, w: int) -> GopDetail:
@@ -84,7 +96,16 @@ class GopDetail:
             np.zeros((frames, 2 * h, 2 * w, 2), np.int16),
             np.zeros((frames, COLOURS, 2 * h, 2 * w, BLOCK, BLOCK), np.int16),
             np.zeros(frames, np.uint8),
+            np.zeros((frames, h, w), np.uint8),
+            np.zeros((frames, h, w, MAX_COLOURS, COLOURS), np.uint8),
+            np.zeros((frames, h, w, CUBE_PX, CUBE_PX), np.uint8),
+            np.zeros(frames, np.uint8),
         )
+
+    @property
+    def has_palettes(self) -> bool:
+        """Whether a packet of profile 2 cannot say this."""
+        return bool(self.palettes.any() or self.unfiltered.any())
 
     def part(self, step: int) -> GopDetail:
         """The two frames of a step, as a view."""
@@ -113,6 +134,10 @@ class GopDetail:
             ("vectors", MAX_VECTOR),
             ("levels", MAX_LEVEL),
             ("strengths", NUM_STRENGTHS - 1),
+            ("palettes", MAX_COLOURS),
+            ("colours", 255),
+            ("indices", MAX_COLOURS - 1),
+            ("unfiltered", 1),
         ):
             array, like = getattr(self, name), getattr(blank, name)
             if array.dtype != like.dtype or array.shape != like.shape:
@@ -135,12 +160,28 @@ class GopDetail:
             raise FormatError("vectors and split where the mode has no vector must be 0")
         if (parts != parts[:, :, :, :1, :1])[self.split == 0].any():
             raise FormatError("blocks of a cube that is not split must have the same vector")
+        if self.palettes.any():
+            self._check_palettes()
         for levels, offsets in zip(self.levels, self.offsets, strict=True):
             if not (has_levels(levels) | (offsets == before)).all():
                 raise FormatError(
                     "offsets of cubes without levels must be those of the frame before"
                 )
             before = offsets
+
+    def _check_palettes(self) -> None:
+        """Raise `FormatError` where a cube with a palette has more, or other colours."""
+        flat = self.palettes > 0
+        coded = np.stack([has_levels(levels) for levels in self.levels])
+        if self.modes[flat].any() or coded[flat].any():
+            raise FormatError(f"cubes with a palette have mode {BASE} and no levels")
+        packed = self.colours.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
+        used = np.arange(MAX_COLOURS) < self.palettes[..., None]
+        if packed[~used].any() or (np.diff(packed) <= 0)[used[..., 1:]].any():
+            raise FormatError("colours of a palette must rise, and be 0 where there are none")
+        most = np.maximum(self.palettes, 1)[..., None, None]
+        if (self.indices >= most).any():
+            raise FormatError("an index exceeds the colours of its palette")
 
 
 def has_levels(levels: npt.NDArray[np.int16]) -> npt.NDArray[np.bool_]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from relive.bitstream.coder import Ints, SymbolCoder, SymbolDecoder, SymbolEncoder
+from relive.bitstream.coder import Counts, Ints, SymbolCoder, SymbolDecoder, SymbolEncoder
 from relive.bitstream.codes_packet import content_crc as codes_crc
 from relive.bitstream.context_model import AdaptiveModel
 from relive.bitstream.detail import NUM_STEPS, GopDetail
@@ -24,7 +24,8 @@ from relive.bitstream.net import Net, stored_parts
 from relive.bitstream.tables import take_nets
 from relive.errors import FormatError
 
-PROFILE = 2
+PROFILE, FLAT_PROFILE = 2, 3
+"""Without and with palettes, and frames that are shown without the post-filter."""
 _NAME = "enhancement packet"
 
 
@@ -97,7 +98,10 @@ def encode_detail(detail: GopDetail, codes: GopCodes, tables: DetailTables) -> b
     detail.check()
     encoder = SymbolEncoder()
     walk_detail(tables.start(encoder), detail, codes)
-    head = bytes([PROFILE]) + pack_varint(len(detail.steps)) + pack_settings(detail)
+    profile = FLAT_PROFILE if detail.has_palettes else PROFILE
+    head = bytes([profile]) + pack_varint(len(detail.steps)) + pack_settings(detail)
+    if profile == FLAT_PROFILE:
+        head += np.packbits(detail.unfiltered).tobytes()
     return seal(head + struct.pack("<I", content_crc(detail, codes)) + encoder.to_bytes())
 
 
@@ -124,9 +128,9 @@ class DetailReader:
     def __init__(self, packet: bytes, codes: GopCodes, tables: DetailTables) -> None:
         reader = ByteReader(unseal(packet, _NAME), _NAME)
         profile = reader.byte()
-        if profile != PROFILE:
+        if profile not in (PROFILE, FLAT_PROFILE):
             raise FormatError(
-                f"{_NAME} has profile {profile}; this version reads profile {PROFILE}"
+                f"{_NAME} has profile {profile}; this version reads {PROFILE} and {FLAT_PROFILE}"
             )
         self._count, h, w = codes.depths.shape
         frames = reader.varint()
@@ -134,8 +138,12 @@ class DetailReader:
             raise FormatError(f"{_NAME} holds {frames} frames, not {2 * self._count}")
         self._codes, self._detail = codes, GopDetail.empty(frames, h, w)
         take_settings(reader, self._detail)
+        if profile == FLAT_PROFILE:
+            bits = np.frombuffer(reader.take(-(-frames // 8)), np.uint8)
+            self._detail.unfiltered[:] = np.unpackbits(bits)[:frames]
         (self._content,) = struct.unpack("<I", reader.take(4))
-        self._walk = DetailWalk(tables.start(SymbolDecoder(reader.rest())), h, w)
+        model = tables.start(SymbolDecoder(reader.rest()))
+        self._walk = DetailWalk(model, h, w, palettes=profile == FLAT_PROFILE)
         self._steps = 0
 
     def step(self, index: int) -> GopDetail:
@@ -177,8 +185,10 @@ def content_crc(detail: GopDetail, codes: GopCodes) -> int:
     """Return the CRC-32 of what a layer says and of the codes below it.
 
     Of the content crc of the codes packet, strengths, weights, offsets, modes, sources, split,
-    vectors and levels, little endian, in this order.
+    vectors and levels, little endian, in this order; in profile 3 then of palettes, colours,
+    indices and unfiltered.
     """
+    flat = [detail.palettes, detail.colours, detail.indices, detail.unfiltered]
     return crc32(
         struct.pack("<I", codes_crc(codes)),
         detail.strengths.tobytes(),
@@ -189,11 +199,16 @@ def content_crc(detail: GopDetail, codes: GopCodes) -> int:
         detail.split.tobytes(),
         detail.vectors.astype("<i2", copy=False).tobytes(),
         detail.levels.astype("<i2", copy=False).tobytes(),
+        *(part.tobytes() for part in flat if detail.has_palettes),
     )
 
 
 class DetailCodingModel(AdaptiveModel):
-    """The nets at work, and raw bits beside them."""
+    """The nets at work, and counts and raw bits beside them."""
+
+    def given(self, symbols: Ints, counts: Counts) -> Ints:
+        """Code symbols `[n]` under counts `[n, ways]`."""
+        return self._coder.code(symbols, counts)
 
     def raw(self, symbols: Ints, ways: int) -> Ints:
         """Code symbols `[n]` below `ways`, all equally likely."""

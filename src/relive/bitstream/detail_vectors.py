@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from relive.bitstream.coder import Ints
+from relive.bitstream.coder import Counts, Ints
 from relive.bitstream.detail import COLOURS, MAX_VECTOR
 from relive.bitstream.detail_layout import (
     VECTOR_CLASSES,
@@ -34,6 +34,10 @@ class DetailModel(Protocol):
 
     def raw(self, symbols: Ints, ways: int) -> Ints:
         """Code int32 symbols `[n]` below `ways`, all equally likely."""
+        ...
+
+    def given(self, symbols: Ints, counts: Counts) -> Ints:
+        """Code int32 symbols `[n]` under counts `[n, ways]`."""
         ...
 
 

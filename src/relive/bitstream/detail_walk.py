@@ -41,6 +41,7 @@ from relive.bitstream.detail_vectors import RAW_BITS, DetailModel, code_near, co
 from relive.bitstream.gop_codes import GopCodes
 from relive.bitstream.grid import direct_neighbours
 from relive.bitstream.layout import GROUPS
+from relive.bitstream.palettes import PaletteCoder
 
 Rows = npt.NDArray[np.int64]
 Grid = npt.NDArray[np.int64]
@@ -55,8 +56,9 @@ def walk_detail(model: DetailModel, detail: GopDetail, codes: GopCodes) -> GopDe
         codes: of the base tier.
     """
     frames, h, w = detail.modes.shape
-    walk = DetailWalk(model, h, w)
+    walk = DetailWalk(model, h, w, palettes=detail.has_palettes)
     coded = GopDetail.empty(frames, h, w)
+    coded.unfiltered[:] = detail.unfiltered
     for step in range(frames // 2):
         walk.step(detail.part(step), codes.part(step), coded.part(step))
     return coded
@@ -81,16 +83,26 @@ class _Frame:
     split: Grid  # [cubes]
     vectors: Grid  # [blocks, 2]
     levels: npt.NDArray[np.int16]  # [colours, blocks, 64]
+    plain: npt.NDArray[np.bool_]  # cubes without a palette [cubes]
+
+    def only(self, chosen: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.bool_] | None:
+        """Of the cubes chosen those without a palette; None for all."""
+        if self.plain.all():
+            return chosen
+        return self.plain if chosen is None else self.plain & chosen
 
 
 class DetailWalk:
     """Codes the layer of one GOP, a step at a time, and remembers the frame before.
 
-    With `delta` it begins as after a keyframe of zeros.
+    With `delta` it begins as after a keyframe of zeros; with `palettes` cubes may have some.
     """
 
-    def __init__(self, model: DetailModel, h: int, w: int, *, delta: bool = False) -> None:
+    def __init__(
+        self, model: DetailModel, h: int, w: int, *, delta: bool = False, palettes: bool = False
+    ) -> None:
         self._model = model
+        self._palettes = PaletteCoder(h, w) if palettes else None
         self._cubes, self._blocks = Places.of(h, w), Places.of(2 * h, 2 * w)
         self._direct = direct_neighbours(2 * h, 2 * w)
         y, x = np.divmod(np.arange(4 * h * w), 2 * w)
@@ -117,6 +129,11 @@ class DetailWalk:
         coded.steps[:], coded.strengths[:] = detail.steps, detail.strengths
         coded.levels[:] = detail.levels
         for row in range(len(detail.steps)):
+            flat = [getattr(coded, name)[row] for name in ("palettes", "colours", "indices")]
+            if self._palettes is not None:
+                for name, part in zip(("palettes", "colours", "indices"), flat, strict=True):
+                    part[:] = getattr(detail, name)[row]
+                self._palettes.code(self._model, *flat)
             frame = _Frame(
                 self._number,
                 int(detail.steps[row]),
@@ -129,6 +146,7 @@ class DetailWalk:
                 detail.split[row].reshape(-1).astype(np.int64),
                 detail.vectors[row].reshape(-1, 2).astype(np.int64),
                 coded.levels[row].reshape(COLOURS, -1, BLOCK * BLOCK),
+                flat[0].reshape(-1) == 0,
             )
             self._frame(frame)
             coded.weights[row] = frame.weights
@@ -206,7 +224,7 @@ class DetailWalk:
         before = self._modes + 1 if frame.number > 1 else np.zeros_like(self._modes)
         step = np.full_like(before, step_class(frame.step))
         features = [before, frame.depths, frame.motion, step]
-        self._code_grid(("mode", net), self._cubes, frame.modes, features)
+        self._code_grid(("mode", net), self._cubes, frame.modes, features, frame.only())
 
     def _code_sources(self, frame: _Frame) -> None:
         features = [frame.modes, self._sources, np.full_like(frame.modes, step_class(frame.step))]
@@ -217,7 +235,7 @@ class DetailWalk:
         """Code which cubes of frame 0 are copies, as splits of a mode that is never split."""
         copied = (frame.modes == MOVED).astype(np.int64)
         features = [np.full_like(copied, BASE), np.full_like(copied, step_class(frame.step))]
-        self._code_grid(("split", 0), self._cubes, copied, features)
+        self._code_grid(("split", 0), self._cubes, copied, features, frame.only())
         frame.modes[:] = MOVED * copied
 
     def _code_splits(self, frame: _Frame) -> None:
@@ -258,7 +276,9 @@ class DetailWalk:
             frame.depths[self._cube_of],
             _classes(frame.step, self._offsets)[self._cube_of],
         ]
-        self._code_grid(("end", _net(frame, colour)), self._blocks, now, features)
+        only = frame.only()
+        chosen = None if only is None else only[self._cube_of]
+        self._code_grid(("end", _net(frame, colour)), self._blocks, now, features, chosen)
 
     def _code_offsets(self, frame: _Frame, ends: Grid) -> None:
         """Code the offsets of cubes that have levels; the others keep that of the frame before."""

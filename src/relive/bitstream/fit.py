@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from relive.bitstream.coder import Ints
+from relive.bitstream.coder import Counts, Ints
 from relive.bitstream.context_model import Rows
 from relive.bitstream.fit_nets import fit_net
 from relive.bitstream.gop_codes import GopCodes
@@ -80,4 +80,8 @@ class Collector:
 
     def raw(self, symbols: Ints, ways: int) -> Ints:
         """Keep nothing: raw bits have no net."""
+        return symbols
+
+    def given(self, symbols: Ints, counts: Counts) -> Ints:
+        """Keep nothing: counts have no net."""
         return symbols

@@ -369,6 +369,7 @@ def _header(
         regions.to_dict() if regions else None,
         tiers=setting.tiers,
         light=coder.light,
+        palettes=setting.tiers > 1,
         extra={"preset": preset},
     )
 

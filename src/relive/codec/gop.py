@@ -93,7 +93,7 @@ def encode_gop(
     gop = GopCodes.empty(steps, coder.bundle.config.quantizer.num_quantizers, h, w)
     detail = None if setting.step is None else GopDetail.empty(2 * steps, h, w)
     padded = coder.geometry.pad(frames)
-    tools = Tools(bundle.level_costs, bundle.post_filter, effort.vectors, effort.older, watch)
+    tools = Tools(bundle.level_costs, bundle.post_filter, effort.vectors, effort.older, watch=watch)
     aim = Aim(setting, tools, depth, skip_below)
     plan = None
     if setting.step is not None:

@@ -6,7 +6,7 @@ The next step starts from the enhanced pair, so its codes say what is new agains
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -21,6 +21,7 @@ from relive.enhancement.deblock import block_edges, choose_strength, deblock
 from relive.enhancement.frame import Reference, enlarge, predict, reconstruct, to_blocks, whole
 from relive.enhancement.look_ahead import Plan
 from relive.enhancement.modes import choose_modes
+from relive.enhancement.palettes import Palettes, find_palettes
 from relive.enhancement.post_filter import FilterSample, PostFilter
 from relive.enhancement.search import LAMBDA, LevelCosts, choose_levels
 from relive.enhancement.transform import forward
@@ -136,15 +137,29 @@ class _Frames:
         place = len(self._kept)
         return self._pair.reference(place, self._kept[0] if place else None, self._added, older)
 
-    def add(self, prediction: Tensor, frame: Tensor, sizes: Tensor) -> None:
+    def add(
+        self, prediction: Tensor, frame: Tensor, sizes: Tensor, unfiltered: bool = False
+    ) -> None:
         """Take the next frame, deblocked, and the quantiser steps of its cubes `[h, w]`."""
         show = partial(_same, frame)
-        if self._filter is not None:
+        if self._filter is not None and not unfiltered:
             base = self._pair.base[len(self._kept)]
             show = partial(self._filter.apply_to, frame, prediction, base, sizes)
         self._kept.append(frame)
         self._shown.append(show)
         self._added = frame - prediction
+
+    def show_better(self, target: Tensor) -> bool:
+        """Show the frame that came last as it is where the post-filter takes it from the target.
+
+        Returns:
+            Whether it does.
+        """
+        frame, filtered = self._kept[-1], self._shown[-1]()
+        errors = [float((shown - target).square().sum()) for shown in (frame, filtered)]
+        better = frame if errors[0] < errors[1] else filtered
+        self._shown[-1] = partial(_same, better)
+        return errors[0] < errors[1]
 
     def done(self) -> Enhanced:
         """Both frames."""
@@ -169,14 +184,17 @@ def decode_pair(detail: GopDetail, pair: Pair, post_filter: PostFilter | None) -
             reference = reference.weighted(weights)
         levels = torch.from_numpy(detail.levels[place].astype(np.float32))
         sizes = _sizes(int(detail.steps[place]), detail.offsets[place])
+        flat = Palettes(detail.palettes[place], detail.colours[place], detail.indices[place])
         if reference is None:
-            prediction = predict_copies(pair.base[place], modes, vectors, levels, sizes)
+            base = flat.paint(pair.base[place])
+            prediction = predict_copies(base, modes, vectors, levels, sizes)
         else:
             prediction = predict(pair.base[place], reference, modes, sources, vectors)
+            prediction = flat.paint(prediction)
         frame = reconstruct(prediction, levels, sizes)
         edges = block_edges(levels, modes, sources, vectors)
         frame = deblock(frame, edges, sizes, int(detail.strengths[place]))
-        frames.add(prediction, frame, sizes)
+        frames.add(prediction, frame, sizes, bool(detail.unfiltered[place]))
     return frames.done()
 
 
@@ -198,14 +216,18 @@ class Tools:
         post_filter: of the model, if it has one.
         vectors: how to search them.
         older: predict from the frame before the reference, too.
+        flat: palettes, and frames without the post-filter; live packets have neither.
         watch: told every frame of the GOP by its number, before the filter.
+        tiles: contents of cubes with palettes that the GOP has so far.
     """
 
     costs: LevelCosts
     post_filter: PostFilter | None
     vectors: VectorSearch
     older: bool = True
+    flat: bool = True
     watch: Callable[[int, FilterSample], None] | None = None
+    tiles: set[bytes] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -223,6 +245,14 @@ class Layer:
     plan: Plan
     kept: NDArray[np.int8]
     modes: NDArray[np.uint8] | None = None
+
+
+def _palettes(target: Tensor, price: Tensor, tools: Tools) -> tuple[Palettes, Tensor]:
+    """Palettes of a frame, and what a cube costs with one, squared error, `[h, w]`."""
+    found, bits = find_palettes(target, tools.tiles)
+    if not tools.flat:
+        found = found.only(torch.zeros_like(bits, dtype=torch.bool))
+    return found, price * torch.where(found.where, bits, torch.inf)
 
 
 def encode_pair(
@@ -256,11 +286,12 @@ def encode_pair(
         modes = torch.zeros(grid, dtype=torch.long)
         sources, split = torch.zeros_like(modes), torch.zeros_like(modes)
         vectors = torch.zeros(*to_blocks(modes).shape, 2, dtype=torch.long)
+        flat, flat_costs = _palettes(target[place], price, tools)
         if reference is not None:
             own = reference.carried(pair.base[place])
             weights, vectors = choose_weights(target[place], own, reference, price, tools.vectors)
             reference = reference.weighted(weights)
-            modes, sources, split, vectors = choose_modes(
+            modes, sources, split, vectors, costs = choose_modes(
                 target[place],
                 own,
                 reference,
@@ -269,17 +300,22 @@ def encode_pair(
                 tools.vectors,
                 None if before is None else torch.from_numpy(before.astype(np.int64)),
             )
+            flat = flat.only(flat_costs < costs)
+            plain = ~flat.where
+            modes, sources, split = modes * plain, sources * plain, split * plain
+            vectors = vectors * to_blocks(plain)[..., None]
             before = modes.numpy().astype(np.uint8)
             prediction = predict(pair.base[place], reference, modes, sources, vectors)
+            prediction = flat.paint(prediction)
             levels = choose_levels(forward(target[place] - prediction), sizes, tools.costs)
         else:
-            copies = find_copies(target[place], whole(pair.base[place]), price)
+            copies, costs = find_copies(target[place], whole(pair.base[place]), price, flat_costs)
+            flat = flat.only((flat_costs < costs) & ~copies.copied)
             offsets = copies.finer(offsets)
             sizes = _sizes(number, offsets)
             modes, vectors = copies.modes, to_blocks(copies.vectors)
-            prediction, levels = code_copies(
-                target[place], pair.base[place], copies, sizes, tools.costs
-            )
+            base = flat.paint(pair.base[place])
+            prediction, levels = code_copies(target[place], base, copies, sizes, tools.costs)
         detail.levels[place] = levels.numpy()
         kept = np.where(has_levels(detail.levels[place]), offsets, kept)
         detail.offsets[place] = kept
@@ -288,6 +324,11 @@ def encode_pair(
         edges = block_edges(levels, modes, sources, vectors)
         strength, frame = choose_strength(target[place], frame, edges, sizes)
         frames.add(prediction, frame, sizes)
+        if tools.flat:
+            detail.unfiltered[place] = frames.show_better(target[place])
+        detail.palettes[place], detail.colours[place] = flat.sizes, flat.colours
+        detail.indices[place] = flat.indices
+        tools.tiles.update(key for *_, key in flat.contents())
         if tools.watch is not None:
             a, b, c, d = _bytes(frame, prediction, pair.base[place], target[place])
             half = [side // 2 for side in a.shape[1:]]

@@ -77,7 +77,7 @@ class Encoder:
         self._coder = StepCoder(bundle, schema, Geometry(width, height))
         setting, quantizer = QUALITIES[quality - 1], bundle.config.quantizer
         vectors = PRESETS[DEFAULT_PRESET].vectors
-        self._aim = Aim(setting, Tools(bundle.level_costs, bundle.post_filter, vectors))
+        self._aim = Aim(setting, Tools(bundle.level_costs, bundle.post_filter, vectors, flat=False))
         self.header = pack_live_header(
             ReplayHeader(
                 bundle.model_id,

@@ -13,7 +13,7 @@ from relive.errors import FormatError
 VERSION_MAJOR = 1
 _MINOR_BY_TIERS = {1: 0, 2: 3}
 _MINOR_WITH_ADAPTER = 4
-_MINOR_LIGHT = 5
+_MINOR_WITH_PALETTES = 5
 MAX_ADAPTER_BYTES = 1 << 18
 METADATA_NAME = "relive"
 _MAX_JSON_BYTES = 1 << 20
@@ -48,7 +48,9 @@ class ReplayHeader:
         profile: coding profile of the packets.
         tiers: 1, codes alone, or 2, with the enhancement layer.
         adapter: packet that changes the probability tables of the model; empty if none does.
-        light: deltas without codes run no network; their base picture is the warped reference.
+        light: deltas without codes run no network; their base pictures are the frames before,
+            warped.
+        palettes: enhancement packets may have profile 3; not in the file but by its version.
         extra: further text of the encoder.
     """
 
@@ -66,6 +68,7 @@ class ReplayHeader:
     tiers: int = 1
     adapter: bytes = b""
     light: bool = False
+    palettes: bool = False
     extra: dict[str, str] = field(default_factory=dict)
     version: str = ""
 
@@ -85,8 +88,8 @@ class ReplayHeader:
             object.__setattr__(self, "version", f"{VERSION_MAJOR}.{self._minor()}")
 
     def _minor(self) -> int:
-        if self.light:
-            return _MINOR_LIGHT
+        if self.light or self.palettes:
+            return _MINOR_WITH_PALETTES
         return _MINOR_WITH_ADAPTER if self.adapter else _MINOR_BY_TIERS[self.tiers]
 
     def to_metadata(self) -> dict[str, str]:
@@ -130,6 +133,7 @@ class ReplayHeader:
             tiers=_number(pairs, "tiers") if "tiers" in pairs else 1,
             adapter=_unpack_bytes(pairs.get("adapter", "")),
             light=_flag(pairs, "light"),
+            palettes=version == f"{VERSION_MAJOR}.{_MINOR_WITH_PALETTES}",
             region_schema=None if regions is None else _unpack_json(regions),
             extra={k[len(_EXTRA) :]: v for k, v in pairs.items() if k.startswith(_EXTRA)},
             **{name: _number(pairs, name) for name in _RANGES},

@@ -71,13 +71,17 @@ class Copies:
         return torch.bincount(y * w + x, minlength=h * w).view(h, w)
 
 
-def find_copies(target: Tensor, base: Tensor, price: Tensor) -> Copies:
+def find_copies(target: Tensor, base: Tensor, price: Tensor, flat: Tensor) -> tuple[Copies, Tensor]:
     """Find the copies in a frame.
 
     Args:
         target: the true frame `[3, H, W]`.
         base: decoded from the codes `[3, H, W]`.
         price: squared error that one bit must save `[h, w]`.
+        flat: what a cube costs with a palette, squared error `[h, w]`.
+
+    Returns:
+        The copies, and what a cube costs without copy and palette, squared error `[h, w]`.
     """
     h, w = price.shape
     parts = forward(target - base).view(3, h, 2, w, 2, 64).permute(1, 3, 0, 2, 4, 5)
@@ -85,7 +89,8 @@ def find_copies(target: Tensor, base: Tensor, price: Tensor) -> Copies:
     level_costs(
         to_array(parts.reshape(1, h * w, -1)), to_array(price.flatten() / LAMBDA), costs.numpy()
     )
-    worth = SHARE * costs.view(h, w) - COPY_BITS * price
+    alone = costs.view(h, w)
+    worth = SHARE * torch.minimum(alone, flat) - COPY_BITS * price
     small = F.avg_pool2d(grey_of(target)[None, None] - 128, COARSE)[0, 0]
     far = far_vectors(small, small, worth > 0) if bool((worth > 0).any()) else []
     offered = np.array(far, np.int64).reshape(-1, 2) * COARSE
@@ -93,7 +98,7 @@ def find_copies(target: Tensor, base: Tensor, price: Tensor) -> Copies:
     vectors = torch.zeros(h, w, 2, dtype=torch.long)
     arrays = copied.numpy(), vectors.numpy()
     find(to_array(target), to_array(worth), offered, MAX_VECTOR, *arrays)
-    return Copies(copied, vectors)
+    return Copies(copied, vectors), alone
 
 
 def code_copies(

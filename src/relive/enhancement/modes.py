@@ -55,7 +55,7 @@ def choose_modes(
     price: Tensor,
     how: VectorSearch = WIDE,
     before: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Choose modes, sources and vectors.
 
     Squared error names the finalists of a cube; what they leave to code decides.
@@ -71,16 +71,16 @@ def choose_modes(
 
     Returns:
         Modes, sources and where a cube is split, int64 `[h, w]` each; vectors of the blocks int64
-        `[2h, 2w, 2]`, 0 where the mode has none.
+        `[2h, 2w, 2]`, 0 where the mode has none; what each cube costs, squared error `[h, w]`.
     """
     older = reference.older
     own = torch.zeros_like(vectors)
     if older is not None:
         begin = torch.stack([2 * vectors, vectors], 2)
         own = search_vectors(target, older, price, how, begin)
-    best = squared_error(reference.moved(vectors) - target)
-    best = torch.minimum(best, squared_error(base - target))
-    parts = search_parts(target, reference, vectors, best > MIN_BITS * price, price)
+    error = squared_error(reference.moved(vectors) - target)
+    error = torch.minimum(error, squared_error(base - target))
+    parts = search_parts(target, reference, vectors, error > MIN_BITS * price, price)
     bits = _bits(vectors, parts, own, older is not None, mode_bits(before, price.shape))
     ranked = torch.empty(1 + FINALISTS, *price.shape, dtype=torch.long)
     rests = torch.empty(*ranked.shape, 3 * 4 * BLOCK**2)
@@ -97,13 +97,14 @@ def choose_modes(
     )
     cost = level_costs(rests, price / LAMBDA)
     cost += price * bits.gather(0, ranked)
-    chosen = ranked.gather(0, cost.argmin(0, keepdim=True))[0]
+    least, best = cost.min(0, keepdim=True)
+    chosen = ranked.gather(0, best)[0]
     modes, sources, split = _OUTCOMES[chosen].unbind(-1)
     kind = to_blocks(2 * split + (modes >= MOVED) + 4 * (sources == OLDER))[..., None]
     given = torch.where(
         kind >= 4, to_blocks(own), torch.where(kind >= 2, parts, to_blocks(vectors))
     )
-    return modes, sources, split, given * (kind % 2)
+    return modes, sources, split, given * (kind % 2), least[0]
 
 
 def level_costs(rests: Tensor, square: Tensor) -> Tensor:

@@ -1,0 +1,103 @@
+"""Cubes of few colours: pixel art, text and flat surfaces, kept exactly.
+
+```
+ true frame ─► colours of every cube ─► few? ─► cheaper than a prediction and its levels? ─► palette
+```
+
+Shapes: H W padded pixels, h w cube grid, P most colours, S pixels of a side.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Set
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from relive.bitstream.detail import MAX_COLOURS
+from relive.config import CUBE_PX
+from relive.enhancement.frame import enlarge
+from relive.kernels.palettes import find
+
+TILE_BITS = 9
+"""Of a cube that is like another."""
+
+
+@dataclass(frozen=True)
+class Palettes:
+    """Palettes of a frame, as `GopDetail` has them.
+
+    Attributes:
+        sizes: uint8 `[h, w]`, 0 where a cube has none.
+        colours: uint8 `[h, w, P, 3]`.
+        indices: uint8 `[h, w, S, S]`.
+    """
+
+    sizes: NDArray[np.uint8]
+    colours: NDArray[np.uint8]
+    indices: NDArray[np.uint8]
+
+    @property
+    def where(self) -> Tensor:
+        """Cubes that have one, bool `[h, w]`."""
+        return torch.from_numpy(self.sizes > 0)
+
+    def only(self, chosen: Tensor) -> Palettes:
+        """Those of some cubes, bool `[h, w]`."""
+        keep = chosen.numpy() & (self.sizes > 0)
+        return Palettes(
+            self.sizes * keep,
+            self.colours * keep[..., None, None],
+            self.indices * keep[..., None, None],
+        )
+
+    def paint(self, picture: Tensor) -> Tensor:
+        """Put the cubes into a picture `[3, H, W]`, levels of 255."""
+        if not self.sizes.any():
+            return picture
+        h, w = self.sizes.shape
+        rows = np.arange(h)[:, None, None, None], np.arange(w)[:, None, None]
+        pixels = torch.from_numpy(self.colours[*rows, self.indices])  # [h, w, S, S, 3]
+        painted = pixels.permute(4, 0, 2, 1, 3).reshape(3, h * CUBE_PX, w * CUBE_PX)
+        return torch.where(enlarge(self.where, picture.shape[1:]) > 0, painted.float(), picture)
+
+    def contents(self) -> list[tuple[int, int, bytes]]:
+        """Row, column and content of every cube that has one."""
+        return [
+            (y, x, self.colours[y, x].tobytes() + self.indices[y, x].tobytes())
+            for y, x in np.argwhere(self.sizes).tolist()
+        ]
+
+
+def find_palettes(target: Tensor, tiles: Set[bytes]) -> tuple[Palettes, Tensor]:
+    """Find the cubes of few colours of a frame.
+
+    Args:
+        target: the true frame `[3, H, W]`.
+        tiles: contents that the GOP has already, see `Palettes.contents`.
+
+    Returns:
+        The palettes, and the bits that each would cost `[h, w]`, infinite where there is none.
+        Cubes that are alike share the bits of the first.
+    """
+    red, green, blue = target.numpy().astype(np.int32)
+    packed = red << 16 | green << 8 | blue
+    h, w = packed.shape[0] // CUBE_PX, packed.shape[1] // CUBE_PX
+    sizes, bits = np.zeros((h, w), np.uint8), np.zeros((h, w), np.float32)
+    colours = np.zeros((h, w, MAX_COLOURS), np.int32)
+    indices = np.zeros((h, w, CUBE_PX, CUBE_PX), np.uint8)
+    find(packed, sizes, colours, indices, bits)
+    parts = [colours >> shift & 255 for shift in (16, 8, 0)]
+    found = Palettes(sizes, np.stack(parts, -1).astype(np.uint8), indices)
+    alike = defaultdict(list)
+    for y, x, key in found.contents():
+        alike[key].append((y, x))
+    for key, places in alike.items():
+        first = TILE_BITS if key in tiles else bits[places[0]]
+        share = (first + TILE_BITS * (len(places) - 1)) / len(places)
+        bits[tuple(np.transpose(places))] = share
+    return found, torch.from_numpy(bits)
