@@ -5,6 +5,7 @@ lines run as they stand, with the bundled model.
 """
 
 import re
+import runpy
 import shlex
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from relive.cli import run
-from relive.session import Camera, Recorder, StateField, StateSchema
+from relive.session import Camera, Recorder, Session, StateField, StateSchema
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "docs" / "recipes").glob("*.md"))
@@ -64,6 +65,29 @@ def test_recipe(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             continue
         for line in text.splitlines():
             run_line(line)
+
+
+def test_the_newcomer_walks_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every line of the page but those that set up and those that watch, with 8 frames."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    example = runpy.run_path(str(ROOT / "examples" / "own_game.py"))
+    page = (ROOT / "docs" / "newcomer.md").read_text(encoding="utf-8")
+    for kind, text in BLOCK.findall(page):
+        for line in text.splitlines() if kind == "sh" else []:
+            words = shlex.split(line, comments=True)
+            if words[:2] == ["python", "examples/own_game.py"]:
+                monkeypatch.setattr(sys, "argv", [*words[1:], "--frames", "8"])
+                example["main"]()
+            elif words[:1] == ["relive"] and words[1] not in ("play", "record", "doctor"):
+                assert run(words[1:]) == 0, line
+    with Session.open("meadow.mcap") as one, Session.open("clip.mcap") as other:
+        assert (one.game, other.game) == ("meadow", "meadow")
+        assert one.schema == other.schema
+        assert np.allclose(one.states, other.states)
+        assert np.abs(one.frames(0, 8).astype(int) - other.frames(0, 8)).mean() < 8
+    assert Path("meadow.relive").exists()
+    assert Path("clip.relive").exists()
 
 
 def test_there_are_three_recipes() -> None:
