@@ -123,7 +123,20 @@ def test_a_session_is_adapted_to_and_comes_back(tmp_path: Path, bundle: Bundle) 
     session = record(tmp_path / "s.mcap", frames=24)
     plain, out = tmp_path / "plain.relive", tmp_path / "a.relive"
     was = encode(session, plain, model=bundle, keyframe_interval=2, quality=4)
-    came = encode(session, out, model=bundle, keyframe_interval=2, quality=4, adapt=True)
+    told: list[object] = []
+    came = encode(
+        session,
+        out,
+        model=bundle,
+        keyframe_interval=2,
+        quality=4,
+        adapt=True,
+        progress=lambda done, total: told.append((done, total)),
+        on_stage=told.append,
+    )
+    frames = [(done, 24) for done in range(2, 25, 2)]
+    gops = [(done, 12) for done in range(1, 13)]
+    assert told == ["sampling", *gops, "fitting", "encoding", *frames]
     assert came.bytes < was.bytes
     assert came.parts["adapter"] > 0
     assert sum(came.parts.values()) == came.bytes

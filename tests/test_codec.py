@@ -284,10 +284,15 @@ def test_a_lost_gop_leaves_a_hole_and_no_shift(tmp_path: Path, bundle: Bundle) -
     with Replay.open(path, bundle) as replay:
         assert replay.damaged
         assert replay.num_frames == 21
+        assert [replay.condition(i) for i in range(4)] == ["whole", "damaged", "whole", "whole"]
         frames = replay.frames(0, 21)
         assert np.flatnonzero(~replay.present).tolist() == list(range(6, 12))
         assert np.array_equal(frames[replay.present], full[replay.present])
         assert (np.diff(replay.times_ns) > 0).all()
+    repair(path, tmp_path / "saved.relive")
+    with Replay.open(tmp_path / "saved.relive", bundle) as replay:
+        assert [replay.condition(i) for i in range(4)] == ["whole", "lost", "whole", "whole"]
+        assert np.array_equal(replay.frames(0, 21), frames)
 
 
 def test_the_codes_alone_show_what_a_lost_enhancement_leaves(

@@ -34,6 +34,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
+def write(path: Path, data: bytes | bytearray) -> Path:
+    """Write a file and name it."""
+    path.write_bytes(data)
+    return path
+
+
 def read_all(path: Path) -> tuple[list[GopRecord], list[str]]:
     """Return everything readable, having checked that nothing of it is wrong."""
     with ReplayReader.open(path) as reader:
@@ -88,6 +94,29 @@ def test_every_cut_keeps_every_whole_gop(whole: bytes, tmp_path: Path) -> None:
         assert problems
 
 
+@pytest.mark.parametrize("broken", ["codes", "track", "all"])
+def test_a_hole_is_broken_where_its_bytes_are(whole: bytes, tmp_path: Path, broken: str) -> None:
+    path, data = tmp_path / "a.relive", bytearray(whole)
+    with ReplayReader.open(write(path, whole)) as reader:
+        gop, after = reader.gops[2], reader.gops[3]
+    at = {"codes": gop.codes_at, "track": gop.track_at, "all": gop.codes_at}[broken]
+    last = after.codes_at if broken == "all" else at + 60
+    data[at + 40 : last] = bytes(last - at - 40)
+    with ReplayReader.open(write(path, data)) as reader:
+        assert reader.holes == [(64, 96, True)]
+
+
+def test_other_damage_does_not_make_a_lost_gop_a_broken_one(whole: bytes, tmp_path: Path) -> None:
+    """What is cut out is lost, whatever else is broken elsewhere."""
+    path, data = tmp_path / "a.relive", bytearray(whole)
+    with ReplayReader.open(write(path, whole)) as reader:
+        second, third, fifth = (reader.gops[i] for i in (2, 3, 4))
+    data[fifth.codes_at + 60] ^= 255
+    del data[second.codes_at : third.codes_at]
+    with ReplayReader.open(write(path, data)) as reader:
+        assert reader.holes == [(64, 96, False), (128, 160, True)]
+
+
 def test_several_damages_and_repair(whole: bytes, tmp_path: Path) -> None:
     path, saved = tmp_path / "a.relive", tmp_path / "b.relive"
     data = bytearray(whole)
@@ -97,6 +126,8 @@ def test_several_damages_and_repair(whole: bytes, tmp_path: Path) -> None:
     path.write_bytes(data)
     gops, problems = read_all(path)
     assert [gop.index for gop in gops] == [0, 2, 3, 5]
+    with ReplayReader.open(path) as reader:
+        assert reader.holes == [(32, 64, True), (128, 160, True)]
     assert any("GOP 1 is not whole" in line for line in problems)
     assert verify(path) == problems
     report = repair(path, saved)
@@ -105,6 +136,7 @@ def test_several_damages_and_repair(whole: bytes, tmp_path: Path) -> None:
     with ReplayReader.open(saved) as reader:
         assert [gop.first_frame for gop in reader.gops] == [0, 64, 96, 160]
         assert [gop.index for gop in reader.gops] == [0, 1, 2, 3]
+        assert reader.holes == [(32, 64, False), (128, 160, False)]
         assert len(reader.events) == NUM_GOPS
     assert path.read_bytes() == data
 

@@ -89,8 +89,9 @@ def test_states_regions_and_schema(video, out, tmp_path):
 
 def test_without_a_schema_the_header_names_the_fields(video, out, tmp_path):
     (tmp_path / "s.csv").write_text("\ufeff" + HEADER + "".join(csv_rows()), encoding="utf-8")
-    import_video(video, out, state=tmp_path / "s.csv")
+    import_video(video, out, state=tmp_path / "s.csv", game="maze")
     with Session.open(out) as session:
+        assert session.game == "maze"
         assert [field.name for field in session.schema.fields] == ["x", "health"]
 
 

@@ -169,6 +169,31 @@ def test_overlays_and_panels(page: Any, addresses: Any) -> None:
     assert page.locator("#events button").count() == 2
 
 
+def test_side_by_side_both_pictures_have_their_overlays(page: Any, addresses: Any) -> None:
+    open_player(page, addresses["pair"], "?t=0.3")
+    page.select_option("#compare", "side")
+    page.keyboard.press("r")
+    for x in (20, 160 + 4 + 20):
+        pen = "document.getElementById('overlay').getContext('2d')"
+        until(page, f"{pen}.getImageData({x}, 40, 1, 1).data[3] > 0")
+    page.keyboard.press("r")
+    until(page, f"{pen}.getImageData(20, 40, 1, 1).data[3] === 0")
+
+
+def test_side_by_side_damage_frames_the_picture_that_has_it(page: Any, addresses: Any) -> None:
+    page.goto(addresses["folder"])
+    page.click("a.card:has-text('hurt.relive')")
+    until(page, "window.relivePlayer?.stats.exactMs != null")
+    page.select_option("#compare", "side")
+    page.select_option("#against", "1")
+    page.evaluate(f"relivePlayer.seek({4 * GOP + 2} / 30)")
+    corner = "document.getElementById('overlay').getContext('2d').getImageData(%d, 0, 1, 1).data[3]"
+    until(page, corner % 1 + " > 0")
+    assert page.evaluate(corner % (160 + 4 + 1)) == 0
+    page.evaluate(f"relivePlayer.seek({2 * GOP + 2} / 30)")
+    until(page, corner % (160 + 4 + 1) + " > 0")
+
+
 def test_comparing_shows_the_psnr_of_the_frame(page: Any, addresses: Any) -> None:
     open_player(page, addresses["pair"], "?t=0.3")
     for mode in ("split", "side", "difference", "flicker"):
@@ -199,8 +224,11 @@ def test_damage_is_marked_on_the_picture_and_the_timeline(page: Any, addresses: 
     page.click("a.card:has-text('hurt.relive')")
     until(page, "window.relivePlayer?.stats.exactMs != null")
     page.evaluate(f"relivePlayer.seek({2 * GOP + 2} / 30)")
-    until(page, "document.getElementById('stage').dataset.mark === 'lost'")
-    assert "Missing" in page.inner_text("#marks")
+    until(page, "document.getElementById('stage').dataset.mark === 'damaged'")
+    assert "Damaged" in page.inner_text("#marks")
+    page.keyboard.press("b")
+    until(page, "document.getElementById('figures').textContent === 'no bits here'")
+    page.keyboard.press("b")
     page.evaluate(f"relivePlayer.seek({4 * GOP + 2} / 30)")
     until(page, "document.getElementById('stage').dataset.mark === 'degraded'")
     assert "First tier only" in page.inner_text("#marks")

@@ -4,6 +4,7 @@
 lines run as they stand, with the bundled model.
 """
 
+import importlib
 import re
 import shlex
 import sys
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from relive.cli import run
-from relive.session import Camera, Recorder, StateField, StateSchema
+from relive.session import Camera, Recorder, Session, StateField, StateSchema
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "docs" / "recipes").glob("*.md"))
@@ -64,6 +65,32 @@ def test_recipe(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             continue
         for line in text.splitlines():
             run_line(line)
+
+
+def test_the_newcomer_walks_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lines of the page from recording to compressing, with 8 small frames."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    example = importlib.import_module("own_game")
+    for name, value in (("WIDTH", 64), ("HEIGHT", 48)):
+        monkeypatch.setattr(example, name, value)
+    page = (ROOT / "docs" / "newcomer.md").read_text(encoding="utf-8")
+    for kind, text in BLOCK.findall(page):
+        for line in text.splitlines() if kind == "sh" else []:
+            words = shlex.split(line, comments=True)
+            if words[:2] == ["python", "examples/own_game.py"]:
+                monkeypatch.setattr(sys, "argv", [*words[1:], "--frames", "8"])
+                example.main()
+            elif words[:1] == ["relive"] and words[1] in ("info", "import", "encode"):
+                assert run(words[1:]) == 0, line
+    with Session.open("meadow.mcap") as one, Session.open("clip.mcap") as other:
+        assert (one.game, other.game) == ("meadow", "meadow")
+        assert one.schema == other.schema
+        assert np.allclose(one.states, other.states)
+        assert np.abs(one.frames(0, 8).astype(int) - other.frames(0, 8)).mean() < 8
+    assert Path("meadow.relive").exists()
+    assert Path("clip.relive").exists()
 
 
 def test_there_are_three_recipes() -> None:

@@ -1,5 +1,7 @@
 """Gymnasium: the wrapper and the source."""
 
+import sys
+
 import gymnasium
 import numpy as np
 import pytest
@@ -109,6 +111,19 @@ def test_same_seed_same_session(tmp_path):
     assert not np.array_equal(a.states, c.states)
     for session in (a, b, c):
         session.close()
+
+
+def test_a_game_in_the_working_folder_is_found(tmp_path, monkeypatch):
+    (tmp_path / "mine_of_test.py").write_text(
+        "from gymnasium.envs.classic_control import CartPoleEnv\n"
+        "import gymnasium\n"
+        "gymnasium.register('Mine-v0', CartPoleEnv)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p not in ("", str(tmp_path))])
+    before = list(sys.path)
+    assert record_gym("mine_of_test:Mine-v0", tmp_path / "s.mcap", seconds=0.1, seed=0) > 0
+    assert sys.path == before
 
 
 def test_source_refuses(tmp_path):

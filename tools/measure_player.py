@@ -1,9 +1,11 @@
 """Drive the player's page with Chromium: seeks, frames dropped, memory, two viewers.
 
     python tools/measure_player.py replay.relive --seeks 100 --minutes 1 -o results/player.json
+    python tools/measure_player.py replay.relive --seeks 0 --minutes 10 --key ten_minutes
 
 Needs `pip install 'relive[play,dev]'` and a Chromium. `first` is the time from a seek to the first
-picture (a preview, marked as such), `exact` that to the exact frame of all tiers.
+picture (a preview, marked as such), `exact` that to the exact frame of all tiers. With `--key` the
+result joins what the file holds already, under that key.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +72,19 @@ def open_page(browser: Any, url: str) -> Page:
     return page
 
 
+def heap_mb(page: Page) -> float:
+    """What the scripts of a page hold; pictures lie outside, bounded by the page's buffer."""
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable")
+    metrics = session.send("Performance.getMetrics")["metrics"]
+    session.detach()
+    return round(next(m["value"] for m in metrics if m["name"] == "JSHeapUsedSize") / 1e6, 1)
+
+
 def spread(values: list[float]) -> dict[str, float]:
-    """Median and tail of milliseconds."""
+    """Median and tail of milliseconds; empty without any."""
+    if not values:
+        return {}
     return {f"p{q}_ms": round(float(np.percentile(values, q)), 1) for q in (50, 95, 99)}
 
 
@@ -89,6 +103,17 @@ def seeks(page: Page, count: int, seed: int) -> dict[str, Any]:
     return {"seeks": count, "answered": len(exact), "first": spread(first), "exact": spread(exact)}
 
 
+def at_minute(page: Page, server_mb: float) -> dict[str, Any]:
+    """Memory and counts at one moment of playing."""
+    return {
+        "server_mb": round(server_mb),
+        "page_heap_mb": heap_mb(page),
+        "page_pictures": page.evaluate("relivePlayer.buffer.count"),
+        "counts": page.evaluate("relivePlayer.playback.counts"),
+        "load": os.getloadavg()[0],
+    }
+
+
 def play(pages: list[Page], pid: int, seconds: float) -> dict[str, Any]:
     """Play on all pages at once, over and over, at the rate of the session."""
     for page in pages:
@@ -97,11 +122,15 @@ def play(pages: list[Page], pid: int, seconds: float) -> dict[str, Any]:
             "relivePlayer.playback.setLoop(0, relivePlayer.film.duration - 0.1);"
             "relivePlayer.seek(0); relivePlayer.playback.play()"
         )
-    memory, levels, end = [], [], time.monotonic() + seconds
-    while time.monotonic() < end:
+    memory, levels, minutes = [], [], []
+    begin = time.monotonic()
+    while (past := time.monotonic() - begin) < seconds:
         pages[0].wait_for_timeout(500)
         memory.append(memory_mb(pid))
         levels.append(pages[0].evaluate("relivePlayer.playback.level"))
+        if past >= 60 * (1 + len(minutes)):
+            minutes.append(at_minute(pages[0], memory[-1]))
+    minutes.append(at_minute(pages[0], memory[-1]))
     counts = [page.evaluate("relivePlayer.playback.counts") for page in pages]
     costs = pages[0].evaluate("relivePlayer.playback.costs")
     for page in pages:
@@ -118,6 +147,8 @@ def play(pages: list[Page], pid: int, seconds: float) -> dict[str, Any]:
             "end": round(memory[-1]),
             "most": round(max(memory)),
         },
+        "each_minute": minutes,
+        "level_changes": sum(one != other for one, other in pairwise(levels)),
     }
 
 
@@ -128,6 +159,7 @@ def main() -> None:
     parser.add_argument("--seeks", type=int, default=100)
     parser.add_argument("--minutes", type=float, default=1.0, help="of playing")
     parser.add_argument("-o", "--out", type=Path, default=Path("results/player.json"))
+    parser.add_argument("--key", help="of the result beside others in the file")
     args = parser.parse_args()
     chromium = shutil.which("chromium") or sys.exit("measure_player: no chromium")
     with player(args.replay) as (process, url), sync_playwright() as playwright:
@@ -150,6 +182,8 @@ def main() -> None:
         result["two_viewers"] = play([page, other], process.pid, 30)
         result["load_end"] = os.getloadavg()[0]
         browser.close()
+    if args.key:
+        result = {**json.loads(args.out.read_text(encoding="utf-8")), args.key: result}
     args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))
 

@@ -14,6 +14,7 @@ from relive.cli.console import (
     Force,
     Json,
     Quiet,
+    Staged,
     Start,
     Verbose,
     human_bytes,
@@ -76,7 +77,8 @@ def encode(
     from relive.codec.control import parse_bitrate
 
     console = Console(as_json, quiet, verbose)
-    with console.progress("encode") as progress:
+    with console.progress("encode") as bar:
+        progress = Staged(bar) if bar else None
         report = relive.encode(
             session,
             out,
@@ -90,6 +92,7 @@ def encode(
             adapt=adapt,
             force=force,
             progress=progress,
+            on_stage=progress.begin if progress else None,
         )
     text = table(
         {

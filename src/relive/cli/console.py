@@ -44,7 +44,23 @@ class Progress(Protocol):
     """Moves a bar: how much is done of how much, and what else to say beside it."""
 
     def __call__(self, done: int, total: int, text: str = "") -> None:
-        """Show that `done` of `total` is done."""
+        """Show that `done` of `total` is done; a total of 0 is not known yet."""
+
+
+class Staged:
+    """A bar that begins anew with every stage of the work, whose name stands beside it."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar, self._stage = bar, ""
+
+    def begin(self, stage: str) -> None:
+        """Name what begins; how long it takes is not known yet."""
+        self._stage = stage
+        self._bar(0, 0, stage)
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show that `done` of `total` of this stage is done."""
+        self._bar(done, total, self._stage)
 
 
 def regular_output(out: Path | None) -> Path | None:
@@ -130,7 +146,10 @@ class Console:
             task = bar.add_task(label, total=None, text="")
 
             def move(done: int, total: int, text: str = "") -> None:
-                bar.update(task, completed=done, total=total, text=text)
+                if not total:
+                    bar.reset(task)
+                    bar.tasks[0].total = None
+                bar.update(task, completed=done, total=total or None, text=text)
 
             yield move
 

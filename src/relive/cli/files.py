@@ -60,7 +60,7 @@ def description_text(path: Path, values: dict[str, Any]) -> str:
         "model": values["model_id"],
         "preset": values["preset"],
         "tiers": _tiers(values),
-        "damaged": "yes, the whole part is readable" if values["damaged"] else "no",
+        "damaged": _damage(values),
     }
     return table({name: value for name, value in rows.items() if value is not None})
 
@@ -73,6 +73,15 @@ def _tiers(values: dict[str, Any]) -> str | None:
         return "codes"
     lost = values["degraded_gops"]
     return "codes, enhancement" + (f"; {lost} GOPs have lost it" if lost else "")
+
+
+def _damage(values: dict[str, Any]) -> str:
+    """Say whether a file is damaged, and how many frames of a replay that has cost."""
+    damaged, lost = values["damaged_frames"], values["lost_frames"]
+    said = [f"{damaged} frames cannot be decoded"] if damaged else []
+    said += [f"{lost} frames are not in the file"] if lost else []
+    whole = "yes, the whole part is readable" if values["damaged"] else "no"
+    return "; ".join([whole, *said])
 
 
 def is_replay(path: Path) -> bool:
@@ -113,6 +122,8 @@ def _describe_session(path: Path) -> dict[str, Any]:
             "preset": None,
             "tiers": None,
             "degraded_gops": None,
+            "damaged_frames": None,
+            "lost_frames": None,
             "state_fields": [field.name for field in session.schema.fields],
             "damaged": session.damaged,
         }
@@ -132,6 +143,7 @@ def _describe_replay(path: Path) -> dict[str, Any]:
         tracks = [decode_track(gop.track, steps, kinds) for gop in replay.iter_gops()]
         times_ns = np.concatenate([np.zeros(0, np.int64), *(track[0] for track in tracks)])
         interval_ns = int(np.median(np.diff(times_ns))) if len(times_ns) > 1 else 0
+        holes = replay.holes
         span_ns = int(times_ns[-1] - times_ns[0]) if len(times_ns) else 0
         return {
             "kind": "replay",
@@ -147,6 +159,8 @@ def _describe_replay(path: Path) -> dict[str, Any]:
             "degraded_gops": sum(gop.detail_at is None for gop in replay.gops)
             if header.tiers > 1
             else 0,
+            "damaged_frames": sum(stop - start for start, stop, broken in holes if broken),
+            "lost_frames": sum(stop - start for start, stop, broken in holes if not broken),
             "state_fields": [field.name for field in fields],
             "damaged": replay.damaged,
         }

@@ -159,6 +159,9 @@ def import_(
     ] = None,
     schema: Annotated[Path | None, typer.Option(help="TOML that declares the fields.")] = None,
     regions: Annotated[Path | None, typer.Option(help="NPZ with the region maps.")] = None,
+    game: Annotated[
+        str | None, typer.Option(help="Name of the game; without it that of the video.")
+    ] = None,
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -170,7 +173,14 @@ def import_(
     console = Console(as_json, quiet, verbose)
     with console.progress("import") as progress:
         import_video(
-            video, out, state=state, schema=schema, regions=regions, force=force, progress=progress
+            video,
+            out,
+            state=state,
+            schema=schema,
+            regions=regions,
+            game=game,
+            force=force,
+            progress=progress,
         )
     values = describe(out)
     console.result(values, description_text(out, values))

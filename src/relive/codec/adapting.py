@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import overload
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar, overload
 
 import numpy as np
 
@@ -18,12 +18,40 @@ from relive.bitstream import (
     fit_adapter,
 )
 from relive.codec.bundle import Bundle
+from relive.codec.packing import pack_gop
 from relive.container import GopRecord
 
 SAMPLES = 24
 """GOPs that an adapter is fitted to, spread over the session."""
 
 Gop = tuple[GopCodes, GopDetail | None]
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who wants to know how far the work has come.
+
+    Attributes:
+        progress: told samples done and samples in all.
+        on_stage: told what begins.
+    """
+
+    progress: Callable[[int, int], None] | None = None
+    on_stage: Callable[[str], None] | None = None
+
+    def begin(self, stage: str) -> None:
+        """Say what begins."""
+        if self.on_stage:
+            self.on_stage(stage)
+
+    def counted(self, samples: Iterable[Item], total: int) -> Iterator[Item]:
+        """Pass samples on as they come, and say how many there are."""
+        self.begin("sampling")
+        for done, sample in enumerate(samples, 1):
+            yield sample
+            if self.progress:
+                self.progress(done, total)
 
 
 def adapted(bundle: Bundle, adapter: bytes) -> Bundle:
@@ -70,6 +98,14 @@ def unpack(bundle: Bundle, record: GopRecord, grid: tuple[int, int]) -> Gop:
     codes = decode_codes(record.codes, bundle.tables, -(-record.num_frames // 2), *grid)
     detail = record.detail and decode_detail(record.detail, codes, bundle.detail)
     return codes, detail or None
+
+
+def pack_again(
+    record: GopRecord, before: Bundle, after: Bundle, grid: tuple[int, int]
+) -> GopRecord:
+    """Pack a GOP with other tables: what was chosen does not depend on them."""
+    codes, detail = pack_gop(record.index, *unpack(before, record, grid), after)
+    return replace(record, codes=codes, detail=detail)
 
 
 class _Unpacked(Sequence[Gop]):

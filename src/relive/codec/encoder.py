@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from relive.codec.adapting import adapted, fit_to_session, samples_of, unpack
+from relive.codec.adapting import Watch, adapted, fit_to_session, pack_again, samples_of
 from relive.codec.bundle import Bundle, load_bundle
 from relive.codec.control import Control, Target, setting_of
 from relive.codec.effort import DEFAULT_PRESET, Effort, effort_of
@@ -154,7 +154,12 @@ def _encode_all(
 
 
 def _fit_adapter(
-    coder: StepCoder, session: Session, interval: int, setting: Setting, search: _Search
+    coder: StepCoder,
+    session: Session,
+    interval: int,
+    setting: Setting,
+    search: _Search,
+    watch: Watch,
 ) -> tuple[bytes, dict[int, _Encoded]]:
     """Encode some GOPs, and fit the tables of the model to them.
 
@@ -162,20 +167,18 @@ def _fit_adapter(
         The adapter, empty where none pays, and these GOPs as they are under it.
     """
     count, grid = -(-session.num_frames // interval), coder.geometry.grid
-    every = list(_encode_all(coder, session, interval, setting, search, samples_of(count)))
+    chosen = samples_of(count)
+    samples = _encode_all(coder, session, interval, setting, search, chosen)
+    every = list(watch.counted(samples, len(chosen)))
+    watch.begin("fitting")
     adapter = fit_to_session(coder.bundle, [e.record for e in every], grid, count)
     after = adapted(coder.bundle, adapter)
-    known = {e.record.index: _pack_again(e, coder.bundle, after, grid) for e in every}
+    known = {
+        e.record.index: replace(e, record=pack_again(e.record, coder.bundle, after, grid))
+        for e in every
+    }
+    watch.begin("encoding")
     return adapter, known
-
-
-def _pack_again(
-    encoded: _Encoded, before: Bundle, after: Bundle, grid: tuple[int, int]
-) -> _Encoded:
-    """Pack a GOP with other tables: what was chosen does not depend on them."""
-    record = encoded.record
-    codes, detail = pack_gop(record.index, *unpack(before, record, grid), after)
-    return replace(encoded, record=replace(record, codes=codes, detail=detail))
 
 
 def _try_all(
@@ -257,6 +260,7 @@ def encode(
     adapt: bool = False,
     force: bool = False,
     progress: Progress | None = None,
+    on_stage: Callable[[str], None] | None = None,
 ) -> EncodeReport:
     """Compress a session into a replay.
 
@@ -273,7 +277,8 @@ def encode(
         adapt: encode some GOPs first, fit the probability tables of the model to them, and keep
             what changes in the file where that pays for its bytes.
         force: overwrite `out`.
-        progress: told frames done and frames in all.
+        progress: told frames done and frames in all; of the samples of `adapt`, GOPs.
+        on_stage: told what begins with `adapt`: `sampling`, `fitting`, `encoding`.
 
     Raises:
         InputError: A setting or the session is wrong, or `out` exists.
@@ -305,7 +310,8 @@ def encode(
         began = time.perf_counter()
         known: dict[int, _Encoded] = {}
         if adapt:
-            adapter, known = _fit_adapter(coder, session, keyframe_interval, setting, search)
+            watch = Watch(progress, on_stage)
+            adapter, known = _fit_adapter(coder, session, keyframe_interval, setting, search, watch)
             coder = coder.under(adapted(bundle, adapter))
             header = replace(header, adapter=adapter, version="")
         if control:

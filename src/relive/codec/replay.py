@@ -41,6 +41,7 @@ class _Piece:
     start_ns: int
     end_ns: int
     entry: int | None  # place in the reader's list
+    broken: bool = False  # a hole where the file has bytes that cannot be read
 
 
 class Replay:
@@ -146,9 +147,15 @@ class Replay:
         return [range(*pair) for pair in pairwise(bounds)]
 
     def condition(self, span: int) -> Condition:
-        """Say how a GOP of `spans` fares, as far as is known before it is decoded."""
-        if self._pieces_of_file[span].entry is None:
-            return "lost"
+        """Say how a GOP of `spans` fares, as far as is known before it is decoded.
+
+        Returns:
+            `damaged` where its bytes are in the file, but broken; `lost` where the file has nothing
+            in its place, as after a repair.
+        """
+        piece = self._pieces_of_file[span]
+        if piece.entry is None:
+            return "damaged" if piece.broken else "lost"
         if span in self._bad:
             return "damaged"
         return "degraded" if self.degraded[self._firsts[span]] else "whole"
@@ -365,7 +372,8 @@ def _with_holes(gops: list[GopEntry]) -> list[_Piece]:
             period = (gop.end_ns - gop.start_ns) // max(1, gop.num_frames - 1)
             after = pieces[-1].end_ns if pieces else max(0, gop.start_ns - (lost + 1) * period)
             gap = (gop.start_ns - after) // (lost + 1)
-            pieces.append(_Piece(frame, lost, after + gap, gop.start_ns - gap, None))
+            last = gop.start_ns - gap
+            pieces.append(_Piece(frame, lost, after + gap, last, None, gop.broken_before))
         pieces.append(_Piece(gop.first_frame, gop.num_frames, gop.start_ns, gop.end_ns, place))
         frame = gop.first_frame + gop.num_frames
     return pieces

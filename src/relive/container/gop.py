@@ -63,6 +63,7 @@ class GopEntry(GopSpan):
         track_bytes: length of the track packet.
         detail_at: offset of the `/detail` record; None where there is none.
         detail_bytes: length of the enhancement packet.
+        broken_before: whether frames that are lost before it lie in the file, but broken.
     """
 
     codes_at: int
@@ -71,6 +72,7 @@ class GopEntry(GopSpan):
     track_bytes: int
     detail_at: int | None = None
     detail_bytes: int = 0
+    broken_before: bool = False
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ class ReplayReader:
             if record.opcode == records.METADATA and header is None:
                 header = self._read_header(record)
             elif record.opcode == records.MESSAGE:
-                index.add(record)
+                index.add(record, self._walk.broken)
             elif record.opcode == records.HEADER:
                 self._check_profile(record)
             elif record.opcode in (records.DATA_END, records.FOOTER):
@@ -101,6 +101,19 @@ class ReplayReader:
     def num_frames(self) -> int:
         """Frames of the replay, those of lost GOPs between included."""
         return self.gops[-1].first_frame + self.gops[-1].num_frames if self.gops else 0
+
+    @property
+    def holes(self) -> list[tuple[int, int, bool]]:
+        """Frames that no whole GOP covers: first, one past the last, and whether they are broken.
+
+        Those that are not have nothing in the file, as after a repair.
+        """
+        ends = [0, *(gop.first_frame + gop.num_frames for gop in self.gops)]
+        return [
+            (end, gop.first_frame, gop.broken_before)
+            for end, gop in zip(ends, self.gops, strict=False)
+            if gop.first_frame > end
+        ]
 
     @property
     def parts(self) -> dict[str, int]:
@@ -213,10 +226,22 @@ class _Index:
         self._codes: dict[int, tuple[GopSpan, int, int]] = {}
         self._tracks: dict[int, tuple[int, int]] = {}
         self._details: dict[int, tuple[int, int]] = {}
+        self._broken, self._latest = 0, -1
+        self._broken_after: set[int] = set()
 
-    def add(self, record: Record) -> None:
-        """Take a whole message; one of an unknown channel is skipped."""
+    def add(self, record: Record, broken: int) -> None:
+        """Take a whole message; one of an unknown channel is skipped.
+
+        Args:
+            record: the message.
+            broken: places of the file before it that could not be read.
+        """
         channel, sequence, time_ns = record_head(record.content)
+        if broken > self._broken:
+            self._broken_after.add(self._latest)
+            self._broken = broken
+        if channel in (records.CODES, records.TRACK, records.DETAIL):
+            self._latest = sequence
         try:
             if channel == records.CODES:
                 self._add_codes(record, sequence, time_ns)
@@ -251,7 +276,7 @@ class _Index:
         """
         entries: list[GopEntry] = []
         lost: list[str] = []
-        frame = 0
+        frame, broken = 0, -1 in self._broken_after
         last = max([*self._codes, *self._tracks], default=-1)
         missing = last + 1 - len(self._codes.keys() | self._tracks.keys())
         if missing:
@@ -259,6 +284,7 @@ class _Index:
         for sequence in sorted(self._codes.keys() | self._tracks.keys()):
             if sequence not in self._codes or sequence not in self._tracks:
                 lost.append(f"GOP {sequence} is not whole")
+                broken = True
                 continue
             span, codes_at, codes_bytes = self._codes[sequence]
             if span.first_frame < frame:
@@ -268,7 +294,9 @@ class _Index:
             entries.append(
                 GopEntry(**vars(span), codes_at=codes_at, codes_bytes=codes_bytes,
                          track_at=track[0], track_bytes=track[1],
-                         detail_at=detail[0], detail_bytes=detail[1])
+                         detail_at=detail[0], detail_bytes=detail[1],
+                         broken_before=broken and span.first_frame > frame)
             )  # fmt: skip
             frame = span.first_frame + span.num_frames
+            broken = sequence in self._broken_after
         return entries, lost

@@ -46,6 +46,7 @@ class RecordWalk:
     Attributes:
         problems: one line for each place that could not be read.
         closed: the file ends as a finished file does.
+        broken: how many places could not be read up to now.
     """
 
     def __init__(self, file: BinaryIO, size: int) -> None:
@@ -54,6 +55,7 @@ class RecordWalk:
         self._budget = 4 * size
         self.problems: list[str] = []
         self.closed = False
+        self.broken = 0
 
     def __iter__(self) -> Iterator[Record]:
         at: int | None = len(MAGIC)
@@ -61,12 +63,14 @@ class RecordWalk:
             record = self._record_at(at)
             if record is None:
                 at = self._search(at)
+                self.broken += 1
                 continue
             if record.opcode != MESSAGE or is_whole(record.content):
                 yield record
                 at = record.end
                 self.closed = record.opcode == FOOTER and self._closes(at)
             else:
+                self.broken += 1
                 self.note(f"message at byte {at} is damaged: its checksum differs")
                 at = record.end if self._plausible(record.end) else self._search(at)
         if not self.closed:

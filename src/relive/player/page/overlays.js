@@ -23,6 +23,27 @@ export function paintRegions(context, bitmap, regions, width, height) {
   context.drawImage(scratch, 0, 0);
 }
 
+/** Frame a picture that is not whole. */
+export function paintHatch(context, colour, width, height) {
+  const thick = Math.max(2, Math.round(height / 40));
+  context.save();
+  context.beginPath();
+  context.rect(0, 0, width, height);
+  context.rect(thick, thick, width - 2 * thick, height - 2 * thick);
+  context.clip("evenodd");
+  context.fillStyle = "#0000008c";
+  context.fillRect(0, 0, width, height);
+  context.strokeStyle = colour;
+  context.lineWidth = thick;
+  context.beginPath();
+  for (let x = -height; x < width; x += 3 * thick) {
+    context.moveTo(x, height);
+    context.lineTo(x + height, 0);
+  }
+  context.stroke();
+  context.restore();
+}
+
 /** Colour every cube by its bits: from nothing over violet and orange to white. */
 export function paintHeat(context, heat, film, frame, width, height) {
   const local = frame - film.gops[heat.gop].start;

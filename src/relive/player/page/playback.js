@@ -6,6 +6,7 @@ export const SPEEDS = [0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8];
 export const LEVEL = { all: 0, first: 1, keyframes: 2 };
 const READY_FRAMES = 6, PATIENCE_MS = 3000, FOLLOW_MS = 80, JUDGE_MS = 1500, PROBE_MS = 10_000, PROBE_MOST_MS = 120_000;
 const MOST_LATE = 0.2, MOST_LATE_FIRST = 0.6; // of the frames; half of a movement is better than none
+const HELD_MS = 6000; // a level that lasts so long is one that the machine can bear
 const DISPLAY_HZ = 55;
 
 export class Playback {
@@ -22,6 +23,8 @@ export class Playback {
     this.level = LEVEL.all;
     this.next = null; // level from the next GOP on
     this.probeMs = PROBE_MS;
+    this.probing = false;
+    this.badly = 0; // judgements in a row that found too many frames late
     this.costs = null;
     this.judged = { at: 0, dropped: 0 };
     this.lastFollow = 0;
@@ -79,6 +82,8 @@ export class Playback {
 
   setSpeed(speed) {
     this.speed = speed;
+    this.probeMs = PROBE_MS;
+    this.probing = false;
     this.#anchor();
     this.#setLevel(this.#affordable());
     this.changed("speed");
@@ -179,7 +184,10 @@ export class Playback {
     }
   }
 
-  /** Cheaper pictures where too many are late; dearer ones where they can be afforded. */
+  /**
+   * Cheaper pictures where too many are late. Dearer ones only as a trial, each time after a longer
+   * wait: what they cost is known from quieter moments, and the level that holds shall be kept.
+   */
   #judge(now) {
     const span = now - this.judged.at;
     if (this.tier !== "auto" || span < JUDGE_MS) return;
@@ -188,11 +196,16 @@ export class Playback {
     this.judged = { at: now, dropped: this.counts.dropped };
     const affordable = this.#affordable();
     const bearable = this.level === LEVEL.all ? MOST_LATE : MOST_LATE_FIRST;
-    if (late > bearable && this.level < LEVEL.keyframes) this.next = Math.max(this.level + 1, affordable);
-    else if (late < 0.01 && affordable < this.level) this.next = affordable;
-    else if (this.sparse && now - this.levelSince > this.probeMs) {
-      this.next = LEVEL.first; // keyframes alone do not tell what a whole GOP costs by now
+    const patience = this.level === LEVEL.all || this.probing ? 1 : 2;
+    const since = now - this.levelSince;
+    this.badly = late > bearable ? this.badly + 1 : 0;
+    if (this.badly >= patience && this.level < LEVEL.keyframes) this.next = Math.max(this.level + 1, affordable);
+    else if (since > this.probeMs && late < 0.01 && (this.sparse || affordable < this.level)) {
+      this.next = this.level - 1; // keyframes alone do not tell what a whole GOP costs by now
       this.probing = true;
+    } else if (this.probing && this.badly === 0 && since > HELD_MS) {
+      this.probing = false;
+      this.probeMs = PROBE_MS;
     }
     this.#ask();
     this.changed("level");
@@ -209,12 +222,13 @@ export class Playback {
   }
 
   #setLevel(level) {
-    if (level === LEVEL.keyframes) {
+    if (level > this.level) {
       if (this.probing) this.probeMs = Math.min(2 * this.probeMs, PROBE_MOST_MS);
       this.probing = false;
     }
     this.levelSince = performance.now();
     this.level = level;
+    this.badly = 0;
     this.next = null;
   }
 

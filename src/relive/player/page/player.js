@@ -148,10 +148,14 @@ export class Player {
     if (frame === this.playback.frame || this.playback.playing) this.dirty = true;
   }
 
+  #isBroken(gop) {
+    return ["damaged", "lost"].includes(this.film.gops[gop].condition);
+  }
+
   async #wantHeat() {
     const gop = this.film.gopOf(this.playback.frame);
     this.stage.heat = this.heats.get(gop) ?? null;
-    if (this.stage.heat || this.asking === gop) return;
+    if (this.stage.heat || this.asking === gop || this.#isBroken(gop)) return;
     this.asking = gop;
     try {
       const heat = await getArray(address(this.film.id, "heat", { gop, tiers: this.playback.tiers }), Float32Array);
@@ -194,7 +198,8 @@ export class Player {
   #figuresText() {
     const { view, heat } = this.stage, said = [];
     if (view.compare && this.figures?.frame === this.playback.frame) said.push(this.figures.text);
-    if (view.heat) said.push(heat ? `bits of a cube: 0 … ${Math.round(heat.most)} here` : "counting bits …");
+    const without = this.#isBroken(this.film.gopOf(this.playback.frame)) ? "no bits here" : "counting bits …";
+    if (view.heat) said.push(heat ? `bits of a cube: 0 … ${Math.round(heat.most)} here` : without);
     return said.join(" · ");
   }
 

@@ -2,7 +2,7 @@
 
 import { MARK } from "/page/api.js";
 import { $, make } from "/page/dom.js";
-import { paintHeat, paintRegions } from "/page/overlays.js";
+import { paintHatch, paintHeat, paintRegions } from "/page/overlays.js";
 
 const GAP = 4, FLICKER_MS = 400;
 const SAID = [
@@ -12,6 +12,10 @@ const SAID = [
   [MARK.degraded, "degraded", "First tier only: the enhancement is damaged"],
   [MARK.firstTier, "note", "First tier only"],
 ];
+
+const MARK_COLOUR = { damaged: "#e0453c", lost: "#98a2b3", degraded: "#e8a33a" };
+
+const saidOf = (marks) => SAID.filter(([bit]) => marks & bit);
 
 function previewText(picture, frame) {
   const what = picture.marks & MARK.firstTier ? "first tier" : "decoded so far";
@@ -57,7 +61,7 @@ export class Stage {
       const paired = this.view.compare && this.view.compare !== "difference" && second !== "regions";
       const other = paired ? this.buffer.get(second, first.frame) ?? this.buffer.get(second, frame) : null;
       this.#compose(first, paired ? other ?? first : null, now);
-      this.#overlays(first.frame);
+      this.#overlays(first, paired && this.view.compare === "side" ? other ?? first : null);
       this.shown = first.frame;
     }
     this.#mark(first, frame, sparse, exact);
@@ -99,17 +103,25 @@ export class Stage {
     line.fillRect(x - 0.5, 0, 1, height);
   }
 
-  #overlays(frame) {
+  /** Side by side, both pictures have what belongs to the frame, and each its own damage. */
+  #overlays(first, beside) {
     const context = this.overlay.getContext("2d");
     const { width, height } = this.film.facts;
-    if (this.view.heat && this.heat) paintHeat(context, this.heat, this.film, frame, width, height);
-    const regions = this.view.regions && this.buffer.get("regions", frame);
-    if (regions) paintRegions(context, regions.bitmap, this.film.facts.regions, width, height);
+    const regions = this.view.regions && this.buffer.get("regions", first.frame);
+    for (const [place, picture] of (beside ? [first, beside] : [first]).entries()) {
+      context.setTransform(1, 0, 0, 1, place * (width + GAP), 0);
+      if (this.view.heat && this.heat) paintHeat(context, this.heat, this.film, first.frame, width, height);
+      if (regions) paintRegions(context, regions.bitmap, this.film.facts.regions, width, height);
+      const kind = saidOf(picture.marks).find(([, one]) => one !== "note")?.[1];
+      if (beside && kind) paintHatch(context, MARK_COLOUR[kind], width, height);
+    }
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    $("stage").classList.toggle("side", Boolean(beside));
   }
 
   #mark(first, frame, sparse, exact) {
     const marks = first?.marks ?? 0;
-    const said = SAID.filter(([bit]) => marks & bit);
+    const said = saidOf(marks);
     const isPreview = Boolean(marks & MARK.preview);
     const list = said.filter(([bit]) => !isPreview || bit !== MARK.firstTier).map(([, kind, text]) => [kind, text]);
     if (!first) list.push(["note", "Decoding …"]);

@@ -1,7 +1,9 @@
 """Any Gymnasium environment that shows pictures, played by chance."""
 
+import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -136,12 +138,27 @@ class _WarmUp(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 def _make(env_id: str, options: Mapping[str, Any]) -> Environment:
     try:
-        env: Environment = gymnasium.make(env_id, render_mode="rgb_array", **options)
+        with _own_modules(":" in env_id):
+            env: Environment = gymnasium.make(env_id, render_mode="rgb_array", **options)
     except DependencyNotInstalled as error:
         raise InputError(f"{env_id} needs a package that is not there: {_line(error)}") from None
     except (gymnasium.error.Error, ModuleNotFoundError, ValueError, TypeError) as error:
         raise InputError(f"cannot make the environment {env_id!r}: {_line(error)}") from None
     return env
+
+
+@contextmanager
+def _own_modules(wanted: bool) -> Iterator[None]:
+    """Find modules of the working folder, too, after all others: `relive` is not run by `-m`."""
+    here = str(Path.cwd())
+    if not wanted or here in sys.path:
+        yield
+        return
+    sys.path.append(here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
 
 
 def _play(env: RecordSession, hand: _Hand, play: Play, progress: Progress | None) -> int:

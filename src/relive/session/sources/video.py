@@ -31,6 +31,7 @@ def import_video(
     state: Path | str | None = None,
     schema: Path | str | None = None,
     regions: Path | str | None = None,
+    game: str | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> int:
@@ -46,6 +47,7 @@ def import_video(
         state: CSV with the columns ``time_s`` and the names of the fields; one row a frame.
         schema: TOML that declares the fields; None makes a linear field of every column.
         regions: NPZ with ``regions`` uint8 [T, H, W], one map a frame.
+        game: What is played; None for ``video:`` and the name of the file.
         force: Overwrite an existing file.
         progress: Called with the frames done and their total (0 if the video does not say).
 
@@ -69,7 +71,7 @@ def import_video(
         rows = None if state is None else stack.enter_context(StateCsv(Path(state), declared))
         maps = None if regions is None else stack.enter_context(RegionMaps(Path(regions)))
         try:
-            count = _write(video, part, rows, maps, progress)
+            count = _write(video, part, rows, maps, game or f"video:{video.name}", progress)
             part.replace(out)
         finally:
             part.unlink(missing_ok=True)
@@ -81,6 +83,7 @@ def _write(
     part: Path,
     rows: StateCsv | None,
     maps: RegionMaps | None,
+    game: str,
     progress: Progress | None,
 ) -> int:
     """Record the frames with their rows and maps."""
@@ -92,7 +95,7 @@ def _write(
     labels = None if maps is None else iter(maps)
     schema = StateSchema() if rows is None else rows.schema
     region_schema = None if maps is None else maps.schema
-    with Recorder(part, schema, region_schema, game=f"video:{video.name}", force=True) as recorder:
+    with Recorder(part, schema, region_schema, game=game, force=True) as recorder:
         for picture, video_ns in chain([first], pictures):
             row = _take(states, rows, video, recorder.num_frames)
             label = _take(labels, maps, video, recorder.num_frames)
