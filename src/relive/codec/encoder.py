@@ -26,11 +26,12 @@ from numpy.typing import NDArray
 
 from relive.codec.adapting import Watch, adapted, fit_to_session, pack_again, samples_of
 from relive.codec.bundle import Bundle, load_bundle
-from relive.codec.control import Control, Target, setting_of
+from relive.codec.control import Control, setting_of
 from relive.codec.effort import DEFAULT_PRESET, Effort, effort_of
 from relive.codec.gop import GopTrack, encode_gop, gop_track
 from relive.codec.packing import pack_gop
 from relive.codec.rate import QUALITIES, Setting
+from relive.codec.refusals import check_settings, target_of
 from relive.codec.step import Geometry, StepCoder
 from relive.codec.workers import NUM_WORKERS, workers
 from relive.container import GopRecord, ReplayHeader, ReplayReader, ReplayWriter
@@ -38,9 +39,7 @@ from relive.errors import InputError
 from relive.session import Session
 
 Progress = Callable[[int, int], None]
-MIN_SIDE_PX = 16
 DEFAULT_QUALITY = 5
-MAX_GOP_BYTES = 1 << 30  # pixels of one GOP; a few GOPs are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -225,27 +224,6 @@ def _seconds(session: Session, frame: int) -> float:
     return float(times[last] - times[0]) / 1e9 * (last + 1) / max(last, 1)
 
 
-def _check(session: Session, quality: int, interval: int, depth: int | None, stages: int) -> None:
-    """Refuse what cannot work before anything is written."""
-    frame_bytes = session.width * session.height * 3
-    if interval * frame_bytes > MAX_GOP_BYTES:
-        raise InputError(
-            f"keyframe interval {interval} is too long for {session.width}x{session.height}; "
-            f"at most {MAX_GOP_BYTES // frame_bytes // 2 * 2} fit in memory"
-        )
-    if not 1 <= quality <= len(QUALITIES):
-        raise InputError(f"quality {quality} is not between 1 and {len(QUALITIES)}")
-    if interval < 2 or interval % 2:
-        raise InputError(f"keyframe interval {interval} is not an even number from 2 up")
-    if depth is not None and not 0 <= depth <= stages:
-        raise InputError(f"depth {depth} is not between 0 and {stages}")
-    if min(session.width, session.height) < MIN_SIDE_PX:
-        raise InputError(
-            f"frames of {session.width}x{session.height} are too small; "
-            f"the least is {MIN_SIDE_PX}x{MIN_SIDE_PX}"
-        )
-
-
 def encode(
     session: Session | Path | str,
     out: Path | str,
@@ -293,10 +271,12 @@ def encode(
         if Path(out).exists() and Path(out).samefile(session.path):
             raise InputError(f"{out} is the session itself; choose another name")
         bundle = model if isinstance(model, Bundle) else load_bundle(model)
-        target = _target(quality, bitrate, psnr, depth)
+        target = target_of(quality, bitrate, psnr, depth)
         search = _Search(effort_of(preset), depth)
         quality = DEFAULT_QUALITY if quality is None else quality
-        _check(session, quality, keyframe_interval, depth, bundle.config.quantizer.num_quantizers)
+        check_settings(
+            session, quality, keyframe_interval, depth, bundle.config.quantizer.num_quantizers
+        )
         geometry = Geometry(session.width, session.height)
         setting = QUALITIES[quality - 1]
         if depth is not None:
@@ -341,21 +321,6 @@ def _write(
     for event in session.events:
         writer.add_event(event.time_ns, event.name, event.payload)
     return squares
-
-
-def _target(
-    quality: int | None, bitrate: float | None, psnr: float | None, depth: int | None
-) -> Target | None:
-    """Put together a target, if there is one."""
-    given = {"quality": quality, "bitrate": bitrate, "psnr": psnr, "depth": depth}
-    named = [name for name, value in given.items() if value is not None]
-    if bitrate is None and psnr is None:
-        return None
-    if len(named) > 1:
-        raise InputError(f"{' and '.join(named)} exclude each other; give one of them")
-    target = Target(bitrate, psnr)
-    target.check()
-    return target
 
 
 def _header(

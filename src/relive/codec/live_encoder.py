@@ -12,11 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 from relive.bitstream import GopCodes, GopDetail, StepWriter
 from relive.codec.bundle import Bundle, load_bundle
 from relive.codec.effort import DEFAULT_PRESET, PRESETS
-from relive.codec.encoder import DEFAULT_QUALITY, MIN_SIDE_PX
+from relive.codec.encoder import DEFAULT_QUALITY
 from relive.codec.gop import Aim, encode_step, start_pair
 from relive.codec.layer import Layer, Tools
 from relive.codec.live import GREY, MAX_PIXELS, on_worker, step_layout
 from relive.codec.rate import QUALITIES
+from relive.codec.refusals import MIN_SIDE_PX
 from relive.codec.step import Geometry, StepCoder, to_picture
 from relive.container import ReplayHeader, pack_live_header, stream_checksum
 from relive.enhancement.look_ahead import flat_plan

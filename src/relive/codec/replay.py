@@ -19,7 +19,7 @@ from relive.bitstream import GopCodes, GopDetail
 from relive.codec.adapting import adapted
 from relive.codec.bundle import Bundle, load_for
 from relive.codec.decoding import Decoding, Track, track_of
-from relive.codec.encoder import MAX_GOP_BYTES
+from relive.codec.refusals import MAX_GOP_BYTES
 from relive.codec.step import Geometry, StepCoder
 from relive.codec.workers import NUM_WORKERS, workers
 from relive.container import GopEntry, ReplayEvent, ReplayHeader, ReplayReader
