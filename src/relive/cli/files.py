@@ -60,6 +60,7 @@ def description_text(path: Path, values: dict[str, Any]) -> str:
         "model": values["model_id"],
         "preset": values["preset"],
         "tiers": _tiers(values),
+        "generated": values["generated"] or None,
         "damaged": "yes, the whole part is readable" if values["damaged"] else "no",
     }
     return table({name: value for name, value in rows.items() if value is not None})
@@ -114,6 +115,7 @@ def _describe_session(path: Path) -> dict[str, Any]:
             "tiers": None,
             "degraded_gops": None,
             "state_fields": [field.name for field in session.schema.fields],
+            "generated": int(session.generated.sum()),
             "damaged": session.damaged,
         }
 
@@ -124,6 +126,7 @@ def _describe_replay(path: Path) -> dict[str, Any]:
     from relive.bitstream import decode_track
     from relive.container import ReplayReader
     from relive.session import StateSchema
+    from relive.session.generated import generated_frames
 
     with ReplayReader.open(path) as replay:
         header = replay.header
@@ -148,5 +151,6 @@ def _describe_replay(path: Path) -> dict[str, Any]:
             if header.tiers > 1
             else 0,
             "state_fields": [field.name for field in fields],
+            "generated": int(generated_frames(times_ns, replay.events).sum()),
             "damaged": replay.damaged,
         }
