@@ -1,4 +1,4 @@
-"""Missing frames, hidden parts and frames in between: filled, marked, and never where it is known."""
+"""Missing frames, hidden parts, frames in between: filled and marked; what is known stays."""
 
 import json
 from fractions import Fraction
@@ -46,7 +46,7 @@ def walk(missing: set[int], path: Path) -> list[NDArray[np.uint8]]:
     """Strafe along a wall: looking along +x, moving to the right (-y); returns all true frames."""
     wall, frames = texture(), []
     focal = WIDTH / 2
-    pixels_a_step = int(round(focal * PACE / WALL_DISTANCE * 10)) / 10
+    pixels_a_step = round(focal * PACE / WALL_DISTANCE * 10) / 10
     columns = np.arange(WIDTH)
     with Recorder(path, SCHEMA, game="test", force=True) as recorder:
         for index in range(FRAMES):
@@ -67,9 +67,7 @@ def psnr(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
 
 def test_missing_frames_come_back_from_both_sides(tmp_path: Path) -> None:
     frames = walk({3, 7, 8}, tmp_path / "in.mcap")
-    tally = restore(
-        tmp_path / "in.mcap", Output(tmp_path / "out.mcap", tmp_path / "sure.npz")
-    )
+    tally = restore(tmp_path / "in.mcap", Output(tmp_path / "out.mcap", tmp_path / "sure.npz"))
     assert (tally.frames, tally.generated, tally.repaired) == (FRAMES, 3, 0)
     with Session.open(tmp_path / "in.mcap") as lost, Session.open(tmp_path / "out.mcap") as whole:
         assert whole.present.all()
@@ -82,7 +80,8 @@ def test_missing_frames_come_back_from_both_sides(tmp_path: Path) -> None:
                 assert (whole.frame(index) == frames[index]).all()
         for index in (3, 7, 8):
             mean = (frames[index - 1].astype(float) + frames[min(index + 1, FRAMES - 1)]) / 2
-            assert psnr(whole.frame(index), frames[index]) > 3 + psnr(mean.astype(np.uint8), frames[index])
+            plain = psnr(mean.astype(np.uint8), frames[index])
+            assert psnr(whole.frame(index), frames[index]) > 3 + plain
         marks = [event for event in whole.events if event.name == GENERATED]
         assert [event.time_ns for event in marks] == whole.times_ns[[3, 7, 8]].tolist()
         assert json.loads(marks[0].payload)["share"] == 1
@@ -116,7 +115,9 @@ def test_mask_file_must_fit(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".relive-*"))
 
 
-@pytest.mark.parametrize("text", ["", "1,2,3", "1,2,0,4", "1,2,3,4@3-2", "a,b,c,d", "1,2,3,4@1..2-3"])
+@pytest.mark.parametrize(
+    "text", ["", "1,2,3", "1,2,0,4", "1,2,3,4@3-2", "a,b,c,d", "1,2,3,4@1..2-3"]
+)
 def test_rectangles_of_another_form_are_refused(text: str) -> None:
     with pytest.raises(InputError, match="--hide"):
         Hidden.parse(text)
@@ -143,7 +144,8 @@ def test_interpolation_keeps_what_was_recorded_and_marks_the_rest(tmp_path: Path
         assert np.flatnonzero(whole.generated).tolist() == list(range(1, FRAMES - 1, 2))
         for index in range(1, FRAMES - 1, 2):
             mean = (frames[index - 1].astype(float) + frames[index + 1]) / 2
-            assert psnr(whole.frame(index), frames[index]) > 3 + psnr(mean.astype(np.uint8), frames[index])
+            plain = psnr(mean.astype(np.uint8), frames[index])
+            assert psnr(whole.frame(index), frames[index]) > 3 + plain
         assert set(whole.states[:, 4]) <= {0.0, 1.0}
 
 

@@ -1,6 +1,6 @@
 """Measure `relive interpolate`: every second frame is left out and made again.
 
-    python tools/measure_interpolate.py runs/corpus/test_known runs/corpus/test_unknown -o results/interpolate.json
+    python tools/measure_interpolate.py TEST_FOLDER… -o results/interpolate.json
 
 17.5 to 35 frames a second for Doom, 5 to 10 for the others. The states of what is left out are left
 out, too. Beside it: the frame before, the mean of both neighbours, and ffmpeg's `minterpolate`
@@ -34,15 +34,16 @@ FILTER = "minterpolate=fps=35:mi_mode=mci:mc_mode=aobmc:me_mode=bidir:vsbmc=1"
 
 def minterpolate(kept: np.ndarray) -> np.ndarray:
     """What ffmpeg makes of frames at half the rate, uint8 `[n, H, W, 3]`."""
-    count, height, width, _ = kept.shape
+    height, width = kept.shape[1:3]
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "rawvideo"]
     command += ["-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", "35/2", "-i", "-"]
     command += ["-vf", f"format=yuv444p,{FILTER}", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
-    done = subprocess.run(command, input=kept.tobytes(), capture_output=True, check=True)  # noqa: S603 - ffmpeg
+    done = subprocess.run(command, input=kept.tobytes(), capture_output=True, check=True)
     return np.frombuffer(done.stdout, np.uint8).reshape(-1, height, width, 3)
 
 
 def measure(session: Session, every: int, pictures: Path | None) -> dict[str, Any]:
+    """Leave out every second frame of a part, and make it again."""
     span = range(FIRST, min(FIRST + FRAMES + 1, session.num_frames))
     kept = np.stack([session.frame(i) for i in span[::2]])
     clip = minterpolate(kept)
@@ -104,6 +105,7 @@ def best_shift(clip: np.ndarray, kept: np.ndarray) -> int:
 
 
 def main() -> None:
+    """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("-o", "--out", type=Path, required=True)

@@ -1,6 +1,6 @@
 """Measure `relive restore` against what anybody would try first.
 
-    python tools/measure_restore.py runs/corpus/test_known runs/corpus/test_unknown -o results/restore.json
+    python tools/measure_restore.py TEST_FOLDER… -o results/restore.json
 
 Lost are: a random tenth of the frames; a random 30 % of the cubes (16x16 pixels of two frames); a
 whole GOP of 32 frames, with its states as a damaged replay loses them, and with the states kept as
@@ -93,7 +93,7 @@ def plain(gaps: SessionGaps, session: Session, index: int) -> Iterator[tuple[str
 def nearest_known(
     gaps: SessionGaps, session: Session, index: int
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """The last known value of every pixel before, and the first one after; and where there is one."""
+    """The last known value of every pixel before, the first one after, and where there is one."""
     out, masks = [], []
     for step in (-1, 1):
         picture, done = (
@@ -114,6 +114,7 @@ def nearest_known(
 
 
 def measure(session: Session, case: str, pictures: Path | None) -> dict[str, Any]:
+    """Fill what a case has lost, and compare with the truth."""
     gaps, chosen = lose(session, case, np.random.default_rng(SEED))
     errors: dict[str, list[float]] = {}
     sure, wrong, seconds = [], [], 0.0
@@ -153,6 +154,7 @@ def measure(session: Session, case: str, pictures: Path | None) -> dict[str, Any
 
 
 def psnr_db(squares: list[float]) -> float:
+    """PSNR of mean squared errors of frames, over all of them."""
     return 10 * math.log10(255**2 / max(1e-3, float(np.mean(squares))))
 
 
@@ -171,6 +173,7 @@ def save_pictures(
 
 
 def main() -> None:
+    """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("-o", "--out", type=Path, required=True)

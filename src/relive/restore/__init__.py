@@ -1,7 +1,7 @@
 """What was lost, and what lies between: frames made from their neighbours on both sides.
 
 ```
- session, replay ─► what it lacks ─► neighbours ─► candidates ─► weights ─► frames, confidence, marks
+ session, replay ─► what it lacks ─► neighbours ─► candidates ─► weights ─► frames, marks
                     gaps.py          sources.py    candidates.py  blend.py   output.py
 ```
 """

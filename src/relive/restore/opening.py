@@ -124,7 +124,7 @@ def fill_states(
 def state_at(
     schema: StateSchema, times_ns: NDArray[np.int64], states: NDArray[np.float32], time_ns: int
 ) -> NDArray[np.float32]:
-    """The state at a moment, `[S]`: straight on, angles the short way, what counts or is chosen stays."""
+    """Guess the state at a moment, `[S]`: straight on, angles the short way, choices stay."""
     after = int(np.searchsorted(times_ns, time_ns))
     first, last = max(0, after - 1), min(after, len(times_ns) - 1)
     span = int(times_ns[last] - times_ns[first])

@@ -23,7 +23,7 @@ def restore(
     model: Path | None = None,
     progress: Progress | None = None,
 ) -> Tally:
-    """Fill missing frames, damaged GOPs and hidden parts; frames and times stay as many as they are.
+    """Fill missing frames, damaged GOPs and hidden parts; times and states stay as they are.
 
     Args:
         source: a session or a replay.
