@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": LINE
     | {"codec", "train", "bench", "player", "stream", "restore", "config", "compiled", "relive"},
     "__main__": {"cli"},
-    "__init__": LINE | {"codec", "train", "restore"},
+    "__init__": LINE | {"codec", "train"},
 }
 WITHOUT_TORCH = {
     "errors",

@@ -16,7 +16,7 @@ from relive.restore.interpolating import grid
 from relive.restore.opening import fill_states, state_at
 from relive.restore.scroll import learn_scroll
 from relive.session import Camera, Recorder, Session, StateField, StateSchema
-from relive.session.generated import GENERATED
+from relive.session.marks import GENERATED
 
 WIDTH, HEIGHT, FRAMES, STEP_NS = 96, 64, 12, 100_000_000
 WALL_DISTANCE, PACE = 60.0, 3.0
@@ -200,3 +200,21 @@ def test_smooth_filling_leaves_what_is_known() -> None:
     known[2:5, 2:6] = False
     pixels[~known] = 0
     assert (smooth_filling(pixels, known) == 100).all()
+
+
+def test_state_that_stops_half_way_is_kept_as_unknown_and_guessed(tmp_path: Path) -> None:
+    wall, path = texture(), tmp_path / "in.mcap"
+    with Recorder(path, SCHEMA) as recorder:
+        for index in range(6):
+            state = None if index in (2, 3, 5) else [0, index, 0, 0, index]
+            frame = None if index == 3 else wall[:, index : index + WIDTH].copy()
+            recorder.add(frame, state, index * STEP_NS)
+    with Session.open(path) as session:
+        assert session.stated.tolist() == [True, True, False, False, True, False]
+        assert session.states[:, 1].tolist() == [0, 1, 1, 1, 4, 4]
+    tally = restore(path, tmp_path / "out.mcap")
+    assert tally.generated == 1
+    with Session.open(tmp_path / "out.mcap") as whole:
+        assert whole.states[:, 1].tolist() == [0, 1, 2, 3, 4, 4]
+        assert whole.states[:, 4].tolist() == [0, 1, 1, 1, 4, 4]
+        assert whole.stated.tolist() == [True, True, False, False, True, False]

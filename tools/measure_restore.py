@@ -54,11 +54,11 @@ def lose(session: Session, case: str, rng: np.random.Generator) -> tuple[Session
         if case == "gop":
             states = fill_states(session.schema, session.times_ns, session.states, ~lost)
     if case == "cubes":
-        chosen = list(wanted)[::4]
+        chosen = list(wanted)[::8]
     elif case == "frames":
         chosen = [i for i in wanted if lost[i]]
     else:
-        chosen = list(GOP)[1::4]
+        chosen = list(GOP)[3::8]
     return SessionGaps(session, lost, hidden, states), chosen
 
 
@@ -177,7 +177,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("-o", "--out", type=Path, required=True)
-    parser.add_argument("--only", default="")
+    parser.add_argument("--only", default="*", help="pattern of the names of sessions")
     parser.add_argument("--cases", nargs="+", default=CASES)
     parser.add_argument("--pictures", type=Path)
     arguments = parser.parse_args()
@@ -185,7 +185,7 @@ def main() -> None:
         arguments.pictures.mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = {"provenance": provenance(), "argv": sys.argv[1:], "sessions": {}}
     for folder in arguments.folders:
-        for path in sorted(folder.glob(f"*{arguments.only}*.mcap")):
+        for path in sorted(folder.glob(f"{arguments.only}.mcap")):
             with Session.open(path) as session:
                 rows = {
                     case: measure(session, case, arguments.pictures) for case in arguments.cases

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
         ModelMismatchError,
         ReliveError,
     )
-    from relive.restore import interpolate, restore
     from relive.session import (
         Camera,
         Event,
@@ -72,20 +71,15 @@ __all__ = [
     "__version__",
     "decode",
     "encode",
-    "interpolate",
-    "restore",
 ]
 
 _CODEC = {"Decoder", "EncodeReport", "Encoder", "LiveFrame", "Replay", "decode", "encode"}
-_RESTORE = {"interpolate", "restore"}
 
 
 def _home(name: str) -> str:
     """Name the module that defines a public name."""
     if name in _CODEC:
         return "relive.codec"
-    if name in _RESTORE:
-        return "relive.restore"
     return "relive.errors" if name.endswith("Error") else "relive.session"
 
 

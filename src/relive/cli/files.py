@@ -126,7 +126,7 @@ def _describe_replay(path: Path) -> dict[str, Any]:
     from relive.bitstream import decode_track
     from relive.container import ReplayReader
     from relive.session import StateSchema
-    from relive.session.generated import generated_frames
+    from relive.session.marks import GENERATED, marked_frames
 
     with ReplayReader.open(path) as replay:
         header = replay.header
@@ -151,6 +151,6 @@ def _describe_replay(path: Path) -> dict[str, Any]:
             if header.tiers > 1
             else 0,
             "state_fields": [field.name for field in fields],
-            "generated": int(generated_frames(times_ns, replay.events).sum()),
+            "generated": int(marked_frames(GENERATED, times_ns, replay.events).sum()),
             "damaged": replay.damaged,
         }

@@ -26,7 +26,7 @@ from relive.codec.workers import NUM_WORKERS, workers
 from relive.container import GopEntry, ReplayEvent, ReplayHeader, ReplayReader
 from relive.errors import DamagedError, FormatError, InputError, ModelMismatchError
 from relive.session import StateSchema
-from relive.session.generated import generated_frames
+from relive.session.marks import GENERATED, UNSTATED, marked_frames
 
 NS = 1_000_000_000
 GREY = 128
@@ -126,9 +126,14 @@ class Replay:
         return float(NS / max(1.0, float(np.median(np.diff(self.times_ns)))))
 
     @cached_property
+    def stated(self) -> NDArray[np.bool_]:
+        """Frames of which the session knew the state, bool `[T]`; else the last one stands."""
+        return ~marked_frames(UNSTATED, self.times_ns, self.events)
+
+    @cached_property
     def generated(self) -> NDArray[np.bool_]:
         """Frames that were made and not recorded, in whole or in part: bool `[T]`."""
-        return generated_frames(self.times_ns, self.events)
+        return marked_frames(GENERATED, self.times_ns, self.events)
 
     def index_at(self, time_ns: int) -> int:
         """Last frame at or before a time; the first frame before it begins."""

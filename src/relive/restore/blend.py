@@ -43,7 +43,8 @@ class BlendNet(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Weights `[B, K, H, W]` of candidates with features `[B, K, F, H, W]`."""
         hidden = F.gelu(self.mix(F.gelu(self.see(features.flatten(0, 1)))))
-        return self.score(hidden).view(*features.shape[:2], *features.shape[3:]).softmax(1)
+        scores: Tensor = self.score(hidden)
+        return scores.view(*features.shape[:2], *features.shape[3:]).softmax(1)
 
 
 @lru_cache(maxsize=1)

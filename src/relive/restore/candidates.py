@@ -145,7 +145,7 @@ def _half(source: Source) -> Look:
     pixels = source.pixels[:height, :width].astype(np.float32)
     small = pixels.reshape(height // 2, 2, width // 2, 2, 3).mean((1, 3))
     known = source.known[:height, :width].reshape(height // 2, 2, width // 2, 2)
-    return np.ascontiguousarray(small), known.all((1, 3))
+    return np.ascontiguousarray(small), np.asarray(known.all((1, 3)), np.bool_)
 
 
 def _finer(gap: Gap, shifts: Floats, parts: tuple[np.float32, np.float32]) -> list[Look]:

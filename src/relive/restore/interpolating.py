@@ -17,7 +17,7 @@ from relive.restore.output import Output, Row, Tally, check_output, write_rows
 
 Progress = Callable[[int, int], None]
 NS = 1_000_000_000
-SAME_NS = 1000  # a recorded frame this near is taken as it is
+SAME = Fraction(1, 100)  # of the interval: a recorded frame this near is taken as it is
 MAX_FPS = 1000
 MAX_FRAMES = 1 << 22
 
@@ -51,11 +51,10 @@ def interpolate(
         raise InputError(f"--fps {fps} is not a rate over 0 and up to {MAX_FPS}")
     check_output(output, path)
     with open_recording(path, model) as opened:
-        there = np.flatnonzero(~opened.lost)
-        times = grid(
-            int(opened.recording.times_ns[there[0]]), int(opened.recording.times_ns[there[-1]]), fps
-        )
-        return write_rows(opened, _rows(opened, opened.gaps({}), times, progress), output)
+        there = opened.recording.times_ns[~opened.lost]
+        times = grid(int(there[0]), int(there[-1]), fps)
+        rows = _rows(opened, opened.gaps({}), times, NS * SAME / fps)
+        return write_rows(opened, _told(rows, len(times), progress), output)
 
 
 def grid(first_ns: int, last_ns: int, fps: Fraction) -> list[int]:
@@ -64,26 +63,29 @@ def grid(first_ns: int, last_ns: int, fps: Fraction) -> list[int]:
     Raises:
         InputError: They would be too many.
     """
-    count = int((last_ns - first_ns) * fps / NS) + 1
+    count = int((last_ns - first_ns) * fps / NS + SAME) + 1
     if count > MAX_FRAMES:
         raise InputError(f"{count} frames at {fps} frames a second are over {MAX_FRAMES}")
     return [first_ns + round(number * NS / fps) for number in range(count)]
 
 
-def _rows(
-    opened: Opened, gaps: SessionGaps, times: list[int], progress: Progress | None
-) -> Iterator[Row]:
+def _rows(opened: Opened, gaps: SessionGaps, times: list[int], same_ns: Fraction) -> Iterator[Row]:
     there = np.flatnonzero(~gaps.lost)
     known_ns = gaps.times_ns[there]
-    for number, time in enumerate(times):
+    for time in times:
         near = int(np.abs(known_ns - time).argmin())
-        if abs(int(known_ns[near]) - time) <= SAME_NS:
+        if abs(int(known_ns[near]) - time) <= same_ns:
             index = int(there[near])
             yield Row(time, gaps.states[index], gaps.source(index).pixels, opened.regions(index))
         else:
             yield _between(opened, gaps, time)
+
+
+def _told(rows: Iterator[Row], total: int, progress: Progress | None) -> Iterator[Row]:
+    for number, row in enumerate(rows, 1):
+        yield row
         if progress:
-            progress(number + 1, len(times))
+            progress(number, total)
 
 
 def _between(opened: Opened, gaps: SessionGaps, time_ns: int) -> Row:

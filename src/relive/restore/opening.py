@@ -27,14 +27,12 @@ class Opened:
     Attributes:
         recording: where frames come from.
         lost: frames that are missing or damaged, bool `[T]`.
-        states: with guesses where a GOP took its states with it, float32 `[T, S]`.
-        stated: bool `[T]`; False where the state is such a guess.
+        states: with guesses where they are not known, or a GOP took them along, float32 `[T, S]`.
     """
 
     recording: Session | Replay
     lost: NDArray[np.bool_]
     states: NDArray[np.float32]
-    stated: NDArray[np.bool_]
 
     @property
     def path(self) -> Path:
@@ -62,7 +60,7 @@ class Opened:
         """What happened, by time."""
         return [Event(e.time_ns, e.name, e.payload) for e in self.recording.events]
 
-    def regions(self, index: int) -> Mask | None:
+    def regions(self, index: int) -> NDArray[np.uint8] | None:
         """The region map of a frame that is there; a replay has none."""
         if self.lost[index] or not isinstance(self.recording, Session):
             return None
@@ -84,19 +82,19 @@ def open_recording(path: Path, model: Path | None = None) -> Iterator[Opened]:
     """
     if path.suffix.lower() != REPLAY_SUFFIX:
         with Session.open(path, verify=True) as session:
-            known = np.ones(session.num_frames, np.bool_)
-            yield Opened(session, ~session.present, session.states, known)
+            states = fill_states(session.schema, session.times_ns, session.states, session.stated)
+            yield Opened(session, ~session.present, states)
         return
     with Replay.open(path, model) as replay:
-        stated = np.ones(replay.num_frames, np.bool_)
+        stated = replay.stated.copy()
         for number, span in enumerate(replay.spans):
-            stated[span.start : span.stop] = replay.condition(number) not in ("damaged", "lost")
+            stated[span.start : span.stop] &= replay.condition(number) not in ("damaged", "lost")
         for _ in replay.iter_frames():  # what does not decode is found by decoding
             pass
         if not replay.present.any():
             raise InputError(f"{path}: all frames are missing; there is nothing to restore from")
         states = fill_states(replay.schema, replay.times_ns, replay.states, stated)
-        yield Opened(replay, ~replay.present, states, stated)
+        yield Opened(replay, ~replay.present, states)
 
 
 def fill_states(

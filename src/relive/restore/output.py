@@ -18,7 +18,7 @@ from relive.restore.confidence import ConfidenceFile
 from relive.restore.opening import REPLAY_SUFFIX, Opened
 from relive.restore.sources import Frame
 from relive.session import Event, Recorder, Session
-from relive.session.generated import GENERATED, mark
+from relive.session.marks import GENERATED, generated_payload
 
 SESSION_SUFFIX = ".mcap"
 
@@ -131,7 +131,11 @@ def _record(opened: Opened, rows: Iterable[Row], out: Path, by: str, maps: Confi
             recorder.add(row.pixels, row.state, row.time_ns, row.regions)
             if (made := row.completed) is not None:
                 events.append(
-                    Event(row.time_ns, GENERATED, mark(by, made.share, made.mean_confidence))
+                    Event(
+                        row.time_ns,
+                        GENERATED,
+                        generated_payload(by, made.share, made.mean_confidence),
+                    )
                 )
                 maps.add(tally.frames, made.confidence)
                 tally.generated += bool(made.made.all())

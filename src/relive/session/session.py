@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from relive.errors import FormatError, InputError
 from relive.session.filtering import unfilter_frame
-from relive.session.generated import generated_frames
 from relive.session.index import SegmentPlace, SessionIndex, read_index
+from relive.session.marks import GENERATED, UNSTATED, marked_frames
 from relive.session.mcap_read import ChunkPlace, Message, messages, read_chunk
 from relive.session.messages import CHANNELS, DecodeError, parse
 
@@ -119,9 +119,14 @@ class Session:
         return self.frame(index % self.num_frames)
 
     @cached_property
+    def stated(self) -> NDArray[np.bool_]:
+        """Frames of which the state is known, bool [T]; elsewhere the last one that was stands."""
+        return ~marked_frames(UNSTATED, self.times_ns, self.events)
+
+    @cached_property
     def generated(self) -> NDArray[np.bool_]:
         """Frames that were made and not recorded, in whole or in part: bool [T]."""
-        return generated_frames(self.times_ns, self.events)
+        return marked_frames(GENERATED, self.times_ns, self.events)
 
     @property
     def frame_interval_ns(self) -> int:
