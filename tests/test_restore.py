@@ -181,10 +181,10 @@ def test_scroll_is_learned_from_the_pictures() -> None:
     def read(index: int) -> NDArray[np.uint8]:
         return np.roll(wall, (-3 * at[index, 1], -5 * at[index, 0]), (0, 1))
 
-    learned = learn_scroll(moves, np.arange(len(moves)), read)
+    learned = learn_scroll(moves, read)
     assert learned is not None
     assert np.abs(learned - [[-5, 0], [0, -3]]).max() < 0.1
-    assert learn_scroll(moves, np.arange(len(moves)), lambda _: wall) is None
+    assert learn_scroll(moves, lambda _: wall) is None
 
 
 def test_depths_are_as_dense_as_their_parallax() -> None:

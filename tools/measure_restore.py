@@ -145,6 +145,10 @@ def measure(session: Session, case: str, pictures: Path | None) -> dict[str, Any
         "psnr_db": {name: round(value, 2) for name, value in psnr.items()},
         "gain_db": round(psnr["ours"] - psnr[best], 2),
         "best_plain": best,
+        "gain_db_by_frame": [
+            round(psnr_db([own]) - psnr_db([other]), 2)
+            for own, other in zip(errors["ours"], errors[best], strict=True)
+        ],
         "surer_half_psnr_db": round(psnr_db([float(w[half].mean())]), 2),
         "less_sure_half_psnr_db": round(psnr_db([float(w[~half].mean())]), 2)
         if (~half).any()
@@ -198,6 +202,7 @@ def main() -> None:
                     case,
                     row["psnr_db"],
                     f"{row['gain_db']:+.2f}",
+                    row["gain_db_by_frame"],
                     flush=True,
                 )
             arguments.out.write_text(json.dumps(results, indent=1) + "\n")

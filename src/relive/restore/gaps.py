@@ -65,9 +65,9 @@ class SessionGaps:
         """Learn how the picture scrolls, where the state places an actor and no camera."""
         if self.camera is not None or self._places is None:
             return None
-        whole = ~self.lost
-        pairs = np.flatnonzero(whole[:-1] & whole[1:])
-        return learn_scroll(np.diff(self._places, axis=0), pairs, self._recording.frame)
+        there, read = np.flatnonzero(~self.lost), self._recording.frame
+        moves = np.diff(self._places[there], axis=0)
+        return learn_scroll(moves, lambda row: read(int(there[row])))
 
     def known(self, index: int) -> Mask:
         """What is known of a frame, bool `[H, W]`."""

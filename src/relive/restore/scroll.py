@@ -31,19 +31,18 @@ def places(schema: StateSchema, states: NDArray[np.float32]) -> NDArray[np.float
 
 
 def learn_scroll(
-    moves: NDArray[np.float64], pairs: NDArray[np.int64], read: Callable[[int], Frame]
+    moves: NDArray[np.float64], read: Callable[[int], Frame]
 ) -> NDArray[np.float64] | None:
     """Learn the pixels that the picture moves for a change of the place.
 
     Args:
         moves: change of the place from frame to frame after it, `[n, 2]`.
-        pairs: first frames of pairs that are both there.
-        read: fetches a frame.
+        read: fetches a frame, by its row.
 
     Returns:
         `[2, 2]`, pixels = move @ matrix; None where pictures and places say different things.
     """
-    moving = pairs[np.abs(moves[pairs]).sum(1) > 0]
+    moving = np.flatnonzero(np.abs(moves).sum(1) > 0)
     if len(moving) < MIN_PAIRS:
         return None
     some = moving[np.unique(np.linspace(0, len(moving) - 1, MAX_PAIRS).round().astype(int))]

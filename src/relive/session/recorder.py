@@ -124,7 +124,7 @@ class Recorder:
         if frame is not None:
             self._shape = frame.shape
         self._hand_over(entry)
-        self._last_state = entry.state
+        self._last_state = entry.values
         if state is None and self.schema.width:
             self._hand_over(Event(time_ns, UNSTATED, ""))
         self.num_frames += 1
