@@ -26,7 +26,8 @@ def write_session(path: Path) -> Path:
     """Record a noisy picture that wanders; one frame is missing."""
     rng = np.random.default_rng(7)
     coarse = rng.integers(0, 256, (HEIGHT // 8, WIDTH // 8, 3), dtype=np.uint8)
-    picture = np.kron(coarse, np.ones((8, 8, 1), np.uint8))
+    picture = np.kron(coarse, np.ones((8, 8, 1), np.uint8)) // 2
+    picture += rng.integers(0, 16, picture.shape, np.uint8)  # or it would be kept exactly
     labels = np.ones((HEIGHT, WIDTH), np.uint8)
     labels[:, WIDTH // 2 :] = 2
     with Recorder(path, SCHEMA, REGIONS, game="test:wander") as recorder:

@@ -30,6 +30,8 @@ VERBS = [
     "encode",
     "decode",
     "export",
+    "restore",
+    "interpolate",
     "compare",
     "verify",
     "repair",

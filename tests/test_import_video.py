@@ -240,3 +240,13 @@ def test_the_output_is_not_an_input_and_not_lost(video, out, tmp_path):
         import_video(copy, copy, force=True)
     assert copy.read_bytes() == video.read_bytes()
     assert import_video(video, out, force=True) == COUNT
+
+
+def test_empty_cells_say_that_the_state_is_not_known(video, tmp_path):
+    rows = csv_rows()
+    rows[7:] = [row.split(",")[0] + ",,\n" for row in rows[7:]]
+    (tmp_path / "s.csv").write_text(HEADER + "".join(rows))
+    import_video(video, tmp_path / "s.mcap", state=tmp_path / "s.csv")
+    with Session.open(tmp_path / "s.mcap") as session:
+        assert session.stated.tolist() == [True] * 7 + [False] * (COUNT - 7)
+        assert (session.states[7:] == session.states[6]).all()

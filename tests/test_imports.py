@@ -25,11 +25,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "container": set(),
     "enhancement": {"kernels", "model", "bitstream", "config"},
     "codec": LINE | {"enhancement", "config"},
+    "restore": {"codec", "model", "session", "cubes", "compiled"},
     "train": {"session", "cubes", "model", "quantizer", "enhancement", "config"},
     "bench": {"codec", "train", "session", "cubes", "model", "quantizer", "bitstream", "config"},
     "player": {"codec", "session", "container", "config"},
     "stream": {"codec", "session"},
-    "cli": LINE | {"codec", "train", "bench", "player", "stream", "config", "compiled", "relive"},
+    "cli": LINE
+    | {"codec", "train", "bench", "player", "stream", "restore", "config", "compiled", "relive"},
     "__main__": {"cli"},
     "__init__": LINE | {"codec", "train"},
 }

@@ -36,7 +36,16 @@ GROUPS = {
         "ModelMismatchError",
     ),
 }
-BESIDE = {"Exports": ("relive.codec.clips.write_clip", "relive.codec.rerun_log.write_rerun")}
+BESIDE = {
+    "Exports": ("relive.codec.clips.write_clip", "relive.codec.rerun_log.write_rerun"),
+    "Restoring": (
+        "relive.restore.restore",
+        "relive.restore.interpolate",
+        "relive.restore.Output",
+        "relive.restore.Hidden",
+        "relive.restore.Tally",
+    ),
+}
 _SECTION = re.compile(r"^(Args|Returns|Raises|Yields|Attributes):$")
 _ITEM = re.compile(r"^    (\*{0,2}\w[\w., ]*): ", re.MULTILINE)
 

@@ -11,6 +11,7 @@ from relive.cli import (
     measuring,
     playing,
     recording,
+    restoring,
     showing,
     streaming,
     training,
@@ -37,6 +38,8 @@ app.command()(report)
 app.command()(coding.encode)
 app.command()(coding.decode)
 app.command()(exporting.export)
+app.command()(restoring.restore)
+app.command()(restoring.interpolate)
 app.command()(playing.play)
 app.command()(streaming.stream)
 app.command()(measuring.compare)

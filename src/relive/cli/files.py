@@ -61,6 +61,7 @@ def description_text(path: Path, values: dict[str, Any]) -> str:
         "preset": values["preset"],
         "tiers": _tiers(values),
         "damaged": _damage(values),
+        "generated": values["generated"] or None,
     }
     return table({name: value for name, value in rows.items() if value is not None})
 
@@ -125,6 +126,7 @@ def _describe_session(path: Path) -> dict[str, Any]:
             "damaged_frames": None,
             "lost_frames": None,
             "state_fields": [field.name for field in session.schema.fields],
+            "generated": int(session.generated.sum()),
             "damaged": session.damaged,
         }
 
@@ -135,6 +137,7 @@ def _describe_replay(path: Path) -> dict[str, Any]:
     from relive.bitstream import decode_track
     from relive.container import ReplayReader
     from relive.session import StateSchema
+    from relive.session.marks import GENERATED, marked_frames
 
     with ReplayReader.open(path) as replay:
         header = replay.header
@@ -162,5 +165,6 @@ def _describe_replay(path: Path) -> dict[str, Any]:
             "damaged_frames": sum(stop - start for start, stop, broken in holes if broken),
             "lost_frames": sum(stop - start for start, stop, broken in holes if not broken),
             "state_fields": [field.name for field in fields],
+            "generated": int(marked_frames(GENERATED, times_ns, replay.events).sum()),
             "damaged": replay.damaged,
         }

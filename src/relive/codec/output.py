@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,27 @@ from relive.session import Recorder, RegionSchema
 
 Progress = Callable[[int, int], None]
 Writer = Callable[[Replay, range, Path, Callable[[int], None]], None]
+
+
+class Film(Protocol):
+    """Frames with their times: a replay, or what was made of one."""
+
+    path: Path
+    width: int
+    height: int
+    times_ns: NDArray[np.int64]
+    present: NDArray[np.bool_]
+    damaged: bool
+
+    @property
+    def fps(self) -> float:
+        """Frames a second."""
+
+    def iter_frames(self, start: int, stop: int) -> Iterator[NDArray[np.uint8]]:
+        """Yield frame after frame, one for a missing one as well."""
+
+
+AnyFilm = TypeVar("AnyFilm", bound=Film)
 VIDEO_SUFFIXES = (".mp4", ".mkv")
 MICROSECOND = Fraction(1, 1_000_000)
 
@@ -38,7 +60,7 @@ def ffmpeg() -> Iterator[ModuleType]:
 
 
 def present_frames(
-    replay: Replay, span: range, done: Callable[[int], None]
+    replay: Film, span: range, done: Callable[[int], None]
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Decode a range; frames that the session did not have are left out."""
     for index, frame in zip(span, replay.iter_frames(span.start, span.stop), strict=True):
@@ -47,7 +69,7 @@ def present_frames(
         done(index - span.start + 1)
 
 
-def _write_video(replay: Replay, span: range, out: Path, done: Callable[[int], None]) -> None:
+def write_video(replay: Film, span: range, out: Path, done: Callable[[int], None]) -> None:
     """High-quality H.264 (4:4:4, crf 12) with the true times of the frames."""
     kind = "mp4" if out.name.endswith(".mp4") else "matroska"
     with ffmpeg() as av, av.open(str(out), "w", format=kind) as file:
@@ -79,7 +101,8 @@ def _write_session(replay: Replay, span: range, out: Path, done: Callable[[int],
                 recorder.event(event.name, event.payload, event.time_ns)
 
 
-def _write_pictures(replay: Replay, span: range, out: Path, done: Callable[[int], None]) -> None:
+def write_pictures(replay: Film, span: range, out: Path, done: Callable[[int], None]) -> None:
+    """One PNG a frame, into a new folder."""
     out.mkdir()
     for index, frame in present_frames(replay, span, done):
         with ffmpeg() as av, av.open(str(out / f"{index:06d}.png"), "w", format="image2") as file:
@@ -97,11 +120,11 @@ def _write_raw(replay: Replay, span: range, done: Callable[[int], None]) -> None
 
 def _writer_for(out: Path) -> Writer:
     if out.suffix.lower() in VIDEO_SUFFIXES:
-        return _write_video
+        return write_video
     if out.suffix.lower() == ".mcap":
         return _write_session
     if not out.suffix:
-        return _write_pictures
+        return write_pictures
     raise InputError(
         f"cannot write {out}: name a .mp4, .mkv or .mcap file, a folder for pictures, or - for raw"
     )
@@ -175,7 +198,7 @@ def decode(
     return written
 
 
-def _check_written(replay: Replay, span: range) -> None:
+def _check_written(replay: Film, span: range) -> None:
     """Refuse an output without a single frame; damage shows only when the range was decoded."""
     if not replay.present[span.start : span.stop].any():
         what = f"{replay.path}: frames {span.start} to {span.stop - 1}"
@@ -193,7 +216,12 @@ def _remove_pictures(folder: Path) -> None:
 
 
 def write_beside(
-    write: Writer, replay: Replay, span: range, out: Path, force: bool, done: Callable[[int], None]
+    write: Callable[[AnyFilm, range, Path, Callable[[int], None]], None],
+    replay: AnyFilm,
+    span: range,
+    out: Path,
+    force: bool,
+    done: Callable[[int], None],
 ) -> None:
     """Write a range under another name and rename when whole.
 

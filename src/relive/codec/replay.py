@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from threading import Lock
@@ -25,6 +26,7 @@ from relive.codec.workers import NUM_WORKERS, workers
 from relive.container import GopEntry, ReplayEvent, ReplayHeader, ReplayReader
 from relive.errors import DamagedError, FormatError, InputError, ModelMismatchError
 from relive.session import StateSchema
+from relive.session.marks import GENERATED, UNSTATED, marked_frames
 
 NS = 1_000_000_000
 GREY = 128
@@ -123,6 +125,16 @@ class Replay:
         if self.num_frames < 2:
             return 0.0
         return float(NS / max(1.0, float(np.median(np.diff(self.times_ns)))))
+
+    @cached_property
+    def stated(self) -> NDArray[np.bool_]:
+        """Frames of which the session knew the state, bool `[T]`; else the last one stands."""
+        return ~marked_frames(UNSTATED, self.times_ns, self.events)
+
+    @cached_property
+    def generated(self) -> NDArray[np.bool_]:
+        """Frames that were made and not recorded, in whole or in part: bool `[T]`."""
+        return marked_frames(GENERATED, self.times_ns, self.events)
 
     def index_at(self, time_ns: int) -> int:
         """Last frame at or before a time; the first frame before it begins."""

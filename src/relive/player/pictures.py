@@ -28,6 +28,7 @@ class Mark(IntFlag):
     DAMAGED = 4  # fails its checksum or cannot be decoded
     LOST = 8  # not in the file
     FIRST_TIER = 16  # asked for: the codes alone
+    GENERATED = 64  # made by restore or interpolate, in whole or in part
     PREVIEW = 32  # of another frame near by, until the right one is decoded
 
 

@@ -70,6 +70,7 @@ class Show:
         if condition in ("lost", "damaged"):
             return Mark.LOST if condition == "lost" else Mark.DAMAGED
         marks = 0 if replay.present[frame] else int(Mark.MISSING)
+        marks |= Mark.GENERATED if replay.generated[frame] else 0
         if condition == "degraded":
             return marks | Mark.DEGRADED
         first = replay is self.watched.base and self.watched.base is not self.watched.replay

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from relive.errors import InputError, ReliveError
+from relive.session.marks import UNSTATED
 from relive.session.mcap_write import Chunk, McapFile
 from relive.session.messages import CHANNELS, new_message
 from relive.session.regions import RegionSchema
@@ -67,6 +68,7 @@ class Recorder:
         self.num_frames = 0
         self._shape: tuple[int, ...] | None = None
         self._last_ns = -1
+        self._last_state = np.zeros(schema.width, np.float32)
         self._error: BaseException | None = None
         self._stopped = False
         # SimpleQueue is one step in C: the game never waits for a lock that the writer holds.
@@ -92,7 +94,7 @@ class Recorder:
     def add(
         self,
         frame: NDArray[np.uint8] | None,
-        state: ArrayLike,
+        state: ArrayLike | None,
         time_ns: int,
         regions: NDArray[np.uint8] | None = None,
     ) -> None:
@@ -100,7 +102,8 @@ class Recorder:
 
         Args:
             frame: uint8 [H, W, 3] RGB, the same size always; None where the frame is missing.
-            state: float32 [S], all finite.
+            state: float32 [S], all finite; None where it is not known: the last one that was stands
+                in its place, zeros before any, and an event `relive.unstated` says so.
             time_ns: Its time, from 0 up and greater than that of the frame before.
             regions: uint8 [H, W], the region of each pixel.
 
@@ -114,13 +117,16 @@ class Recorder:
         entry = Entry(
             self.num_frames,
             time_ns,
-            self._checked_state(state, where),
+            self._last_state if state is None else self._checked_state(state, where),
             None if frame is None else self._checked_frame(frame, where),
             None if regions is None else _checked_regions(regions, frame, where),
         )
         if frame is not None:
             self._shape = frame.shape
         self._hand_over(entry)
+        self._last_state = entry.values
+        if state is None and self.schema.width:
+            self._hand_over(Event(time_ns, UNSTATED, ""))
         self.num_frames += 1
         self._last_ns = time_ns
 

@@ -3,6 +3,7 @@
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self, overload
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from relive.errors import FormatError, InputError
 from relive.session.filtering import unfilter_frame
 from relive.session.index import SegmentPlace, SessionIndex, read_index
+from relive.session.marks import GENERATED, UNSTATED, marked_frames
 from relive.session.mcap_read import ChunkPlace, Message, messages, read_chunk
 from relive.session.messages import CHANNELS, DecodeError, parse
 
@@ -115,6 +117,16 @@ class Session:
         if not -self.num_frames <= index < self.num_frames:
             raise IndexError(f"frame {index} of {self.num_frames}")
         return self.frame(index % self.num_frames)
+
+    @cached_property
+    def stated(self) -> NDArray[np.bool_]:
+        """Frames of which the state is known, bool [T]; elsewhere the last one that was stands."""
+        return ~marked_frames(UNSTATED, self.times_ns, self.events)
+
+    @cached_property
+    def generated(self) -> NDArray[np.bool_]:
+        """Frames that were made and not recorded, in whole or in part: bool [T]."""
+        return marked_frames(GENERATED, self.times_ns, self.events)
 
     @property
     def frame_interval_ns(self) -> int:

@@ -3,7 +3,7 @@
 const HEAD_BYTES = 16;
 const TYPES = ["image/jpeg", "image/png"];
 
-export const MARK = { missing: 1, degraded: 2, damaged: 4, lost: 8, firstTier: 16, preview: 32 };
+export const MARK = { missing: 1, degraded: 2, damaged: 4, lost: 8, firstTier: 16, preview: 32, generated: 64 };
 export const viewer = crypto.getRandomValues(new Uint32Array(2)).join("").slice(0, 16);
 
 export function address(file, what, values = {}) {

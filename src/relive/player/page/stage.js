@@ -10,6 +10,7 @@ const SAID = [
   [MARK.damaged, "damaged", "Damaged: cannot be decoded"],
   [MARK.missing, "lost", "Missing: the session has no frame here; rebuilt"],
   [MARK.degraded, "degraded", "First tier only: the enhancement is damaged"],
+  [MARK.generated, "note", "Generated: made, not recorded"],
   [MARK.firstTier, "note", "First tier only"],
 ];
 

@@ -57,8 +57,11 @@ class StateCsv:
     ) -> None:
         self._file.close()
 
-    def __iter__(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """List the time in nanoseconds and the state, float32 [S], of every row.
+    def __iter__(self) -> Iterator[tuple[int, NDArray[np.float32] | None]]:
+        """List the time in nanoseconds and the state of every row.
+
+        The state is float32 [S]; None where every cell of it is empty, which says that it is not
+        known.
 
         Raises:
             InputError: A row is wrong; the line names the file and the row.
@@ -69,7 +72,8 @@ class StateCsv:
             self.num_rows += 1
             if len(cells) != len(self._names) + 1:
                 raise self._wrong(f"{len(cells)} cells, the header has {len(self._names) + 1}")
-            yield self._time_ns(cells[0]), self._values(cells[1:])
+            told = len(cells) == 1 or any(cell.strip() for cell in cells[1:])
+            yield self._time_ns(cells[0]), self._values(cells[1:]) if told else None
 
     def _next_cells(self) -> list[str] | None:
         try:

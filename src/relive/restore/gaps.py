@@ -1,0 +1,170 @@
+"""Where a session lacks something, and the neighbours that can fill it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from itertools import islice
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relive.cubes.states import camera_poses, has_camera
+from relive.errors import InputError
+from relive.model.warp import Pinhole
+from relive.restore.scroll import learn_scroll, places
+from relive.restore.sources import Frame, Gap, Mask, Source
+from relive.session import StateSchema
+
+NEAR_FRAMES = 12  # that are kept at hand
+MAX_SEARCH = 4096  # frames on either side that are looked at for one that shows something
+
+
+class Recording(Protocol):
+    """What a session and a replay have in common."""
+
+    width: int
+    height: int
+    schema: StateSchema
+    times_ns: NDArray[np.int64]
+    states: NDArray[np.float32]
+    present: NDArray[np.bool_]
+
+    def frame(self, index: int) -> Frame:
+        """Read one frame."""
+
+
+class SessionGaps:
+    """A recording, what it lacks, and the frames around every gap.
+
+    Attributes:
+        lost: bool `[T]`; True where the whole frame is missing.
+        hidden: parts that are missing of frames, by their numbers, bool `[H, W]`.
+    """
+
+    def __init__(
+        self,
+        recording: Recording,
+        lost: NDArray[np.bool_],
+        hidden: Mapping[int, Mask],
+        states: NDArray[np.float32] | None = None,
+    ) -> None:
+        self._recording = recording
+        self.lost, self.hidden = lost.copy(), hidden
+        self.times_ns = recording.times_ns
+        self.states = recording.states if states is None else states
+        self.camera = make_camera(recording.schema, recording.width, recording.height)
+        self._poses = camera_poses(recording.schema, self.states)
+        self._read: Callable[[int], Frame] = lru_cache(maxsize=NEAR_FRAMES)(recording.frame)
+        self._shape = recording.height, recording.width
+        self._places = self._place_of(self.states)
+        self._scroll = self._learn_scroll()
+
+    def _learn_scroll(self) -> NDArray[np.float64] | None:
+        """Learn how the picture scrolls, where the state places an actor and no camera."""
+        if self.camera is not None or self._places is None:
+            return None
+        there, read = np.flatnonzero(~self.lost), self._recording.frame
+        moves = np.diff(self._places[there], axis=0)
+        return learn_scroll(moves, lambda row: read(int(there[row])))
+
+    def known(self, index: int) -> Mask:
+        """What is known of a frame, bool `[H, W]`."""
+        if self.lost[index]:
+            return np.zeros(self._shape, np.bool_)
+        hidden = self.hidden.get(index)
+        return np.ones(self._shape, np.bool_) if hidden is None else ~hidden
+
+    def source(self, index: int) -> Source:
+        """Read a frame with all that is known of it."""
+        known = self.known(index)
+        pixels = np.zeros((*self._shape, 3), np.uint8) if self.lost[index] else self._read(index)
+        time = int(self.times_ns[index])
+        place = None if self._places is None else self._places[index]
+        return Source(pixels, known, self.states[index], self._poses[index], time, place)
+
+    def gap(self, index: int) -> Gap:
+        """Surround a frame by the nearest frames that show something.
+
+        Raises:
+            InputError: No other frame shows anything.
+        """
+        found = self.gap_further(index, 0)
+        if found is None:
+            raise InputError(f"nothing is known of frame {index}, and no other frame shows it")
+        return found
+
+    def gap_further(self, index: int, skipped: int) -> Gap | None:
+        """Surround a frame by others that are further away; None where there are none.
+
+        Args:
+            index: of the frame.
+            skipped: frames on either side that are passed over.
+        """
+        sides = [self._neighbour(index, step, skipped) for step in (-1, 1)]
+        there = [side for side in sides if side is not None]
+        if not there:
+            return None
+        first, last = there[0], there[-1]
+        target, before, after = (self.source(i) for i in (index, first, last))
+        return Gap(
+            target,
+            before,
+            after,
+            self.camera,
+            self._scrolls(*(s.place for s in (before, target, after))),
+        )
+
+    def between(self, time_ns: int, state: NDArray[np.float32]) -> Gap:
+        """Surround a moment by the frames that are there, before and after it."""
+        there = np.flatnonzero(~self.lost)
+        at = int(np.searchsorted(self.times_ns[there], time_ns))
+        first, last = (int(there[i]) for i in (max(0, at - 1), min(at, len(there) - 1)))
+        pose = camera_poses(self._recording.schema, state[None])[0]
+        place = self._place_of(state[None])
+        nothing = np.zeros((*self._shape, 3), np.uint8), np.zeros(self._shape, np.bool_)
+        target = Source(*nothing, state, pose, time_ns, None if place is None else place[0])
+        before, after = self.source(first), self.source(last)
+        return Gap(
+            target,
+            before,
+            after,
+            self.camera,
+            self._scrolls(before.place, target.place, after.place),
+        )
+
+    def _neighbour(self, index: int, step: int, skipped: int) -> int | None:
+        """Find a frame on one side that shows what a frame lacks, else one that shows anything."""
+        wanted, places = (
+            ~self.known(index),
+            range(index + step, -1 if step < 0 else len(self.lost), step),
+        )
+        there = [place for place in islice(places, MAX_SEARCH) if not self.lost[place]]
+        useful = [place for place in there if (self.known(place) & wanted).any()]
+        found = useful or [place for place in there if self.known(place).any()]
+        return found[skipped] if skipped < len(found) else None
+
+    def _scrolls(self, *places: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
+        before, target, after = places
+        if self._scroll is None or before is None or target is None or after is None:
+            return None
+        return np.stack([target - before, after - target]) @ self._scroll
+
+    def _place_of(self, states: NDArray[np.float32]) -> NDArray[np.float64] | None:
+        return places(self._recording.schema, states)
+
+
+def make_camera(schema: StateSchema, width: int, height: int) -> Pinhole | None:
+    """Build the camera that a schema declares, if the state places it.
+
+    Raises:
+        InputError: Its view does not lie in the frame.
+    """
+    camera = schema.camera
+    if camera is None or not has_camera(schema):
+        return None
+    x, y, w, h = view = camera.view or (0, 0, width, height)
+    if x + w > width or y + h > height:
+        raise InputError(f"camera: view {list(view)} does not lie in a frame of {width}x{height}")
+    return Pinhole.from_fov(camera.fov_deg, camera.pixel_aspect, view)
