@@ -29,7 +29,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     "bench": {"codec", "train", "session", "cubes", "model", "quantizer", "bitstream", "config"},
     "player": {"codec", "session", "container", "config"},
     "stream": {"codec", "session"},
-    "cli": LINE | {"codec", "train", "bench", "player", "stream", "config", "compiled", "relive"},
+    "catalog": {"codec", "container", "session"},
+    "search": {"catalog", "codec", "cubes", "session"},
+    "cli": LINE
+    | {
+        "codec",
+        "catalog",
+        "search",
+        "train",
+        "bench",
+        "player",
+        "stream",
+        "config",
+        "compiled",
+        "relive",
+    },
     "__main__": {"cli"},
     "__init__": LINE | {"codec", "train"},
 }

@@ -4,6 +4,7 @@ import typer
 
 from relive import __version__
 from relive.cli import (
+    cataloguing,
     checks,
     coding,
     exporting,
@@ -11,6 +12,7 @@ from relive.cli import (
     measuring,
     playing,
     recording,
+    searching,
     showing,
     streaming,
     training,
@@ -39,6 +41,8 @@ app.command()(coding.decode)
 app.command()(exporting.export)
 app.command()(playing.play)
 app.command()(streaming.stream)
+app.command()(searching.search)
+app.add_typer(cataloguing.catalog, name="catalog")
 app.command()(measuring.compare)
 app.add_typer(bench, name="bench")
 app.command()(checks.verify)
