@@ -30,12 +30,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "player": {"codec", "session", "container", "config"},
     "stream": {"codec", "session"},
     "catalog": {"codec", "container", "session"},
+    "datasets": {"codec", "container", "session"},
+    "torch": {"codec"},
     "search": {"catalog", "codec", "cubes", "session"},
     "cli": LINE
     | {
         "codec",
         "catalog",
         "search",
+        "datasets",
         "train",
         "bench",
         "player",

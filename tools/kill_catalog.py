@@ -89,13 +89,15 @@ def contents(database: Path) -> dict[str, tuple[Any, ...]]:
         tables = ["gops", "events", *catalog.tables("states"), *catalog.tables("descriptors")]
         rows: dict[int, list[Any]] = {row[0]: [] for row in files}
         for table in tables:
-            counted = f"SELECT file, count(*), sum(hash(t)) FROM (SELECT * EXCLUDE (file), file FROM {table}) t GROUP BY file"  # noqa: S608, E501
-            for number, count, _ in catalog.rows(counted):
+            names = [row[0] for row in catalog.rows(f"DESCRIBE {table}") if row[0] != "file"]
+            hashed = ", ".join(f'"{name}"' for name in names)
+            sql = f"SELECT file, count(*), bit_xor(hash({hashed})) FROM {table} GROUP BY file"  # noqa: S608
+            for number, count, digest in catalog.rows(sql):
                 if number not in rows:
                     raise ValueError(f"{table} has rows of no file")
-                rows[number].append((table, count))
+                rows[number].append((table, count, digest))
         for number, frames in catalog.rows("SELECT file, frames FROM files"):
-            kept = [count for table, count in rows[number] if table.startswith("states_")]
+            kept = [count for table, count, _ in rows[number] if table.startswith("states_")]
             if sum(kept) != frames:
                 raise ValueError(f"{sum(kept)} of {frames} frames of a file are there")
     return {row[1]: (*row[2:], tuple(sorted(rows[row[0]]))) for row in files}
