@@ -73,7 +73,7 @@ def test_update_knows_moved_changed_and_gone(tree: Path, tmp_path: Path) -> None
             orphans = f"SELECT 1 FROM {table} WHERE file NOT IN (SELECT file FROM files)"  # noqa: S608
             assert not catalog.rows(orphans)
         with pytest.raises(InputError, match="not in the catalogue"):
-            remove(catalog, [tmp_path])
+            remove(catalog, [tmp_path / "other"])
 
 
 def test_sweep_goes_on_and_finds_silent_changes(tree: Path, tmp_path: Path) -> None:

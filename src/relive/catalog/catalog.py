@@ -21,6 +21,12 @@ from relive.errors import FormatError, InputError, ReliveError
 if TYPE_CHECKING:
     import duckdb
 
+_MAGIC, _MAGIC_AT = b"DUCK", 8
+_ALONE: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+}
+"""Nothing is fetched from the network, whatever the file or the SQL asks for."""
 _SAFE = "SET enable_external_access = false; SET lock_configuration = true"
 
 
@@ -56,7 +62,8 @@ class Catalog:
         if path.is_dir() or not path.parent.is_dir():
             raise InputError(f"{path} is no file that a catalogue could be")
         try:
-            connection = duckdb.connect(str(path), read_only=not write)
+            _check_magic(path)
+            connection = duckdb.connect(str(path), read_only=not write, config=_ALONE)
         except duckdb.IOException as error:
             raise _cannot_open(path, str(error)) from error
         except duckdb.Error as error:
@@ -72,7 +79,7 @@ class Catalog:
         """Make an empty catalogue that lives as long as it is open."""
         import duckdb
 
-        return cls(duckdb.connect(":memory:"), None)._checked()
+        return cls(duckdb.connect(":memory:", config=_ALONE), None)._checked()
 
     def _checked(self) -> Self:
         """Make the tables where the file is empty; refuse a file of another kind."""
@@ -229,6 +236,15 @@ class Catalog:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _check_magic(path: Path) -> None:
+    """Refuse another kind of file before duckdb looks for an extension that reads it."""
+    if path.exists():
+        with path.open("rb") as file:
+            start = file.read(_MAGIC_AT + len(_MAGIC))
+        if start and start[_MAGIC_AT:] != _MAGIC:
+            raise FormatError(f"{path}: not a catalogue, which is a duckdb file")
 
 
 def _cannot_open(path: Path, said: str) -> ReliveError:
