@@ -130,7 +130,9 @@ def main() -> None:
             np.concatenate([picture(replay, s, int(f), size) for s in (r, d)], axis=1)
             for r, d, f in zip(real, dreamt, codes.first_frame, strict=True)
         )
-        frames = write_gif((Picture(image, gap) for image in shown), options.out)
+        frames = write_gif(
+            (Picture(image, n * gap, gap) for n, image in enumerate(shown)), options.out
+        )
     print(f"{options.out}: {frames} steps; left the replay, right the dream")
 
 

@@ -36,7 +36,29 @@ GROUPS = {
         "ModelMismatchError",
     ),
 }
-BESIDE = {"Exports": ("relive.codec.clips.write_clip", "relive.codec.rerun_log.write_rerun")}
+BESIDE = {
+    "Exports": ("relive.codec.clips.write_clip", "relive.codec.rerun_log.write_rerun"),
+    "Catalogue and search": (
+        "relive.catalog.add",
+        "relive.catalog.update",
+        "relive.catalog.sweep",
+        "relive.search.opened",
+        "relive.search.find",
+        "relive.search.Query",
+        "relive.search.Found",
+    ),
+    "Training data": (
+        "relive.codec.stored.StoredCodes",
+        "relive.datasets.write_steps",
+        "relive.datasets.read_file",
+        "relive.datasets.episodes",
+        "relive.datasets.write_session",
+        "relive.datasets.to_minari",
+        "relive.datasets.from_minari",
+        "relive.torch.ReplayDataset",
+        "relive.torch.split_sessions",
+    ),
+}
 _SECTION = re.compile(r"^(Args|Returns|Raises|Yields|Attributes):$")
 _ITEM = re.compile(r"^    (\*{0,2}\w[\w., ]*): ", re.MULTILINE)
 

@@ -3,7 +3,7 @@
     python tools/measure_replay_loader.py REPLAY.relive -o results/loader-replays.json
 
 One replay, one core, no workers. The same random windows are read by `ReplayDataset` as codes with
-states, from packets and from its cache, and as pictures; and by PyAV from an x264 file of the same
+states, from packets (nothing is kept between windows) and from its cache, and as pictures; and by PyAV from an x264 file of the same
 frames (crf 23, preset medium, a keyframe every 250 frames, x264's own default; and one every 32, as
 in the replay), sought to the keyframe before and decoded from there. The x264 file is made of the
 decoded replay: the pictures of the session, coded once more.
@@ -21,16 +21,17 @@ import numpy as np
 
 from relive.bench.provenance import provenance, write_json
 from relive.codec import Replay
-from relive.torch import ReplayDataset
+from relive.torch import ReplayDataset, dataset
 
 
-def write_x264(replay: Replay, frames: int, out: Path, interval: int) -> None:
+def write_x264(frames: list[np.ndarray[Any, Any]], out: Path, interval: int) -> None:
     """Encode the first frames as video, one frame a second of its clock."""
     with av.open(str(out), "w") as file:
         stream = file.add_stream("libx264", rate=Fraction(1))
-        stream.width, stream.height, stream.pix_fmt = replay.width, replay.height, "yuv420p"
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
         stream.options = {"crf": "23", "preset": "medium", "g": str(interval)}
-        for number, frame in enumerate(replay.iter_frames(0, frames)):
+        for number, frame in enumerate(frames):
             picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
             picture.pts = number
             file.mux(stream.encode(picture))
@@ -92,9 +93,11 @@ def main() -> None:
         chance = np.random.default_rng(0)
         starts = (2 * chance.integers(0, (frames - count) // 2, 4000)).tolist()
         ways: dict[str, Any] = {}
+        shown = list(replay.iter_frames(0, frames))
+        dataset.GOPS_KEPT = 0
         for interval in (250, 32):
             path = folder / f"{interval}.mp4"
-            write_x264(replay, frames, path, interval)
+            write_x264(shown, path, interval)
             video = VideoWindows(path)
             ways[f"x264, keyframe every {interval}, by PyAV"] = {
                 **rate(lambda s, v=video: v.read(s, count), starts, options.seconds),

@@ -6,6 +6,7 @@ Minari is not a dependency: `pip install minari`. Datasets lie where it keeps th
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,16 +79,18 @@ def to_minari(
     if pixels:
         observed["frame"] = spaces.Box(0, 255, (height, width, 3), np.uint8)
     try:
-        return minari.create_dataset_from_buffers(
-            dataset_id,
-            buffers,
-            observation_space=spaces.Dict(observed),
-            action_space=spaces.Box(-np.inf, np.inf, (len(actions),), np.float32),
-            author=author,
-            description=f"{game}; states: {', '.join(names_)}; actions: {', '.join(actions)}",
-            data_format="arrow",
-            jpeg_encoding=False,
-        )
+        with warnings.catch_warnings():  # on what a dataset should tell, and its maker does not
+            warnings.simplefilter("ignore", UserWarning)
+            return minari.create_dataset_from_buffers(
+                dataset_id,
+                buffers,
+                observation_space=spaces.Dict(observed),
+                action_space=spaces.Box(-np.inf, np.inf, (len(actions),), np.float32),
+                author=author,
+                description=f"{game}; states: {', '.join(names_)}; actions: {', '.join(actions)}",
+                data_format="arrow",
+                jpeg_encoding=False,
+            )
     except ValueError as error:
         raise InputError(f"Minari refuses {dataset_id!r}: {error}") from error
 

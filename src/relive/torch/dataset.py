@@ -196,19 +196,21 @@ class ReplayDataset(Dataset[Window]):
     def _gop(self, number: int, span: int) -> StoredCodes:
         """Codes of a GOP; the last ones that were read are kept."""
         key = (number, span)
-        if key not in self._gops:
+        codes = self._gops.pop(key, None)
+        if codes is None:
             replay = self._replay(number)
             frames = replay.spans[span]
-            self._gops[key] = replay.codes(frames.start, frames.stop)
-            while len(self._gops) > GOPS_KEPT:
-                self._gops.popitem(last=False)
-        self._gops.move_to_end(key)
-        return self._gops[key]
+            codes = replay.codes(frames.start, frames.stop)
+        self._gops[key] = codes
+        while len(self._gops) > GOPS_KEPT:
+            self._gops.popitem(last=False)
+        return codes
 
     def _replay(self, number: int) -> Replay:
         """An open replay; a forked worker opens its own, because files have one place."""
         if self._process != os.getpid():
-            self._open, self._process = OrderedDict(), os.getpid()
+            self.close()
+            self._process = os.getpid()
         if number not in self._open:
             self._open[number] = Replay.open(self.paths[number], self._model, self.tiers)
             while len(self._open) > MAX_OPEN:
@@ -220,6 +222,10 @@ class ReplayDataset(Dataset[Window]):
         """Close the replays."""
         while self._open:
             self._open.popitem()[1].close()
+
+    def __del__(self) -> None:
+        if "_open" in self.__dict__:  # the constructor may have refused its arguments
+            self.close()
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave open files and what was read of them to this process (workers that spawn)."""
