@@ -3,7 +3,8 @@
     python tools/measure_replay_loader.py REPLAY.relive -o results/loader-replays.json
 
 One replay, one core, no workers. The same random windows are read by `ReplayDataset` as codes with
-states, from packets (nothing is kept between windows) and from its cache, and as pictures; and by PyAV from an x264 file of the same
+states, from packets (nothing is kept between windows) and from its cache, and as pictures; and by
+PyAV from an x264 file of the same
 frames (crf 23, preset medium, a keyframe every 250 frames, x264's own default; and one every 32, as
 in the replay), sought to the keyframe before and decoded from there. The x264 file is made of the
 decoded replay: the pictures of the session, coded once more.

@@ -42,6 +42,7 @@ EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
         ),
         "demo, compare, bench",
     ),
+    "data": (("minari", "pyarrow"), "export to .parquet; Minari"),
     "live": (("websockets",), "stream"),
     "play": (("fastapi", "pillow", "uvicorn"), "play"),
     "rerun": (("rerun-sdk",), "export to .rrd"),

@@ -24,6 +24,7 @@ _EXTRA_OF = {
     "gymnasium": "games",
     "imageio_ffmpeg": "bench",
     "matplotlib": "bench",
+    "minari": "data",
     "PIL": "play",
     "pyarrow": "search",
     "rerun": "rerun",

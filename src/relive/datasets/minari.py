@@ -1,7 +1,6 @@
 """Replays ──► a Minari dataset, and a Minari dataset with pictures ──► a session.
 
-Minari is not a dependency: `pip install minari`. Datasets lie where it keeps them
-(`MINARI_DATASETS_PATH`).
+Needs the extra `data`. Datasets lie where Minari keeps them (`MINARI_DATASETS_PATH`).
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ import numpy as np
 
 from relive.codec import Bundle, Replay
 from relive.datasets.episodes import Episode, episodes, write_session
-from relive.errors import InputError, ReliveError
+from relive.errors import InputError, MissingExtraError, ReliveError
 
 
 def _load() -> Any:
     try:
         import minari
     except ModuleNotFoundError as error:
-        raise InputError("minari is not installed; install it with: pip install minari") from error
+        raise MissingExtraError("minari", "data") from error
     return minari
 
 
