@@ -76,7 +76,7 @@ def train(data: ReplayDataset, model: NextStep, size: int, scale: Tensor, second
         loss.backward()
         optimizer.step()
         updates += 1
-        if updates % 50 == 0:
+        if updates % 20 == 0:
             print(f"update {updates}: {loss / np.log(2):.2f} bits a code", flush=True)
 
 
