@@ -4,9 +4,10 @@
 
 Small replays are cut from the given one. `relive catalog add`, `update` (after files were moved,
 overwritten, removed and added) and `verify` run once to their end, which gives the true tables.
-Then they run again and are killed at a random moment after their first write. What is left must
-open, hold every file whole or not at all, none twice, and nothing that was there before may be
-lost; the same command, run again, must then give the true tables. Leaves with 1 where it does not.
+Then they run again and are killed at a random moment between their first write and their last.
+What is left must open, hold every file whole or not at all, none twice, and nothing that was there
+before may be lost; the same command, run again, must then give the true tables. Leaves with 1 where
+it does not.
 """
 
 import argparse
@@ -114,8 +115,12 @@ def run_once(task: Json, base: Path | None, work: Path, after_s: float | None) -
     before = contents(database) if base is not None else {}
     child, began = start(args, database)
     if after_s is None:
-        code = child.wait()
-        return {"seconds": time.perf_counter() - began, "code": code, "now": contents(database)}
+        seconds, seen = 0.0, stamps(database)
+        while child.poll() is None:
+            time.sleep(POLL_S)
+            if seen != (seen := stamps(database)):
+                seconds = time.perf_counter() - began
+        return {"seconds": seconds, "now": contents(database)}
     time.sleep(max(0.0, began + after_s - time.perf_counter()))
     running = child.poll() is None
     child.kill()
