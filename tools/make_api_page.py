@@ -44,6 +44,25 @@ BESIDE = {
         "relive.restore.Output",
         "relive.restore.Hidden",
         "relive.restore.Tally",
+    "Catalogue and search": (
+        "relive.catalog.add",
+        "relive.catalog.update",
+        "relive.catalog.sweep",
+        "relive.search.opened",
+        "relive.search.find",
+        "relive.search.Query",
+        "relive.search.Found",
+    ),
+    "Training data": (
+        "relive.codec.stored.StoredCodes",
+        "relive.datasets.write_steps",
+        "relive.datasets.read_file",
+        "relive.datasets.episodes",
+        "relive.datasets.write_session",
+        "relive.datasets.to_minari",
+        "relive.datasets.from_minari",
+        "relive.torch.ReplayDataset",
+        "relive.torch.split_sessions",
     ),
 }
 _SECTION = re.compile(r"^(Args|Returns|Raises|Yields|Attributes):$")

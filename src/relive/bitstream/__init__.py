@@ -10,7 +10,7 @@
 """
 
 from relive.bitstream.adapter import apply_adapter
-from relive.bitstream.codes_packet import decode_codes, encode_codes
+from relive.bitstream.codes_packet import decode_codes, decode_keyframe, encode_codes
 from relive.bitstream.detail import GopDetail, cube_steps, has_levels, step_size
 from relive.bitstream.detail_packet import (
     DetailReader,
@@ -39,6 +39,7 @@ __all__ = [
     "cube_steps",
     "decode_codes",
     "decode_detail",
+    "decode_keyframe",
     "decode_track",
     "encode_codes",
     "encode_detail",

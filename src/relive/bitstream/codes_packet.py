@@ -7,8 +7,9 @@ import struct
 from relive.bitstream.coder import SymbolDecoder, SymbolEncoder
 from relive.bitstream.framing import ByteReader, crc32, pack_varint, seal, unseal
 from relive.bitstream.gop_codes import GopCodes, check_grid
+from relive.bitstream.layout import Layout
 from relive.bitstream.tables import Tables
-from relive.bitstream.walk import walk_gop
+from relive.bitstream.walk import CodesWalk, walk_gop
 from relive.errors import FormatError
 
 PROFILE = 0
@@ -37,6 +38,34 @@ def decode_codes(packet: bytes, tables: Tables, steps: int, h: int, w: int) -> G
         FormatError: damage, another profile, another grid than asked for, or other tables than the
             packet was written with.
     """
+    content, walk, layout = _open(packet, tables, steps, h, w)
+    blank = GopCodes.empty(steps, layout.num_quantizers, h, w)
+    gop = GopCodes.join([walk.step(blank.part(step)) for step in range(steps)])
+    if content_crc(gop) != content:
+        raise FormatError(f"{_NAME} was written with other probability tables than the model has")
+    gop.check(layout.num_quantizers, layout.codebook_size, layout.num_motion)
+    return gop
+
+
+def decode_keyframe(packet: bytes, tables: Tables, steps: int, h: int, w: int) -> GopCodes:
+    """Decode the first step of a packet alone, some three times faster than all of it.
+
+    The checksum over the content is of all steps, so that tables of another model go unnoticed
+    where they give possible codes; the checksum over the packet is checked.
+
+    Raises:
+        FormatError: damage, another profile or another grid than asked for.
+    """
+    _, walk, layout = _open(packet, tables, steps, h, w)
+    gop = walk.step(GopCodes.empty(1, layout.num_quantizers, h, w))
+    gop.check(layout.num_quantizers, layout.codebook_size, layout.num_motion)
+    return gop
+
+
+def _open(
+    packet: bytes, tables: Tables, steps: int, h: int, w: int
+) -> tuple[int, CodesWalk, Layout]:
+    """Check the head of a packet; return the checksum of its content, and how to go on."""
     check_grid(steps, h, w)
     reader = ByteReader(unseal(packet, _NAME), _NAME)
     profile = reader.byte()
@@ -46,14 +75,8 @@ def decode_codes(packet: bytes, tables: Tables, steps: int, h: int, w: int) -> G
     if grid != (steps, h, w):
         raise FormatError(f"{_NAME} holds a grid of {grid} (steps, h, w), not {(steps, h, w)}")
     (content,) = struct.unpack("<I", reader.take(4))
-    decoder = SymbolDecoder(reader.rest())
-    layout = tables.layout
-    blank = GopCodes.empty(steps, layout.num_quantizers, h, w)
-    gop = walk_gop(tables.start(decoder), blank, layout)
-    if content_crc(gop) != content:
-        raise FormatError(f"{_NAME} was written with other probability tables than the model has")
-    gop.check(layout.num_quantizers, layout.codebook_size, layout.num_motion)
-    return gop
+    model = tables.start(SymbolDecoder(reader.rest()))
+    return content, CodesWalk(model, tables.layout, h, w), tables.layout
 
 
 def content_crc(gop: GopCodes) -> int:

@@ -4,6 +4,7 @@ import typer
 
 from relive import __version__
 from relive.cli import (
+    cataloguing,
     checks,
     coding,
     exporting,
@@ -12,6 +13,7 @@ from relive.cli import (
     playing,
     recording,
     restoring,
+    searching,
     showing,
     streaming,
     training,
@@ -42,6 +44,8 @@ app.command()(restoring.restore)
 app.command()(restoring.interpolate)
 app.command()(playing.play)
 app.command()(streaming.stream)
+app.command()(searching.search)
+app.add_typer(cataloguing.catalog, name="catalog")
 app.command()(measuring.compare)
 app.add_typer(bench, name="bench")
 app.command()(checks.verify)

@@ -42,9 +42,11 @@ EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
         ),
         "demo, compare, bench",
     ),
+    "data": (("minari", "pyarrow"), "export to .parquet; Minari"),
     "live": (("websockets",), "stream"),
     "play": (("fastapi", "pillow", "uvicorn"), "play"),
     "rerun": (("rerun-sdk",), "export to .rrd"),
+    "search": (("duckdb", "pyarrow"), "search, catalog"),
     "train": (("accelerate", "matplotlib", "tensorboard"), "train, report"),
 }
 """What an extra brings, and the verbs that need it."""

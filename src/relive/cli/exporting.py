@@ -1,4 +1,4 @@
-"""`relive export`: a replay as something else: a clip, a cut, a recording of the Rerun viewer."""
+"""`relive export`: a replay as a clip, a cut, training data, or a recording of the Rerun viewer."""
 
 from collections.abc import Callable
 from functools import partial
@@ -24,6 +24,7 @@ from relive.errors import DamagedError, InputError
 
 _CLIPS = (".mp4", ".gif")
 _REPLAY = ".relive"
+_STEPS = (".parquet", ".safetensors", ".npz", "")
 
 
 def export(
@@ -35,7 +36,8 @@ def export(
         typer.Option(
             "--out",
             "-o",
-            help=".mp4 or .gif clip, .relive cut, or .rrd for the Rerun viewer.",
+            help=".mp4 or .gif clip, .relive cut, .rrd for the Rerun viewer; of codes and states "
+            ".parquet, .safetensors, .npz or a folder of shards.",
             callback=regular_output,
         ),
     ],
@@ -62,16 +64,24 @@ def export(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Make a clip, a shorter or smaller replay, or a recording of the Rerun viewer."""
+    """Make a clip, a shorter or smaller replay, training data, or a recording of the viewer."""
     console = Console(as_json, quiet, verbose)
     kind = out.suffix.lower()
-    if kind not in _WRITERS and kind != _REPLAY:
-        raise InputError(f"cannot export {out}: name a .mp4, .gif, .relive or .rrd file")
+    if kind not in (*_WRITERS, *_STEPS, _REPLAY):
+        raise InputError(
+            f"cannot export {out}: name a .mp4, .gif, .relive, .rrd, .parquet, .safetensors or "
+            ".npz file, or a folder"
+        )
     look = {name: value for name, value in (("scale", scale), ("max_fps", fps)) if value}
     if look and kind not in _CLIPS:
         raise InputError(f"--scale and --fps are for clips (.mp4, .gif), not for {out}")
     if kind == _REPLAY:
         _cut(console, replay, out, (start, end), tier, force)
+        return
+    if kind in _STEPS:
+        if tier is not None:
+            raise InputError(f"--tier is for pictures and cuts, not for {out}")
+        _write_steps(console, (replay, out), (start, end), model, force)
         return
     write = partial(_WRITERS[kind](), force=force, **look)
     _write(console, write, (replay, out), (start, end), tier, model)
@@ -111,6 +121,28 @@ def _write(
     size = out.stat().st_size
     values = {"frames": frames, "bytes": size, "out": out}
     console.result(values, f"exported {frames} frames into {out}, {human_bytes(size)}")
+
+
+def _write_steps(
+    console: Console,
+    paths: tuple[Path, Path],
+    span_s: tuple[float | None, float | None],
+    model: Path | None,
+    force: bool,
+) -> None:
+    """Write codes, states and events of a range."""
+    from relive.codec import Replay
+    from relive.codec.output import span_of
+    from relive.datasets import write_steps
+
+    path, out = paths
+    with console.progress("export") as progress, Replay.open(path, model) as replay:
+        span = span_of(replay, *span_s)
+        steps = write_steps(replay, out, span.start, span.stop, force=force, progress=progress)
+    files = out.iterdir() if out.is_dir() else [out]
+    size = sum(file.stat().st_size for file in files)
+    values = {"frames": len(span), "steps": steps, "bytes": size, "out": out}
+    console.result(values, f"exported {steps} steps into {out}, {human_bytes(size)}")
 
 
 def _cut(

@@ -207,9 +207,14 @@ def _check_written(replay: Film, span: range) -> None:
         raise InputError(f"{what} are missing in the session; nothing was written")
 
 
-def _remove_pictures(folder: Path) -> None:
+_OURS = ((".png",), (".safetensors", ".json"))  # pictures; shards of training data
+
+
+def _remove_earlier(folder: Path) -> None:
     """Remove the folder of an earlier run; one that holds anything else is refused."""
-    foreign = next((f for f in folder.iterdir() if f.suffix != ".png"), None)
+    files = sorted(folder.iterdir())
+    kinds = _OURS[any(file.suffix in _OURS[1] for file in files)]
+    foreign = next((file for file in files if file.suffix not in kinds), None)
     if foreign is not None:
         raise InputError(f"{folder} holds {foreign.name}, which is no picture; name another folder")
     shutil.rmtree(folder)
@@ -245,7 +250,7 @@ def write_beside(
         write(replay, span, part, done)
         _check_written(replay, span)
         if out.is_dir():
-            _remove_pictures(out)
+            _remove_earlier(out)
         part.replace(out)
     except OSError as error:
         raise ReliveError(f"cannot write {out}: {error.strerror or error}") from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -16,12 +15,14 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from relive.bitstream import GopCodes, GopDetail
+from relive.bitstream import GopCodes, GopDetail, decode_codes, decode_keyframe
 from relive.codec.adapting import adapted
 from relive.codec.bundle import Bundle, load_for
 from relive.codec.decoding import Decoding, Track, track_of
+from relive.codec.pieces import Piece, end_of, with_holes
 from relive.codec.refusals import MAX_GOP_BYTES
 from relive.codec.step import Geometry, StepCoder
+from relive.codec.stored import StoredCodes
 from relive.codec.workers import NUM_WORKERS, workers
 from relive.container import GopEntry, ReplayEvent, ReplayHeader, ReplayReader
 from relive.errors import DamagedError, FormatError, InputError, ModelMismatchError
@@ -32,18 +33,6 @@ NS = 1_000_000_000
 GREY = 128
 MAX_FRAMES_PER_BYTE = 32  # a GOP has at most 2048 frames and never under 64 bytes
 Condition = Literal["whole", "degraded", "damaged", "lost"]
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """Consecutive frames of the replay: a GOP, or a hole where one was lost."""
-
-    first_frame: int
-    num_frames: int
-    start_ns: int
-    end_ns: int
-    entry: int | None  # place in the reader's list
-    broken: bool = False  # a hole where the file has bytes that cannot be read
 
 
 class Replay:
@@ -57,6 +46,7 @@ class Replay:
         degraded: bool `[T]`; True where the enhancement layer is damaged and the codes alone show.
         tiers: how many tiers are decoded: 1 for the codes alone, 2 with the enhancement layer.
         damaged: whether anything is missing or fails its checksum.
+        problems: one line for everything that the container found damaged or missing.
     """
 
     def __init__(
@@ -74,15 +64,15 @@ class Replay:
         self.width, self.height = self.header.width, self.header.height
         self.schema = StateSchema.from_dict(self.header.state_schema)
         self.path = reader.path
-        if _end(self.gops) > MAX_FRAMES_PER_BYTE * reader.size:
+        if end_of(self.gops) > MAX_FRAMES_PER_BYTE * reader.size:
             raise FormatError(
-                f"{self.path}: {reader.size} bytes cannot hold {_end(self.gops)} frames"
+                f"{self.path}: {reader.size} bytes cannot hold {end_of(self.gops)} frames"
             )
         longest = max((g.num_frames for g in self.gops), default=0)
         if longest * self.width * self.height * 3 > MAX_GOP_BYTES:
             raise FormatError(f"{self.path}: a GOP of {longest} frames of this size is too large")
-        self._pieces_of_file = _with_holes(self.gops)
-        self._firsts = np.array([p.first_frame for p in self._pieces_of_file] + [_end(self.gops)])
+        self._pieces_of_file = with_holes(self.gops)
+        self._firsts = np.array([p.first_frame for p in self._pieces_of_file] + [end_of(self.gops)])
         self.num_frames = int(self._firsts[-1])
         self.tiers = min(tiers or self.header.tiers, self.header.tiers)
         self._bad: set[int] = set()
@@ -91,6 +81,7 @@ class Replay:
         for index, piece in enumerate(self._pieces_of_file):
             if piece.entry is not None and self.gops[piece.entry].detail_at is None:
                 self._degrade(index)
+        self.problems: list[str] = reader.problems
         self.damaged = reader.damaged or bool(self._bad)
         self._running: Decoding | None = None
         self._lock = Lock()
@@ -189,6 +180,49 @@ class Replay:
         """Read what the packets of a GOP say, without pixels; None where it is damaged."""
         running = self._start(span)
         return None if running is None else (running.codes, running.detail())
+
+    def codes(
+        self, start: int = 0, stop: int | None = None, *, keyframes: bool = False
+    ) -> StoredCodes:
+        """Codes of the steps that show frames [start, stop), without decoding a picture.
+
+        Args:
+            start: first frame; a step that begins the frame before is included.
+            stop: one past the last; None for all.
+            keyframes: read only the first step of every GOP, which is faster.
+
+        Returns:
+            Arrays over steps of two frames; steps without codes and damaged ones are marked.
+        """
+        end = self.num_frames if stop is None else stop
+        self._check_range(start, end)
+        h, w = self.coder.geometry.grid
+        blank = StoredCodes.unreadable(range(0), self.header.num_quantizers, h, w)
+        wanted = [s for s, f in enumerate(self.spans) if f.start < end and f.stop > start]
+        steps = StoredCodes.join([blank, *(self._stored(s, keyframes) for s in wanted)])
+        after = steps.first_frame + steps.num_frames
+        return steps[(after > start) & (steps.first_frame < end)]
+
+    def _stored(self, span: int, keyframe: bool) -> StoredCodes:
+        """Codes of a GOP of `spans`, or of its keyframe alone."""
+        frames, (h, w) = self.spans[span], self.coder.geometry.grid
+        steps = -(-len(frames) // 2)
+        decode = decode_keyframe if keyframe else decode_codes
+        try:
+            with self._lock:
+                packet = self._reader.read_gop(self._entry(span)).codes
+            gop = decode(packet, self.coder.bundle.tables, steps, h, w)
+            return StoredCodes.of_gop(frames, gop)
+        except (FormatError, DamagedError):
+            self.damaged = True
+            frames = frames[:2] if keyframe else frames
+            return StoredCodes.unreadable(frames, self.header.num_quantizers, h, w)
+
+    @property
+    def codebooks(self) -> NDArray[np.float32]:
+        """Codewords of keyframes and of other steps, float32 `[2, K, V, D]`."""
+        books: NDArray[np.float32] = self.coder.bundle.quantizer.codebooks.numpy()
+        return books
 
     @property
     def coder(self) -> StepCoder:
@@ -333,7 +367,7 @@ class Replay:
         empty = np.zeros((0, width), np.float32)
         self.states = np.concatenate([s for _, _, s in tracks] or [empty])
 
-    def _track(self, index: int, piece: _Piece) -> Track:
+    def _track(self, index: int, piece: Piece) -> Track:
         count = piece.num_frames
         if piece.entry is not None:
             try:
@@ -367,25 +401,3 @@ class Replay:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _end(gops: list[GopEntry]) -> int:
-    return gops[-1].first_frame + gops[-1].num_frames if gops else 0
-
-
-def _with_holes(gops: list[GopEntry]) -> list[_Piece]:
-    """Lay GOPs end to end by their frame numbers; what is lost between them is a piece too."""
-    pieces: list[_Piece] = []
-    frame = 0
-    for place, gop in enumerate(gops):
-        if gop.first_frame < frame:
-            raise FormatError(f"GOP {gop.index} begins at frame {gop.first_frame}, before {frame}")
-        if lost := gop.first_frame - frame:
-            period = (gop.end_ns - gop.start_ns) // max(1, gop.num_frames - 1)
-            after = pieces[-1].end_ns if pieces else max(0, gop.start_ns - (lost + 1) * period)
-            gap = (gop.start_ns - after) // (lost + 1)
-            last = gop.start_ns - gap
-            pieces.append(_Piece(frame, lost, after + gap, last, None, gop.broken_before))
-        pieces.append(_Piece(gop.first_frame, gop.num_frames, gop.start_ns, gop.end_ns, place))
-        frame = gop.first_frame + gop.num_frames
-    return pieces

@@ -1,0 +1,24 @@
+"""Replays as training data, in the layouts of others, and back.
+
+```
+ .relive ──► steps: codes, states, events ──► Parquet, safetensors, NPZ, shards
+    └─────► episodes: frames, states, actions ──► Minari ──► session
+```
+"""
+
+from relive.datasets.episodes import Episode, episodes, write_session
+from relive.datasets.files import read_file, write_steps
+from relive.datasets.minari import from_minari, to_minari
+from relive.datasets.steps import StepData, read_steps
+
+__all__ = [
+    "Episode",
+    "StepData",
+    "episodes",
+    "from_minari",
+    "read_file",
+    "read_steps",
+    "to_minari",
+    "write_session",
+    "write_steps",
+]

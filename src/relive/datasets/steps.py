@@ -1,0 +1,66 @@
+"""A replay as rows of training data: codes, states and events, one row a step of two frames."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relive.codec import Replay
+from relive.codec.stored import StoredCodes
+from relive.container import ReplayEvent
+
+
+@dataclass(frozen=True)
+class StepData:
+    """Steps of one replay.
+
+    Attributes:
+        codes: of the steps.
+        times_ns: int64 `[n, 2]`, of both frames; where a step has one frame it stands twice.
+        present: bool `[n, 2]`.
+        states: float32 `[n, 2, S]`.
+        events: those between the first step and the last, in their order.
+        about: what else there is to know: game, model, size, schema, as plain values.
+    """
+
+    codes: StoredCodes
+    times_ns: NDArray[np.int64]
+    present: NDArray[np.bool_]
+    states: NDArray[np.float32]
+    events: list[ReplayEvent]
+    about: dict[str, Any]
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything with a row for each step, by name."""
+        tracks = {"times_ns": self.times_ns, "present": self.present, "states": self.states}
+        return {**vars(self.codes), **tracks}
+
+    def about_json(self) -> str:
+        """`about` and the events as JSON."""
+        events = [[e.time_ns, e.name, e.payload] for e in self.events]
+        return json.dumps({**self.about, "events": events})
+
+
+def read_steps(replay: Replay, start: int = 0, stop: int | None = None) -> StepData:
+    """Read codes, states and events of the steps that show frames [start, stop)."""
+    codes = replay.codes(start, stop)
+    first = codes.first_frame
+    pairs = np.stack([first, first + codes.num_frames - 1], axis=1)
+    times = replay.times_ns[pairs]
+    low, high = (int(times[0, 0]), int(times[-1, 1])) if len(times) else (0, -1)
+    events = [event for event in replay.events if low <= event.time_ns <= high]
+    about = {
+        "format": "relive-steps-1",
+        "game": replay.header.game,
+        "model_id": replay.header.model_id,
+        "codebook_size": replay.header.codebook_size,
+        "width": replay.width,
+        "height": replay.height,
+        "fps": replay.fps,
+        "schema": replay.schema.to_dict(),
+    }
+    return StepData(codes, times, replay.present[pairs], replay.states[pairs], events, about)

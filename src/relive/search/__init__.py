@@ -1,0 +1,8 @@
+"""Finding moments by state, place and picture, on stored codes, without decoding pixels."""
+
+from relive.search.find import Found, Query, find, opened
+from relive.search.picture import Like, read_picture
+from relive.search.place import Place
+from relive.search.thumbnails import write_thumbnails
+
+__all__ = ["Found", "Like", "Place", "Query", "find", "opened", "read_picture", "write_thumbnails"]

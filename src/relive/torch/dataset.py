@@ -1,0 +1,237 @@
+"""Random windows of replays as a map-style dataset of PyTorch.
+
+```
+ index, epoch, seed ──► replay, first step ──► codes (from a cache, or decoded), states, pictures
+```
+
+What an index gives depends on nothing but the seed, the epoch and the index, so any number of
+workers gives the same windows in the same order; `DataLoader` needs no shuffling of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from relive.codec import Bundle, Replay, load_bundle
+from relive.codec.stored import StoredCodes
+from relive.errors import InputError
+from relive.torch.cache import CodeCache
+
+MAX_OPEN = 64
+GOPS_KEPT = 256
+
+
+class Window(TypedDict):
+    """Steps of one replay, t of them, each of two frames.
+
+    Attributes:
+        codes: int16 `[t, h, w, K]`.
+        depths: uint8 `[t, h, w]`.
+        motion: uint8 `[t, h, w, 2]`.
+        keyframe: bool `[t]`.
+        readable: bool `[t]`.
+        states: float32 `[t, 2, S]`.
+        times_s: float32 `[t, 2]`, from the first frame of the window.
+        frame: int64 `[]`, the first frame.
+        replay: int64 `[]`, place of the replay among `paths`.
+        pixels: uint8 `[t, 2, H, W, 3]`, where asked for.
+    """
+
+    codes: Tensor
+    depths: Tensor
+    motion: Tensor
+    keyframe: Tensor
+    readable: Tensor
+    states: Tensor
+    times_s: Tensor
+    frame: Tensor
+    replay: Tensor
+    pixels: NotRequired[Tensor]
+
+
+def split_sessions(
+    paths: Sequence[Path | str], held_out: float = 0.1, seed: int = 0
+) -> tuple[list[Path], list[Path]]:
+    """Split replays into those to train on and those held out: whole sessions, never parts.
+
+    Args:
+        paths: of replays; their order does not matter.
+        held_out: share of the replays, 0 … 1; at least one where it is not 0.
+        seed: another one gives another split.
+
+    Raises:
+        InputError: Nothing would be left to train on.
+    """
+    ordered = sorted(map(Path, paths))
+    count = 0 if held_out == 0 else max(1, round(held_out * len(ordered)))
+    if not 0 <= held_out < 1 or count >= len(ordered):
+        raise InputError(f"{held_out} of {len(ordered)} replays leave none to train on")
+    chosen = set(np.random.default_rng(seed).permutation(len(ordered))[:count].tolist())
+    return (
+        [path for n, path in enumerate(ordered) if n not in chosen],
+        [path for n, path in enumerate(ordered) if n in chosen],
+    )
+
+
+class ReplayDataset(Dataset[Window]):
+    """Random windows of replays.
+
+    Args:
+        paths: of replays, of one size and one schema.
+        steps: length of a window, in steps of two frames.
+        windows: how many an epoch has; None for as many as lie end to end in the replays.
+        pixels: decode the pictures of the window, too.
+        tiers: of the pictures: 1 from the codes alone, faster and coarser.
+        cache: folder to keep decoded codes in; made on first use, and read by all workers without
+            copying. None to decode packets again and again.
+        keyframes: begin windows at keyframes alone.
+        seed: of the windows.
+        model: weights; None for the bundled ones.
+
+    Raises:
+        InputError: The replays do not go together, or none is long enough.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path | str],
+        steps: int = 16,
+        *,
+        windows: int | None = None,
+        pixels: bool = False,
+        tiers: int | None = None,
+        cache: Path | str | None = None,
+        keyframes: bool = False,
+        seed: int = 0,
+        model: Bundle | Path | str | None = None,
+    ) -> None:
+        if steps < 1:
+            raise InputError(f"a window of {steps} steps is none")
+        self.paths = [Path(path) for path in paths]
+        self.steps, self.pixels, self.tiers, self.seed, self.epoch = steps, pixels, tiers, seed, 0
+        self._model = model if isinstance(model, Bundle) else load_bundle(model)
+        self._cache = None if cache is None else CodeCache(Path(cache))
+        self._process = os.getpid()
+        self._open: OrderedDict[int, Replay] = OrderedDict()
+        self._gops: OrderedDict[tuple[int, int], StoredCodes] = OrderedDict()
+        self._starts = [self._windows_of(n, keyframes) for n in range(len(self.paths))]
+        self._ends = np.cumsum([len(starts) for starts in self._starts])
+        if not len(self._ends) or not self._ends[-1]:
+            raise InputError(f"no replay of {len(self.paths)} has {steps} steps in a row")
+        self.windows = windows or max(1, self._num_steps // steps)
+
+    def _windows_of(self, number: int, keyframes: bool) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """First frames of all windows of a replay; a GOP with an odd end has none across it."""
+        replay = self._replay(number)
+        shape = (replay.height, replay.width, replay.schema)
+        if number == 0:
+            self.schema, self.size, self._num_steps = replay.schema, shape[:2], 0
+        elif shape != (*self.size, self.schema):
+            raise InputError(f"{replay.path}: other size or state fields than {self.paths[0]}")
+        firsts = [np.arange(s.start, s.stop, 2) for s in replay.spans]
+        first = np.concatenate([np.zeros(0, np.int64), *firsts])
+        self._num_steps += len(first)
+        ends = first[self.steps - 1 :] + 2
+        starts = first[: len(ends)]
+        whole = (ends - starts == 2 * self.steps) & (ends <= replay.num_frames)
+        if keyframes:
+            whole &= np.isin(starts, [span.start for span in replay.spans])
+        return np.asarray(starts[whole])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw other windows from now on; call it before the workers of an epoch start."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.windows
+
+    def __getitem__(self, index: int) -> Window:
+        """Read a window."""
+        if not 0 <= index < self.windows:
+            raise IndexError(index)
+        draw = np.random.default_rng((self.seed, self.epoch, index)).integers(self._ends[-1])
+        number = int(np.searchsorted(self._ends, draw, side="right"))
+        start = int(self._starts[number][draw - self._ends[number]])
+        return self.window(number, start)
+
+    def window(self, number: int, start: int) -> Window:
+        """Read the window of replay `number` that begins at frame `start`."""
+        replay = self._replay(number)
+        stop = start + 2 * self.steps
+        codes = self._codes(number, start, stop)
+        times = (replay.times_ns[start:stop] - replay.times_ns[start]) / 1e9
+        window: Window = {
+            "codes": _tensor(codes.codes),
+            "depths": _tensor(codes.depths),
+            "motion": _tensor(codes.motion),
+            "keyframe": _tensor(codes.keyframe),
+            "readable": _tensor(codes.readable),
+            "states": _tensor(replay.states[start:stop].reshape(self.steps, 2, -1)),
+            "times_s": _tensor(times.astype(np.float32).reshape(self.steps, 2)),
+            "frame": torch.tensor(start),
+            "replay": torch.tensor(number),
+        }
+        if self.pixels:
+            frames = replay.frames(start, stop)
+            window["pixels"] = _tensor(frames.reshape(self.steps, 2, *frames.shape[1:]))
+        return window
+
+    def _codes(self, number: int, start: int, stop: int) -> StoredCodes:
+        replay = self._replay(number)
+        if self._cache is not None:
+            return self._cache.codes(replay, start, stop)
+        spans = [n for n, s in enumerate(replay.spans) if s.start < stop and s.stop > start]
+        steps = StoredCodes.join([self._gop(number, span) for span in spans])
+        return steps[(steps.first_frame >= start) & (steps.first_frame < stop)]
+
+    def _gop(self, number: int, span: int) -> StoredCodes:
+        """Codes of a GOP; the last ones that were read are kept."""
+        key = (number, span)
+        codes = self._gops.pop(key, None)
+        if codes is None:
+            replay = self._replay(number)
+            frames = replay.spans[span]
+            codes = replay.codes(frames.start, frames.stop)
+        self._gops[key] = codes
+        while len(self._gops) > GOPS_KEPT:
+            self._gops.popitem(last=False)
+        return codes
+
+    def _replay(self, number: int) -> Replay:
+        """An open replay; a forked worker opens its own, because files have one place."""
+        if self._process != os.getpid():
+            self.close()
+            self._process = os.getpid()
+        if number not in self._open:
+            self._open[number] = Replay.open(self.paths[number], self._model, self.tiers)
+            while len(self._open) > MAX_OPEN:
+                self._open.popitem(last=False)[1].close()
+        self._open.move_to_end(number)
+        return self._open[number]
+
+    def close(self) -> None:
+        """Close the replays."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def __del__(self) -> None:
+        if "_open" in self.__dict__:  # the constructor may have refused its arguments
+            self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave open files and what was read of them to this process (workers that spawn)."""
+        return {**self.__dict__, "_open": OrderedDict(), "_gops": OrderedDict()}
+
+
+def _tensor(array: np.ndarray[Any, Any]) -> Tensor:
+    """A tensor of its own memory."""
+    return torch.from_numpy(np.array(array))
