@@ -44,6 +44,7 @@ BESIDE = {
         "relive.restore.Output",
         "relive.restore.Hidden",
         "relive.restore.Tally",
+    ),
     "Catalogue and search": (
         "relive.catalog.add",
         "relive.catalog.update",

@@ -9,7 +9,6 @@ from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 from typing import Literal, Self
 
 import numpy as np
@@ -64,15 +63,14 @@ class Replay:
         self.width, self.height = self.header.width, self.header.height
         self.schema = StateSchema.from_dict(self.header.state_schema)
         self.path = reader.path
-        if end_of(self.gops) > MAX_FRAMES_PER_BYTE * reader.size:
-            raise FormatError(
-                f"{self.path}: {reader.size} bytes cannot hold {end_of(self.gops)} frames"
-            )
+        count = end_of(self.gops)
+        if count > MAX_FRAMES_PER_BYTE * reader.size:
+            raise FormatError(f"{self.path}: {reader.size} bytes cannot hold {count} frames")
         longest = max((g.num_frames for g in self.gops), default=0)
         if longest * self.width * self.height * 3 > MAX_GOP_BYTES:
             raise FormatError(f"{self.path}: a GOP of {longest} frames of this size is too large")
         self._pieces_of_file = with_holes(self.gops)
-        self._firsts = np.array([p.first_frame for p in self._pieces_of_file] + [end_of(self.gops)])
+        self._firsts = np.array([p.first_frame for p in self._pieces_of_file] + [count])
         self.num_frames = int(self._firsts[-1])
         self.tiers = min(tiers or self.header.tiers, self.header.tiers)
         self._bad: set[int] = set()
@@ -394,10 +392,5 @@ class Replay:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

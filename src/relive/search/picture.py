@@ -18,7 +18,7 @@ from relive.catalog import Catalog
 from relive.catalog.descriptor import describe, weights
 from relive.catalog.tables import descriptor_table
 from relive.codec import Bundle
-from relive.codec.gop import GopTrack, try_step
+from relive.codec.gop import GopTrack, start_step, try_codes
 from relive.codec.rate import CODES_PRICE, choose_depths
 from relive.codec.step import Geometry, StepCoder
 from relive.errors import InputError
@@ -71,7 +71,9 @@ def code_keyframe(picture: NDArray[np.uint8], bundle: Bundle) -> NDArray[np.floa
     coder = StepCoder(bundle, StateSchema(), Geometry(width, height))
     empty = np.zeros((1, 0), np.float32)
     track = GopTrack(np.zeros(1, np.int64), empty, np.ones(1, np.bool_), b"")
-    trial = try_step(coder, None, coder.geometry.pad(picture[None]), track, np.zeros(4, np.intp))
+    padded = coder.geometry.pad(picture[None])
+    start = start_step(coder, None, padded, track, np.zeros(4, np.intp))
+    trial = try_codes(coder, None, start)
     depths = choose_depths(coder, trial.step, trial.remainder, trial.codes, CODES_PRICE)
     sent = bundle.quantizer.decode(trial.codes.flatten(0, 1), depths.flatten(), 0)
     latents: NDArray[np.float32] = sent.view(*depths.shape, -1).numpy()
