@@ -27,7 +27,14 @@ from mutations import (
     reseal_session,
 )
 
-from relive.bitstream import GopCodes, GopDetail, decode_codes, decode_detail, decode_track
+from relive.bitstream import (
+    GopCodes,
+    GopDetail,
+    decode_codes,
+    decode_detail,
+    decode_track,
+    encode_detail,
+)
 from relive.bitstream import codes_packet as codes_module
 from relive.bitstream import detail_packet as detail_module
 from relive.bitstream.adapter import (
@@ -106,7 +113,8 @@ def targets(folder: Path, work: Path) -> dict[str, Target]:
     model = folder / "small.safetensors"
     return {
         "codes packet": _codes(gop.codes, bundle),
-        "enhancement packet": _detail(gop.detail or b"", gop.codes, bundle),
+        "enhancement packet": _detail(gop.detail or b"", _base(gop.codes, bundle), bundle),
+        "palettes": _palettes(bundle),
         "adapter": _adapter(bundle),
         "track packet": _track(gop.track, StateSchema.from_dict(schema)),
         "replay": Target(replay.read_bytes(), _ReplayJudge(replay, work), reseal_replay),
@@ -170,12 +178,38 @@ def _codes(packet: bytes, bundle: Bundle) -> Target:
     return Target(packet, judge, _deep(codes_module, head, decode))
 
 
-def _detail(packet: bytes, codes: bytes, bundle: Bundle) -> Target:
+def _base(codes: bytes, bundle: Bundle) -> GopCodes:
     reader = ByteReader(codes, "codes packet")
     reader.byte()
-    grid = (reader.varint(), reader.varint(), reader.varint())
-    base = decode_codes(codes, bundle.tables, *grid)
-    head = 2 + 2 * grid[0]  # profile, number of frames, their steps
+    return decode_codes(codes, bundle.tables, reader.varint(), reader.varint(), reader.varint())
+
+
+def _palettes(bundle: Bundle) -> Target:
+    """An enhancement packet of tiles of few colours, some of which change."""
+    rng = np.random.default_rng(0)
+    steps, h, w, kinds = 4, 5, 6, 7
+    detail = GopDetail.empty(2 * steps, h, w)
+    sizes = rng.integers(1, 9, kinds)
+    colours = np.zeros((kinds, *detail.colours.shape[3:]), np.uint8)
+    for kind, size in enumerate(sizes):
+        packed = np.sort(rng.choice(1 << 24, size, replace=False))
+        colours[kind, :size] = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], -1)
+    indices = rng.integers(0, sizes[:, None, None], (kinds, *detail.indices.shape[3:]))
+    which = rng.integers(0, kinds, (2 * steps, h, w))
+    there = rng.random((2 * steps, h, w)) < 0.7
+    detail.palettes[there] = sizes[which[there]]
+    detail.colours[there] = colours[which[there]]
+    detail.indices[there] = indices[which[there]]
+    detail.unfiltered[:] = rng.integers(0, 2, 2 * steps)
+    base = GopCodes.empty(steps, bundle.config.quantizer.num_quantizers, h, w)
+    return _detail(encode_detail(detail, base, bundle.detail), base, bundle)
+
+
+def _detail(packet: bytes, base: GopCodes, bundle: Bundle) -> Target:
+    frames = 2 * len(base.depths)
+    head = 2 + frames  # profile, number of frames, their steps
+    if packet[0] == detail_module.FLAT_PROFILE:
+        head += -(-frames // 8)
 
     def decode(data: bytes) -> GopDetail:
         return decode_detail(data, base, bundle.detail)
