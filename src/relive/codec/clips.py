@@ -20,7 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relive.codec.gif import Picture, write_gif
-from relive.codec.output import MICROSECOND, Progress, ffmpeg, present_frames, write_beside
+from relive.codec.output import (
+    MICROSECOND,
+    Progress,
+    ffmpeg,
+    mux,
+    present_frames,
+    write_beside,
+)
 from relive.codec.replay import Replay
 from relive.errors import DamagedError, InputError
 
@@ -159,8 +166,8 @@ def _write_mp4(pictures: Iterator[Picture], out: Path) -> int:
             frame = av.VideoFrame.from_ndarray(even, format="rgb24")
             frame.pts, frame.duration = picture.time_ns // 1000, picture.duration_ns // 1000
             frame.time_base = MICROSECOND
-            file.mux(stream.encode(frame))
+            mux(file, stream.encode(frame), frame.duration)
             count += 1
         if stream is not None:
-            file.mux(stream.encode(None))
+            mux(file, stream.encode(None), frame.duration)
     return count

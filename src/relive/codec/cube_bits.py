@@ -10,6 +10,7 @@ from relive.codec.replay import Replay
 
 Bits = NDArray[np.float32]
 _LEVEL_BITS, _MODE_BITS = 2.0, 0.5
+_COLOUR_BITS, _INDEX_BITS = 6.0, 64.0  # of a palette, and of all indices of its cube
 FRAMES_A_SLICE = 16
 
 
@@ -17,7 +18,8 @@ def cube_bits(replay: Replay, span: int) -> Bits | None:
     """Spread the bytes of a GOP over its cubes.
 
     Adaptive coding has no price for a single cube. So each packet is shared out by weight: codes
-    by the depth of the cube, the enhancement by the size of its levels. They add up to the packets.
+    by the depth of the cube, the enhancement by the size of its levels
+    and palettes. They add up to the packets.
 
     Args:
         replay: an open replay; with `tiers` 1 the codes alone count.
@@ -52,7 +54,9 @@ def _detail_weights(detail: GopDetail) -> Bits:
         levels = np.abs(detail.levels[part].astype(np.float32))
         sizes = np.where(levels > 0, _LEVEL_BITS + 2.0 * np.log2(1.0 + levels), 0.0)
         cubes = sizes.reshape(len(levels), 3, h, 2, w, 2, -1).sum((1, 3, 5, 6))
-        weights[part] = _MODE_BITS + cubes + 6.0 * (detail.modes[part] >= 3)
+        flat = detail.palettes[part].astype(np.float32)
+        palettes = _COLOUR_BITS * flat + _INDEX_BITS * (flat > 1)
+        weights[part] = _MODE_BITS + cubes + 6.0 * (detail.modes[part] >= 3) + palettes
     return weights
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,12 +78,24 @@ def write_video(replay: Film, span: range, out: Path, done: Callable[[int], None
         stream.pix_fmt, stream.options = "yuv444p", {"crf": "12", "preset": "fast"}
         stream.codec_context.time_base = MICROSECOND
         origin = int(replay.times_ns[span.start])
+        usual_us = round(1e6 / replay.fps) if replay.fps else 1_000_000
         for index, frame in present_frames(replay, span, done):
             picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
             picture.pts = (int(replay.times_ns[index]) - origin) // 1000
             picture.time_base = MICROSECOND
-            file.mux(stream.encode(picture))
-        file.mux(stream.encode(None))
+            mux(file, stream.encode(picture), usual_us)
+        mux(file, stream.encode(None), usual_us)
+
+
+def mux(file: Any, packets: Sequence[Any], duration_us: int) -> None:
+    """Write packets that last so long each, as long as another time does not follow.
+
+    x264 leaves durations out; without one an MP4 ends with its last frame in coding order, and
+    players leave out a later one.
+    """
+    for packet in packets:
+        packet.duration = duration_us
+        file.mux(packet)
 
 
 def _write_session(replay: Replay, span: range, out: Path, done: Callable[[int], None]) -> None:
