@@ -1,0 +1,110 @@
+"""Measure `relive encode --batch` with one worker against two (issue 7, point 9).
+
+    python tools/measure_batch.py SESSION.mcap… -o results/batch.json
+
+Eight short sessions are cut from the given ones: every second pixel of 64 frames, 160×96, and
+encoded by one worker and by two, in turns. Reported of each run:
+
+- `seconds`, `frames_per_s`: the whole command, start of Python and loading of torch included;
+- `steady_frames_per_s`: after every worker has ended its first session, as in a long batch;
+- `cpu_seconds`: of the encodings, over all cores; what two workers take more than one is lost to
+  sharing caches and memory, whatever else the machine does meanwhile.
+
+`ratio_on_free_cores` is 2 · cpu_seconds of one worker / cpu_seconds of two: what two cores without
+other work would give in a long batch.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from relive.bench.provenance import provenance, write_json
+from relive.session import Recorder, Session
+
+SESSIONS, FRAMES, WIDTH, HEIGHT = 8, 64, 160, 96
+
+Json = dict[str, Any]
+
+
+def cut_sessions(sources: list[Path], folder: Path) -> None:
+    """Write short and small sessions, from the sources in turn."""
+    folder.mkdir()
+    for number in range(SESSIONS):
+        with Session.open(sources[number % len(sources)]) as source:
+            first = number // len(sources) * FRAMES
+            frames = source.frames(first, first + FRAMES)[:, ::2, ::2][:, :HEIGHT, :WIDTH]
+            with Recorder(folder / f"{number}.mcap", source.schema, game=source.game) as recorder:
+                for n, frame in enumerate(frames, first):
+                    recorder.add(frame, source.states[n], int(source.times_ns[n]))
+
+
+def run(folder: Path, out: Path, workers: int, preset: str) -> Json:
+    """Encode all; read when each session was ready."""
+    command = [sys.executable, "-m", "relive", "encode", "--batch", str(folder), "-o", str(out),
+               "--workers", str(workers), "--preset", preset]  # fmt: skip
+    load, began = os.getloadavg()[0], time.perf_counter()
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    ready = [time.perf_counter() - began for line in child.stderr or () if "encoded" in line]
+    if child.wait():
+        raise SystemExit(f"{' '.join(command)} ended with {child.returncode}")
+    seconds = time.perf_counter() - began
+    report = json.loads((out / "report.json").read_text())
+    rest = SESSIONS - workers
+    return {
+        "workers": workers,
+        "seconds": round(seconds, 2),
+        "frames_per_s": round(report["frames"] / seconds, 3),
+        "steady_frames_per_s": round(FRAMES * rest / (ready[-1] - ready[workers - 1]), 3),
+        "cpu_seconds": report["cpu_seconds"],
+        "bytes": report["bytes"],
+        "load_before": round(load, 2),
+    }
+
+
+def main() -> int:
+    """Measure and report."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("sessions", type=Path, nargs="+")
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--preset", default="medium")
+    parser.add_argument("--rounds", type=int, default=2)
+    options = parser.parse_args()
+    runs: list[Json] = []
+    with tempfile.TemporaryDirectory(prefix="relive-batch-") as name:
+        cut_sessions(options.sessions, Path(name) / "in")
+        for number in range(options.rounds):
+            for workers in (1, 2):
+                out = Path(name) / f"{number}-{workers}"
+                runs.append(run(Path(name) / "in", out, workers, options.preset))
+                print(runs[-1], file=sys.stderr, flush=True)
+
+    def ratio(key: str) -> float:
+        one, two = (statistics.median(r[key] for r in runs if r["workers"] == n) for n in (1, 2))
+        return round(two / one, 3)
+
+    result = {
+        "sessions": SESSIONS,
+        "frames": SESSIONS * FRAMES,
+        "picture": [WIDTH, HEIGHT],
+        "preset": options.preset,
+        "ratio": ratio("frames_per_s"),
+        "ratio_steady": ratio("steady_frames_per_s"),
+        "ratio_on_free_cores": round(2 / ratio("cpu_seconds"), 3),
+        "same_bytes": len({r["bytes"] for r in runs}) == 1,
+        "runs": runs,
+    }
+    write_json(options.out, {**result, **provenance()})
+    print({key: value for key, value in result.items() if key.startswith("ratio")})
+    return 0
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    sys.exit(main())
