@@ -2,13 +2,16 @@
 
     python tools/measure_batch.py SESSION.mcap… -o results/batch.json
 
-Eight short sessions are cut from the given ones: every second pixel of 64 frames, 160×96, and
+Eight short sessions are cut from the given ones: every second pixel of 48 frames, 160×96, and
 encoded by one worker and by two, in turns. Reported of each run:
 
 - `seconds`, `frames_per_s`: the whole command, start of Python and loading of torch included;
 - `steady_frames_per_s`: after every worker has ended its first session, as in a long batch;
 - `cpu_seconds`: of the encodings, over all cores; what two workers take more than one is lost to
   sharing caches and memory, whatever else the machine does meanwhile.
+
+Then two cuts of the full size, 96 frames each, are encoded by one worker with each preset:
+`core_seconds_a_frame`, loading of the model included, is what docs/batch.md reckons costs with.
 
 `ratio_on_free_cores` is 2 · cpu_seconds of one worker / cpu_seconds of two: what two cores without
 other work would give in a long batch.
@@ -28,18 +31,21 @@ from typing import Any
 from relive.bench.provenance import provenance, write_json
 from relive.session import Recorder, Session
 
-SESSIONS, FRAMES, WIDTH, HEIGHT = 8, 64, 160, 96
+SESSIONS, FRAMES, WIDTH, HEIGHT = 8, 48, 160, 96
+FULL_SESSIONS, FULL_FRAMES = 2, 96
 
 Json = dict[str, Any]
 
 
-def cut_sessions(sources: list[Path], folder: Path) -> None:
-    """Write short and small sessions, from the sources in turn."""
+def cut_sessions(sources: list[Path], folder: Path, sessions: int, length: int, full: bool) -> None:
+    """Write short sessions from the sources in turn, in full size or small."""
     folder.mkdir()
-    for number in range(SESSIONS):
+    for number in range(sessions):
         with Session.open(sources[number % len(sources)]) as source:
-            first = number // len(sources) * FRAMES
-            frames = source.frames(first, first + FRAMES)[:, ::2, ::2][:, :HEIGHT, :WIDTH]
+            first = number // len(sources) * length
+            frames = source.frames(first, first + length)
+            if not full:
+                frames = frames[:, ::2, ::2][:, :HEIGHT, :WIDTH]
             with Recorder(folder / f"{number}.mcap", source.schema, game=source.game) as recorder:
                 for n, frame in enumerate(frames, first):
                     recorder.add(frame, source.states[n], int(source.times_ns[n]))
@@ -68,6 +74,20 @@ def run(folder: Path, out: Path, workers: int, preset: str) -> Json:
     }
 
 
+def cost_of(work: Path, preset: str) -> Json:
+    """Encode the sessions of the full size with one worker."""
+    out = work / f"full-{preset}"
+    command = [sys.executable, "-m", "relive", "encode", "--batch", str(work / "full"),
+               "-o", str(out), "--workers", "1", "--preset", preset, "--json", "-q"]  # fmt: skip
+    report = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    seconds = report["cpu_seconds"] / report["frames"]
+    return {
+        "frames": report["frames"],
+        "bytes": report["bytes"],
+        "core_seconds_a_frame": round(seconds, 4),
+    }
+
+
 def main() -> int:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -78,12 +98,14 @@ def main() -> int:
     options = parser.parse_args()
     runs: list[Json] = []
     with tempfile.TemporaryDirectory(prefix="relive-batch-") as name:
-        cut_sessions(options.sessions, Path(name) / "in")
+        cut_sessions(options.sessions, Path(name) / "in", SESSIONS, FRAMES, False)
         for number in range(options.rounds):
             for workers in (1, 2):
                 out = Path(name) / f"{number}-{workers}"
                 runs.append(run(Path(name) / "in", out, workers, options.preset))
                 print(runs[-1], file=sys.stderr, flush=True)
+        cut_sessions(options.sessions, Path(name) / "full", FULL_SESSIONS, FULL_FRAMES, True)
+        cost = {preset: cost_of(Path(name), preset) for preset in ("medium", "fast")}
 
     def ratio(key: str) -> float:
         one, two = (statistics.median(r[key] for r in runs if r["workers"] == n) for n in (1, 2))
@@ -99,6 +121,7 @@ def main() -> int:
         "ratio_on_free_cores": round(2 / ratio("cpu_seconds"), 3),
         "same_bytes": len({r["bytes"] for r in runs}) == 1,
         "runs": runs,
+        "full_size": cost,
     }
     write_json(options.out, {**result, **provenance()})
     print({key: value for key, value in result.items() if key.startswith("ratio")})
