@@ -25,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,12 @@ def cut_sessions(sources: list[Path], folder: Path, sessions: int, length: int, 
         with Session.open(sources[number % len(sources)]) as source:
             first = number // len(sources) * length
             frames = source.frames(first, first + length)
+            schema = source.schema
             if not full:
                 frames = frames[:, ::2, ::2][:, :HEIGHT, :WIDTH]
-            with Recorder(folder / f"{number}.mcap", source.schema, game=source.game) as recorder:
+                camera = replace(schema.camera, view=None) if schema.camera else None
+                schema = replace(schema, camera=camera)
+            with Recorder(folder / f"{number}.mcap", schema, game=source.game) as recorder:
                 for n, frame in enumerate(frames, first):
                     recorder.add(frame, source.states[n], int(source.times_ns[n]))
 
