@@ -7,14 +7,15 @@ encoded by one worker and by two, in turns. Reported of each run:
 
 - `seconds`, `frames_per_s`: the whole command, start of Python and loading of torch included;
 - `steady_frames_per_s`: after every worker has ended its first session, as in a long batch;
-- `cpu_seconds`: of the encodings, over all cores; what two workers take more than one is lost to
-  sharing caches and memory, whatever else the machine does meanwhile.
+- `steady_cpu_seconds_a_frame`: processor time of the same sessions; what two workers take more
+  than one is lost to sharing caches and memory, whatever else the machine does meanwhile;
+- `cores_given`: that over the wall time. On a busy machine two workers may get no more than one.
 
 Then two cuts of the full size, 96 frames each, are encoded by one worker with each preset:
 `core_seconds_a_frame`, loading of the model included, is what docs/batch.md reckons costs with.
 
-`ratio_on_free_cores` is 2 · cpu_seconds of one worker / cpu_seconds of two: what two cores without
-other work would give in a long batch.
+`ratio` and `ratio_steady` are of wall time. `ratio_on_free_cores` is 2 · processor time a frame
+with one worker / with two: what two cores without other work would give in a long batch.
 """
 
 import argparse
@@ -67,15 +68,25 @@ def run(folder: Path, out: Path, workers: int, preset: str) -> Json:
     seconds = time.perf_counter() - began
     report = json.loads((out / "report.json").read_text())
     rest = SESSIONS - workers
+    steady_s = ready[-1] - ready[workers - 1]
+    cpu_s = steady_cpu_seconds(out, workers)
     return {
         "workers": workers,
         "seconds": round(seconds, 2),
         "frames_per_s": round(report["frames"] / seconds, 3),
-        "steady_frames_per_s": round(FRAMES * rest / (ready[-1] - ready[workers - 1]), 3),
+        "steady_frames_per_s": round(FRAMES * rest / steady_s, 3),
+        "steady_cpu_seconds_a_frame": round(cpu_s / FRAMES / rest, 5),
+        "cores_given": round(cpu_s / steady_s, 3),
         "cpu_seconds": report["cpu_seconds"],
         "bytes": report["bytes"],
         "load_before": round(load, 2),
     }
+
+
+def steady_cpu_seconds(out: Path, workers: int) -> float:
+    """Add up the processor time of all sessions but the first of every worker."""
+    lines = [json.loads(line) for line in (out / "batch.jsonl").read_text().splitlines()]
+    return float(sum(line["cpu_seconds"] for line in lines[workers:]))
 
 
 def cost_of(work: Path, preset: str) -> Json:
@@ -122,7 +133,7 @@ def main() -> int:
         "preset": options.preset,
         "ratio": ratio("frames_per_s"),
         "ratio_steady": ratio("steady_frames_per_s"),
-        "ratio_on_free_cores": round(2 / ratio("cpu_seconds"), 3),
+        "ratio_on_free_cores": round(2 / ratio("steady_cpu_seconds_a_frame"), 3),
         "same_bytes": len({r["bytes"] for r in runs}) == 1,
         "runs": runs,
         "full_size": cost,
