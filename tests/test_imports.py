@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stream": {"codec", "session"},
     "catalog": {"codec", "container", "session"},
     "datasets": {"codec", "container", "session"},
+    "batch": {"codec", "session"},
     "torch": {"codec"},
     "search": {"catalog", "codec", "cubes", "session"},
     "cli": LINE
@@ -40,6 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "catalog",
         "search",
         "datasets",
+        "batch",
         "train",
         "bench",
         "player",
@@ -60,6 +62,7 @@ WITHOUT_TORCH = {
     "container",
     "compiled",
     "kernels",
+    "batch",
     "cli",
     "__main__",
     "__init__",

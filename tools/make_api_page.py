@@ -37,6 +37,7 @@ GROUPS = {
     ),
 }
 BESIDE = {
+    "Batches": ("relive.batch.encode_batch", "relive.batch.Settings"),
     "Exports": ("relive.codec.clips.write_clip", "relive.codec.rerun_log.write_rerun"),
     "Restoring": (
         "relive.restore.restore",

@@ -3,11 +3,12 @@
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from relive.cli import completing
+from relive.cli.batching import encode_folder
 from relive.cli.console import (
     Console,
     End,
@@ -32,14 +33,30 @@ Model = Annotated[
 
 
 def encode(
-    session: Annotated[
-        Path,
-        typer.Argument(help="The session to compress (.mcap).", autocompletion=completing.SESSIONS),
-    ],
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", help="The replay to write (.relive).", callback=mcap_output),
+        typer.Option(
+            "--out",
+            "-o",
+            help="The replay to write (.relive); with --batch the folder.",
+            callback=mcap_output,
+        ),
     ],
+    session: Annotated[
+        Path | None,
+        typer.Argument(help="The session to compress (.mcap).", autocompletion=completing.SESSIONS),
+    ] = None,
+    batch: Annotated[
+        Path | None,
+        typer.Option(help="Every session in this folder and below, in place of one; goes on."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Sessions of --batch at once.", show_default="cores")
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(help="Encode --batch on the Ray cluster at this address, or `local`."),
+    ] = None,
     model: Model = None,
     quality: Annotated[
         int | None, typer.Option(min=1, max=10, help="1 smallest … 10 best; 5 by default.")
@@ -72,24 +89,35 @@ def encode(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Compress a session into a replay."""
+    """Compress a session into a replay, or a folder of sessions into a folder of replays."""
     import relive
     from relive.codec.control import parse_bitrate
 
     console = Console(as_json, quiet, verbose)
+    settings: dict[str, Any] = {
+        "model": model,
+        "quality": quality,
+        "bitrate": None if bitrate is None else parse_bitrate(bitrate),
+        "psnr": psnr,
+        "preset": preset,
+        "keyframe_interval": keyframe_interval,
+        "depth": depth,
+        "adapt": adapt,
+    }
+    if (session is None) == (batch is None):
+        raise InputError("encode needs either SESSION or --batch FOLDER; see: relive encode --help")
+    if batch is not None:
+        encode_folder(console, batch, out, settings, workers, ray, force)
+        return
+    if session is None or workers is not None or ray is not None:
+        name = "--ray" if workers is None else "--workers"
+        raise InputError(f"{name} goes with --batch only; see: relive encode --help")
     with console.progress("encode") as bar:
         progress = Staged(bar) if bar else None
         report = relive.encode(
             session,
             out,
-            model=model,
-            quality=quality,
-            bitrate=None if bitrate is None else parse_bitrate(bitrate),
-            psnr=psnr,
-            preset=preset,
-            keyframe_interval=keyframe_interval,
-            depth=depth,
-            adapt=adapt,
+            **settings,
             force=force,
             progress=progress,
             on_stage=progress.begin if progress else None,

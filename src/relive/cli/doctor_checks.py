@@ -46,6 +46,7 @@ EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
     "live": (("websockets",), "stream"),
     "play": (("fastapi", "pillow", "uvicorn"), "play"),
     "rerun": (("rerun-sdk",), "export to .rrd"),
+    "scale": (("ray",), "encode --batch --ray"),
     "search": (("duckdb", "pyarrow"), "search, catalog"),
     "train": (("accelerate", "matplotlib", "tensorboard"), "train, report"),
 }

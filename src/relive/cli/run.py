@@ -27,6 +27,7 @@ _EXTRA_OF = {
     "minari": "data",
     "PIL": "play",
     "pyarrow": "search",
+    "ray": "scale",
     "rerun": "rerun",
     "starlette": "play",
     "tensorboard": "train",

@@ -26,23 +26,32 @@ def check_settings(
     Raises:
         InputError: One of these is out of range, or the frames are too small.
     """
+    check_values(quality, interval, depth, stages)
     frame_bytes = session.width * session.height * 3
     if interval * frame_bytes > MAX_GOP_BYTES:
         raise InputError(
             f"keyframe interval {interval} is too long for {session.width}x{session.height}; "
             f"at most {MAX_GOP_BYTES // frame_bytes // 2 * 2} fit in memory"
         )
+    if min(session.width, session.height) < MIN_SIDE_PX:
+        raise InputError(
+            f"frames of {session.width}x{session.height} are too small; "
+            f"the least is {MIN_SIDE_PX}x{MIN_SIDE_PX}"
+        )
+
+
+def check_values(quality: int, interval: int, depth: int | None, stages: int) -> None:
+    """Refuse what cannot work with any session; the arguments are those of `check_settings`.
+
+    Raises:
+        InputError: One of these is out of range.
+    """
     if not 1 <= quality <= len(QUALITIES):
         raise InputError(f"quality {quality} is not between 1 and {len(QUALITIES)}")
     if interval < 2 or interval % 2:
         raise InputError(f"keyframe interval {interval} is not an even number from 2 up")
     if depth is not None and not 0 <= depth <= stages:
         raise InputError(f"depth {depth} is not between 0 and {stages}")
-    if min(session.width, session.height) < MIN_SIDE_PX:
-        raise InputError(
-            f"frames of {session.width}x{session.height} are too small; "
-            f"the least is {MIN_SIDE_PX}x{MIN_SIDE_PX}"
-        )
 
 
 def target_of(

@@ -12,9 +12,19 @@ from functools import lru_cache
 
 import torch
 
-NUM_WORKERS = max(
-    1, min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
-)
+GOPS_AT_A_TIME = "RELIVE_GOPS_AT_A_TIME"
+"""Environment variable, read when this is imported; a batch has one GOP at a time a process."""
+
+
+def _num_workers() -> int:
+    given = os.environ.get(GOPS_AT_A_TIME, "")
+    if given.isascii() and given.isdigit() and int(given):
+        return int(given)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+    return max(1, min(4, cores))
+
+
+NUM_WORKERS = _num_workers()
 
 
 def prepare() -> None:

@@ -7,23 +7,27 @@
 A process of its own for every session: a game that crashes takes nothing else with it.
 """
 
-import fcntl
-import multiprocessing
-import os
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
-from relive.errors import InputError, ReliveError
+from relive.errors import InputError
 from relive.session.batch_manifest import Entry, Manifest, counts
 from relive.session.batch_spec import Take
+from relive.session.processes import (
+    END_S,
+    alone,
+    cores,
+    end,
+    exit_text,
+    reason_of,
+    spawn,
+    unwind_when_asked,
+)
 from relive.session.session import Session
 from relive.session.sources.games import record_game
 
@@ -36,7 +40,6 @@ STALL_S = 600.0
 _HANGS = f"no frame for {STALL_S:.0f} s; the game hangs"
 _NEWS_S = 1.0  # between two signs of life of a process
 _WAIT_S = 1.0
-_END_S = 10.0
 
 
 @dataclass
@@ -80,12 +83,12 @@ def record_batch(
     """
     wanted = _of_splits(takes, splits)
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
+    with alone(folder, "records"):
         manifest = Manifest(folder)
         manifest.forget_lost({take.file for take in takes})
         run = _Run(folder, manifest, len(wanted), force, report)
         try:
-            run.record(run.skip_whole(wanted), jobs or _cores())
+            run.record(run.skip_whole(wanted), jobs or cores())
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
                 f"{run.num_ok} of {len(wanted)} sessions are in {folder}; the same command goes on"
@@ -165,7 +168,7 @@ class _Run:
             if said is None:
                 continue
             self._jobs.remove(job)
-            _end([job], 0 if said == _HANGS else _END_S)
+            _end([job], 0 if said == _HANGS else END_S)
             path = self._folder / job.take.file
             entry = _failed(job.take, said) if said else _find(job.take, path)
             self._add(entry or _failed(job.take, "the recording is not whole"), said or "recorded")
@@ -207,20 +210,7 @@ def _failed(take: Take, reason: str) -> Entry:
 
 
 def _start(take: Take, folder: Path) -> _Job:
-    """Start the process of a session; spawned, so that it shares no thread and no lock."""
-    context = multiprocessing.get_context("spawn")
-    news, speaker = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(take, folder, speaker), name=take.file)
-    resource_tracker.ensure_running()  # or `start` would, and let Ctrl-C in again
-    # Ctrl-C reaches all processes of a terminal. This one, which inherits the mask, and its game
-    # are ended by the process that started them.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    speaker.close()
-    return _Job(take, process, news)
+    return _Job(take, *spawn(_work, take, folder, name=take.file))
 
 
 def _hear(job: _Job) -> str | None:
@@ -236,42 +226,22 @@ def _hear(job: _Job) -> str | None:
             if said is not None:
                 return said
     except (EOFError, OSError):
-        job.process.join(_END_S)
-        return f"the process of the game ended ({_exit_text(job.process.exitcode)})"
+        job.process.join(END_S)
+        return f"the process of the game ended ({exit_text(job.process.exitcode)})"
     if time.monotonic() - job.heard_s > STALL_S:
         return _HANGS
     return None
 
 
-def _exit_text(code: int | None) -> str:
-    if code is not None and code < 0:
-        with suppress(ValueError):
-            return signal.Signals(-code).name
-    return f"exit code {code}"
-
-
 def _end(jobs: list[_Job], patience_s: float = 0) -> None:
-    """End processes: ask first, so that each ends its game; kill what does not listen.
-
-    Args:
-        jobs: What to end.
-        patience_s: How long to wait for a process to end by itself, before it is asked.
-    """
+    end([job.process for job in jobs], patience_s)
     for job in jobs:
-        job.process.join(patience_s)
-        if job.process.is_alive():
-            job.process.terminate()
-    for job in jobs:
-        job.process.join(_END_S)
-        if job.process.is_alive():
-            job.process.kill()
-            job.process.join()
         job.news.close()
 
 
 def _work(take: Take, folder: Path, news: Connection) -> None:
     """Record one session: the body of its process. Says None while it works, then the outcome."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    unwind_when_asked()
     out = folder / take.file
     part = out.with_name(f"{out.name}.part")
     said_s = time.monotonic()
@@ -291,34 +261,4 @@ def _work(take: Take, folder: Path, news: Connection) -> None:
         part.unlink(missing_ok=True)
     except Exception as error:
         part.unlink(missing_ok=True)
-        news.send(_reason(error))
-
-
-def _reason(error: Exception) -> str:
-    name = "" if isinstance(error, ReliveError) else f"{type(error).__name__}: "
-    return name + (" ".join(str(error).split()) or "no reason given")
-
-
-def _interrupt(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder: two runs at once would write the same files.
-
-    Raises:
-        InputError: Another process holds it.
-    """
-    with (folder / ".lock").open("wb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"another process records in {folder}; wait for it, or stop it"
-            ) from None
-        yield
+        news.send(reason_of(error))
