@@ -20,7 +20,6 @@ from torch import Tensor
 
 from relive.bitstream.detail import MAX_COLOURS
 from relive.config import CUBE_PX
-from relive.enhancement.frame import enlarge
 from relive.kernels.palettes import find
 
 TILE_BITS = 9
@@ -59,11 +58,13 @@ class Palettes:
         """Put the cubes into a picture `[3, H, W]`, levels of 255."""
         if not self.sizes.any():
             return picture
-        h, w = self.sizes.shape
-        rows = np.arange(h)[:, None, None, None], np.arange(w)[:, None, None]
-        pixels = torch.from_numpy(self.colours[*rows, self.indices])  # [h, w, S, S, 3]
-        painted = pixels.permute(4, 0, 2, 1, 3).reshape(3, h * CUBE_PX, w * CUBE_PX)
-        return torch.where(enlarge(self.where, picture.shape[1:]) > 0, painted.float(), picture)
+        y, x = np.nonzero(self.sizes)
+        every = np.arange(len(y))[:, None, None]
+        pixels = torch.from_numpy(self.colours[y, x][every, self.indices[y, x]])  # [n, S, S, 3]
+        painted = picture.contiguous().clone()
+        cubes = painted.unflatten(2, (-1, CUBE_PX)).unflatten(1, (-1, CUBE_PX))
+        cubes[:, y, :, x] = pixels.permute(0, 3, 1, 2).float()
+        return painted
 
     def contents(self) -> list[tuple[int, int, bytes]]:
         """Row, column and content of every cube that has one."""
