@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from relive.bitstream.palettes import FULL, STEP
 from relive.compiled import compiled
 from relive.config import CUBE_PX
 
@@ -17,8 +18,7 @@ Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
 LEFT, ABOVE, CORNER = 3, 2, 1  # weights
-STEP = np.float32(8)  # what one symbol counts
-FULL = np.float32(1 << 15)  # a row of counts is halved from here on
+ONE, MOST = np.float32(STEP), np.float32(FULL)
 
 
 @compiled
@@ -114,10 +114,10 @@ def take(
             if rank >= sizes[n] or order[row, rank] >= sizes[n]:
                 return False
             coded[n, y, diagonal - y] = order[row, rank]
-            table[contexts[row], rank] += STEP
+            table[contexts[row], rank] += ONE
             row += 1
     for line in table:
-        while line.sum() > FULL:
+        while line.sum() > MOST:
             for k in range(len(line)):
                 line[k] = np.ceil(line[k] / np.float32(2))
     return True

@@ -29,8 +29,8 @@ RECALLED = 1024
 """Colours of the GOP that are remembered, the latest; and cubes, the first."""
 CONTEXTS = 32
 _FLOAT = np.float32
-_FULL = 1 << 15  # a row of counts is halved from here on
-_STEP = 8  # what one symbol counts
+FULL = 1 << 15  # a row of counts is halved from here on
+STEP = 8  # what one symbol counts
 _PARTS, _PART_BITS = 3, 8  # of a new colour
 
 
@@ -55,8 +55,8 @@ class _Counts:
     def code(self, model: PaletteModel, symbols: Grid, contexts: Grid) -> Grid:
         """Code symbols `[n]` in contexts `[n]`, then learn them."""
         coded = model.given(symbols.astype(np.int32), self.table[contexts]).astype(np.int64)
-        np.add.at(self.table, (contexts, coded), _STEP)
-        while (high := self.table.sum(1) > _FULL).any():
+        np.add.at(self.table, (contexts, coded), STEP)
+        while (high := self.table.sum(1) > FULL).any():
             self.table[high] = np.ceil(self.table[high] / 2)
         return coded
 

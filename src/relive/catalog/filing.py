@@ -48,7 +48,7 @@ def find_replays(places: Sequence[Path]) -> Iterator[Path]:
         if place.is_file():
             yield Path(os.path.abspath(place))  # noqa: PTH100  links stay links
             continue
-        for folder, below, names in os.walk(os.path.abspath(place)):  # noqa: PTH100
+        for folder, below, names in os.walk(os.path.abspath(place)):  # noqa: PTH100  as above
             below.sort()
             yield from (Path(folder) / name for name in sorted(names) if name.endswith(SUFFIX))
 
@@ -94,7 +94,7 @@ def update(
         InputError: A place does not exist, or is not in the catalogue.
     """
     inside = [row[0] for row in catalog.rows("SELECT path FROM folders ORDER BY path")]
-    wanted = [os.path.abspath(place) for place in places] or inside  # noqa: PTH100
+    wanted = [os.path.abspath(place) for place in places] or inside  # noqa: PTH100  as above
     for place in wanted:
         if not any(place == known or place.startswith(known + os.sep) for known in inside):
             raise InputError(f"{place} is not in the catalogue; add it: relive catalog add")

@@ -21,12 +21,8 @@ def summary(catalog: Catalog) -> dict[str, Any]:
         "coalesce(sum(bytes), 0)::BIGINT AS bytes FROM files"
     )
     for name in ("gops", "events"):
-        totals[name] = catalog.rows(f"SELECT count(*) FROM {name}")[0][0]  # noqa: S608
-    described = (
-        catalog.rows(f"SELECT count(*) FROM {table}")[0][0]  # noqa: S608
-        for table in catalog.tables("descriptors")
-    )
-    totals["pictures"] = sum(described)
+        totals[name] = catalog.count(name)
+    totals["pictures"] = sum(map(catalog.count, catalog.tables("descriptors")))
     totals["catalog_bytes"] = catalog.path.stat().st_size if catalog.path else 0
     totals["games"] = catalog.records(
         "SELECT game, count(*) AS files, sum(duration_s) / 3600 AS hours, "

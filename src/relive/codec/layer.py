@@ -249,10 +249,10 @@ class Layer:
 
 def _palettes(target: Tensor, price: Tensor, tools: Tools) -> tuple[Palettes, Tensor]:
     """Palettes of a frame, and what a cube costs with one, squared error, `[h, w]`."""
-    found, bits = find_palettes(target, tools.tiles)
     if not tools.flat:
-        found = found.only(torch.zeros_like(bits, dtype=torch.bool))
-    return found, price * torch.where(found.where, bits, torch.inf)
+        return Palettes.none(*price.shape), torch.full_like(price, torch.inf)
+    found, bits = find_palettes(target, tools.tiles)
+    return found, price * bits
 
 
 def encode_pair(

@@ -116,7 +116,7 @@ def alike(catalog: Catalog, like: Like) -> Hits:
         vector = f"[{', '.join(f'vector[{n + 1}]' for n in kept)}]::FLOAT[{len(kept)}]"
     distance = f"array_distance({vector}, ?::FLOAT[{len(kept)}])"
     sql = (
-        f"SELECT d.file, d.frame, coalesce((g.start_ns - f.start_ns) / 1e9, 0) AS time_s, "  # noqa: S608
+        f"SELECT d.file, d.frame, coalesce((g.start_ns - f.start_ns) / 1e9, 0) AS time_s, "  # noqa: S608  names of ours
         "d.frame + coalesce(g.num_frames - 1, 0) AS last, "
         "coalesce((g.end_ns - f.start_ns) / 1e9, 0) AS end_s, "
         f"{distance} AS cost FROM {table} d JOIN files f ON f.file = d.file AND NOT f.missing "

@@ -117,7 +117,7 @@ def _near(
     turning = yaw is not None and place.yaw_deg is not None
     wanted = ["file", "frame", "time_s", *map(quoted, axes)]
     wanted += [quoted(columns[yaw])] if turning and yaw is not None else []
-    sql = f"SELECT {', '.join(wanted)} FROM {table} WHERE list_contains(?, file) AND present"  # noqa: S608
+    sql = f"SELECT {', '.join(wanted)} FROM {table} WHERE list_contains(?, file) AND present"  # noqa: S608  names of ours
     nearby = zip(axes, place.position, strict=False)
     box = [f"abs({quoted(axis)} - {value!r}) <= {limits[0]!r}" for axis, value in nearby]
     columns_found = catalog.run(" AND ".join([sql, *box]), [files]).fetchnumpy()

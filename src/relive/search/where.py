@@ -60,7 +60,7 @@ def _query(catalog: Catalog, table: str, condition: str) -> str:
     of_file = [
         f'{sql} AS "{name}"' for name, sql in OF_FILE.items() if name not in names - {"file"}
     ]
-    files = f"SELECT file AS file_number, {', '.join(of_file)} FROM files WHERE NOT missing"  # noqa: S608
+    files = f"SELECT file AS file_number, {', '.join(of_file)} FROM files WHERE NOT missing"  # noqa: S608  names of ours
     return (
         "SELECT file_number AS file, frame, time_s FROM "  # noqa: S608  checked by the caller
         f"(SELECT * EXCLUDE (file), file AS state_file FROM {table}) states "
