@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,11 +20,11 @@ from relive.enhancement.frame import Reference, to_array, to_blocks
 from relive.enhancement.search import LAMBDA, squared_error
 from relive.enhancement.transform import kronecker
 from relive.enhancement.vectors import WIDE, VectorSearch, scene_of, search_vectors, vector_cost
-from relive.kernels import choice, transform
+from relive.kernels import choice, settling, transform
 from relive.kernels.vectors import search_blocks
 
 USUAL = (0.3, 0.3, 0.1, 0.2, 0.1)  # shares of the modes where nothing is known
-FEW = 20.0  # cubes that these count for
+_SHARES = np.array(USUAL, np.float32), np.array((0.7, 0.15, 0.15), np.float32)
 LASTING = 0.5
 SOURCE_BITS = 2.0  # of another than the last frame
 SPLIT_BITS = 3.0
@@ -95,16 +96,58 @@ def choose_modes(
         ranked.numpy(),
         rests.numpy(),
     )
-    cost = level_costs(rests, price / LAMBDA)
-    cost += price * bits.gather(0, ranked)
-    least, best = cost.min(0, keepdim=True)
-    chosen = ranked.gather(0, best)[0]
+    costs = level_costs(rests, price / LAMBDA)
+    chosen, least = _settle(costs, bits, ranked, price, before, older is not None)
     modes, sources, split = _OUTCOMES[chosen].unbind(-1)
     kind = to_blocks(2 * split + (modes >= MOVED) + 4 * (sources == OLDER))[..., None]
     given = torch.where(
         kind >= 4, to_blocks(own), torch.where(kind >= 2, parts, to_blocks(vectors))
     )
-    return modes, sources, split, given * (kind % 2), least[0]
+    return modes, sources, split, given * (kind % 2), least
+
+
+def _settle(
+    costs: Tensor,
+    bits: Tensor,
+    ranked: Tensor,
+    price: Tensor,
+    before: Tensor | None,
+    older: bool,
+) -> tuple[Tensor, Tensor]:
+    """Choose among the finalists, where naming one costs less beside others like it.
+
+    Args:
+        costs: what they leave to code, error and levels `[n, h, w]`.
+        bits: of all ways, those of naming mode and source in them guessed `[k, h, w]`.
+        ranked: numbers of the finalists `[n, h, w]`.
+        price: squared error that one bit must save `[h, w]`.
+        before: modes of the frame before `[h, w]`, if they are known.
+        older: there is another source than the last frame.
+
+    Returns:
+        Numbers of the choice, and what it costs, `[h, w]` each.
+    """
+    named = mode_bits(before, price.shape)[_OUTCOMES[:, 0]] + _source_bits(older)[:, None, None]
+    first = (costs + price * bits.gather(0, ranked)).argmin(0, keepdim=True)
+    chosen, least = ranked.gather(0, first)[0].contiguous(), torch.empty_like(price)
+    known = torch.full_like(chosen, -1) if before is None else before
+    settling.settle(
+        to_array(costs + price * (bits - named).gather(0, ranked)),
+        to_array(ranked),
+        _OUTCOMES.numpy(),
+        to_array(price),
+        to_array(known),
+        _SHARES,
+        older,
+        chosen.numpy(),
+        least.numpy(),
+    )
+    return chosen, least
+
+
+def _source_bits(older: bool) -> Tensor:
+    """Guess the bits of the sources of all ways `[k]`; 0 for those that are not tried, too."""
+    return SOURCE_BITS * ((_OUTCOMES[:, 1] != LAST) & older)
 
 
 def level_costs(rests: Tensor, square: Tensor) -> Tensor:
@@ -133,7 +176,8 @@ def mode_bits(before: Tensor | None, shape: Sequence[int]) -> Tensor:
     """
     if before is None:
         return -torch.log2(torch.tensor(USUAL))[:, None, None].expand(NUM_MODES, *shape)
-    count = torch.bincount(before.flatten(), minlength=NUM_MODES) + FEW * torch.tensor(USUAL)
+    count = torch.bincount(before.flatten(), minlength=NUM_MODES)
+    count = count + settling.FEW * torch.tensor(USUAL)
     share = (1 - LASTING) * (count / count.sum())[:, None, None]
     lasting = LASTING * (before == torch.arange(NUM_MODES)[:, None, None])
     return -torch.log2(share + lasting)
