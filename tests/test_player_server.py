@@ -134,6 +134,12 @@ def test_the_library_lists_what_is_broken(client: TestClient) -> None:
     assert files["hurt.relive"]["damaged"]
 
 
+def test_states_of_a_damaged_part_are_unknown(client: TestClient) -> None:
+    file = f"/api/files/{ids(client)['hurt.relive']}"
+    health = np.frombuffer(client.get(f"{file}/states?fields=3").content, "<f4")
+    assert np.flatnonzero(np.isnan(health)).tolist() == list(range(2 * GOP, 3 * GOP))
+
+
 def test_states_times_events_and_heat(client: TestClient, folder: Path) -> None:
     file = f"/api/files/{ids(client)['s.relive']}"
     with Replay.open(folder / "s.relive") as replay:

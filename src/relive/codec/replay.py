@@ -41,6 +41,7 @@ class Replay:
         num_frames: frames that the index lists.
         times_ns: int64 `[T]`.
         states: float32 `[T, S]`.
+        has_states: bool `[T]`; False where they are lost or damaged, and read as 0.
         present: bool `[T]`; False where the session has no frame or the GOP is damaged.
         degraded: bool `[T]`; True where the enhancement layer is damaged and the codes alone show.
         tiers: how many tiers are decoded: 1 for the codes alone, 2 with the enhancement layer.
@@ -364,6 +365,9 @@ class Replay:
         self.present = np.concatenate([p for _, p, _ in tracks] or [np.zeros(0, np.bool_)])
         empty = np.zeros((0, width), np.float32)
         self.states = np.concatenate([s for _, _, s in tracks] or [empty])
+        self.has_states = np.ones(len(self.times_ns), np.bool_)
+        for gop in self._bad:
+            self.has_states[self._firsts[gop] : self._firsts[gop + 1]] = False
 
     def _track(self, index: int, piece: Piece) -> Track:
         count = piece.num_frames

@@ -32,9 +32,9 @@ export class PathMap {
     this.draw();
   }
 
-  /** Frames of a lost part have no state. */
+  /** Frames of a lost or damaged part have no state. */
   #isKnown(frame) {
-    return this.film.gops[this.film.gopOf(frame)].condition !== "lost";
+    return !Number.isNaN(this.columns.x[frame]);
   }
 
   #scale(width, height) {

@@ -84,15 +84,15 @@ export class Plots {
     const stride = Math.max(1, Math.floor((last - first) / (2 * width)));
     let isGap = false;
     for (let frame = first; frame <= last; frame += stride) {
-      if (this.film.gops[this.film.gopOf(frame)].condition === "lost") {
+      if (Number.isNaN(plot.values[frame])) {
         isGap = true;
         continue;
       }
       const x = ((this.film.timeOf(frame) - from) / (to - from)) * width;
       let [lowest, highest] = [plot.values[frame], plot.values[frame]];
       for (let k = frame; k < Math.min(last + 1, frame + stride); k++) {
-        lowest = Math.min(lowest, plot.values[k]);
-        highest = Math.max(highest, plot.values[k]);
+        if (plot.values[k] < lowest) lowest = plot.values[k];
+        if (plot.values[k] > highest) highest = plot.values[k];
       }
       if (isGap) context.moveTo(x, y(highest));
       isGap = false;
@@ -106,8 +106,8 @@ export class Plots {
   }
 
   #text(plot) {
-    if (this.film.gops[this.film.gopOf(this.playback.frame)].condition === "lost") return "missing";
     const value = plot.values[this.playback.frame];
+    if (Number.isNaN(value)) return "missing";
     return Number.isInteger(value) ? String(value) : value.toPrecision(5);
   }
 }
