@@ -296,6 +296,23 @@ WRONG_USES = (
     use("an output for a sender", "stream s.mcap -o x.mcap", "--out", "s.mcap"),
     use("a replay to standard output", f"encode s.mcap -o - {M}", "-:", "standard output"),
     use("a session to resume", "train --resume nowhere", "nowhere"),
+    # search, catalogue, restoring, batches
+    shown("nothing to search by", "search s.relive", "--where"),
+    shown(
+        "no such thing to search", "search nowhere.relive --where 'health < 1'", "nowhere.relive"
+    ),
+    shown("a condition that is none", "search s.relive --where 'health <'", "health <", "syntax"),
+    shown("a field that no replay has", "search s.relive --where 'mana < 1'", "mana"),
+    shown("a place that is none", "search s.relive --near here", "here"),
+    shown("a picture that is none", "search s.relive --like text.mcap", "text.mcap"),
+    shown("a catalogue that is none", "catalog list text.mcap", "text.mcap"),
+    shown("no such catalogue", "catalog update nowhere.duckdb", "nowhere.duckdb"),
+    shown("nothing to file", "catalog add new.duckdb nowhere", "nowhere"),
+    shown("a rectangle that is none", "restore s.mcap -o x.mcap --hide 1,2,3", "1,2,3"),
+    shown("a rectangle outside", "restore s.mcap -o x.mcap --hide 900,0,8,8", "900,0,8,8"),
+    shown("no frame rate", "interpolate s.mcap --fps 0 -o x.mcap", "fps", "0"),
+    shown("a batch of nothing", "encode --batch empty_folder -o x", "empty_folder"),
+    shown("a batch of no folder", "encode --batch nowhere -o x", "nowhere"),
 )
 
 

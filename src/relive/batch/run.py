@@ -63,8 +63,8 @@ def encode_batch(
         ModelMismatchError: The model is missing.
         KeyboardInterrupt: Ctrl-C; what is whole stays, and the same call goes on.
     """
-    folder, out = folder.resolve(), out.resolve()
     files = find_sessions(folder)
+    folder, out = folder.resolve(), out.resolve()
     settings, model_id = settle(settings or Settings())
     out.mkdir(parents=True, exist_ok=True)
     with alone(out, "encodes"), Manifest(out) as manifest:

@@ -33,10 +33,11 @@ def add(
     verbose: Verbose = False,
 ) -> None:
     """Take in folders with all replays below them; what is there already is left as it is."""
-    from relive.catalog import Catalog
+    from relive.catalog import Catalog, find_replays
     from relive.catalog import add as file_all
 
     console = Console(as_json, quiet, verbose)
+    list(find_replays(places))  # what cannot be filed leaves no empty catalogue behind
     bundle = _bundle(model, no_pictures)
     with Catalog.open(db, write=True, create=True) as opened, console.progress("add") as progress:
         report = file_all(opened, places, bundle, progress)
