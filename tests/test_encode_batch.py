@@ -230,7 +230,6 @@ def test_a_manifest_forgives_a_cut_line_and_nothing_else(tmp_path: Path) -> None
     [
         ["-o", "out"],
         ["a.mcap", "--batch", "in", "-o", "out"],
-        ["in/a.mcap", "-o", "x.relive", "--workers", "2"],
         ["in/a.mcap", "-o", "x.relive", "--ray", "local"],
         ["--batch", "nowhere", "-o", "out"],
         ["--batch", "out", "-o", "out"],

@@ -51,7 +51,12 @@ def encode(
         typer.Option(help="Every session in this folder and below, in place of one; goes on."),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Sessions of --batch at once.", show_default="cores")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes: sessions of --batch at once, or parts of a long one.",
+            show_default="cores",
+        ),
     ] = None,
     ray: Annotated[
         str | None,
@@ -109,15 +114,15 @@ def encode(
     if batch is not None:
         encode_folder(console, batch, out, settings, workers, ray, force)
         return
-    if session is None or workers is not None or ray is not None:
-        name = "--ray" if workers is None else "--workers"
-        raise InputError(f"{name} goes with --batch only; see: relive encode --help")
+    if session is None or ray is not None:
+        raise InputError("--ray goes with --batch only; see: relive encode --help")
     with console.progress("encode") as bar:
         progress = Staged(bar) if bar else None
         report = relive.encode(
             session,
             out,
             **settings,
+            processes=workers or 0,
             force=force,
             progress=progress,
             on_stage=progress.begin if progress else None,

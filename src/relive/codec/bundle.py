@@ -51,6 +51,7 @@ class Bundle:
     post_filter: PostFilter | None  # of the enhancement layer
     adapter: bytes = b""  # that has changed the tables
     plain: Bundle | None = None  # without it
+    path: Path | None = None  # of the file, if it came from one
 
 
 def bundled_path(name: str = BUNDLED) -> Path:
@@ -157,7 +158,9 @@ def load_bundle(path: Path | str | None = None) -> Bundle:
         costs = LevelCosts(tensors["rate.levels"].float() / BIT_UNITS)
     networks = (model.eval(), quantizer.eval())
     post_filter = _load_filter({k[7:]: v for k, v in tensors.items() if k.startswith("filter.")})
-    return Bundle(digest, config, *networks, tables, sensitivity, detail, costs, post_filter)
+    return Bundle(
+        digest, config, *networks, tables, sensitivity, detail, costs, post_filter, path=file
+    )
 
 
 def linear_sensitivity(model: HSTMAE) -> Tensor:

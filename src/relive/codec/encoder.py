@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from relive.codec.adapting import Watch, adapted, fit_to_session, pack_again, samples_of
 from relive.codec.bundle import Bundle, load_bundle
 from relive.codec.control import Control, setting_of
+from relive.codec.crew import Crew, crew_of, processes_for
 from relive.codec.effort import DEFAULT_PRESET, Effort, effort_of
 from relive.codec.gop import GopTrack, encode_gop, gop_track
 from relive.codec.packing import pack_gop
@@ -83,22 +84,42 @@ class _Search:
     depth: int | None
 
 
-def _encode_one(
+@dataclass(frozen=True)
+class _Given:
+    """One GOP of a session: its number, its first frame, its frames and their track."""
+
+    index: int
+    first_frame: int
+    frames: NDArray[np.uint8]
+    track: GopTrack
+
+
+def _given(session: Session, place: tuple[int, int, int]) -> _Given:
+    """Read a GOP: `place` is its number, its first frame and one past its last."""
+    index, start, stop = place
+    return _Given(index, start, session.frames(start, stop), gop_track(session, start, stop))
+
+
+def _encode_range(
+    session: Session,
     coder: StepCoder,
-    frames: NDArray[np.uint8],
-    track: GopTrack,
-    place: tuple[int, int],
+    place: tuple[int, int, int],
     setting: Setting,
     search: _Search,
 ) -> _Encoded:
-    """Encode one GOP on a worker; `place` is its number and its first frame."""
+    """Read and encode one GOP in a process of a crew."""
+    return _encode_one(coder, _given(session, place), setting, search)
+
+
+def _encode_one(coder: StepCoder, given: _Given, setting: Setting, search: _Search) -> _Encoded:
+    """Encode one GOP on a worker."""
+    frames, track, index = given.frames, given.track, given.index
     with torch.inference_mode():
         gop = encode_gop(coder, frames, track, setting, search.depth, effort=search.effort)
-    index, first_frame = place
     codes, detail = pack_gop(index, gop.codes, gop.detail, coder.bundle)
     record = GopRecord(
         index,
-        first_frame,
+        given.first_frame,
         len(frames),
         int(track.times_ns[0]),
         int(track.times_ns[-1]),
@@ -118,6 +139,7 @@ def _encode_all(
     search: _Search,
     chosen: Sequence[int] | None = None,
     known: Mapping[int, _Encoded] | None = None,
+    crew: Crew | None = None,
 ) -> Iterator[_Encoded]:
     """Encode GOP after GOP in order, as many at a time as there are workers.
 
@@ -129,21 +151,23 @@ def _encode_all(
         search: how.
         chosen: numbers of the GOPs; without, all.
         known: GOPs that are encoded already.
+        crew: processes to do it; without, threads.
     """
-    pool, known = workers(), known or {}
+    known, limit = known or {}, crew.count if crew else NUM_WORKERS
     waiting: deque[Future[_Encoded]] = deque()
     try:
         for index in range(-(-session.num_frames // interval)) if chosen is None else chosen:
             if index in known:
-                waiting.append(pool.submit(known.__getitem__, index))
+                waiting.append(workers().submit(known.__getitem__, index))
                 continue
             start = index * interval
-            stop = min(start + interval, session.num_frames)
-            frames, track = session.frames(start, stop), gop_track(session, start, stop)
-            waiting.append(
-                pool.submit(_encode_one, coder, frames, track, (index, start), setting, search)
-            )
-            if len(waiting) > NUM_WORKERS:
+            place = index, start, min(start + interval, session.num_frames)
+            if crew:
+                waiting.append(crew.submit(_encode_range, place, setting, search))
+            else:
+                given = _given(session, place)
+                waiting.append(workers().submit(_encode_one, coder, given, setting, search))
+            if len(waiting) > limit:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
@@ -181,16 +205,11 @@ def _fit_adapter(
 
 
 def _try_all(
-    coder: StepCoder,
-    frames: NDArray[np.uint8],
-    track: GopTrack,
-    place: tuple[int, int],
-    search: _Search,
-    numbers: Sequence[int],
+    coder: StepCoder, given: _Given, search: _Search, numbers: Sequence[int]
 ) -> list[_Encoded]:
     """Encode one GOP at several numbers of the scale, each on a worker."""
     waiting = [
-        workers().submit(_encode_one, coder, frames, track, place, setting_of(number), search)
+        workers().submit(_encode_one, coder, given, setting_of(number), search)
         for number in numbers
     ]
     return [future.result() for future in waiting]
@@ -208,8 +227,7 @@ def _encode_to(
     rate = (control.target.bitrate or 0.0) / 8
     for index, start in enumerate(range(0, session.num_frames, interval)):
         stop = min(start + interval, session.num_frames)
-        frames, track = session.frames(start, stop), gop_track(session, start, stop)
-        tries = partial(_try_all, coder, frames, track, (index, start), search)
+        tries = partial(_try_all, coder, _given(session, (index, start, stop)), search)
         began, ended = (_seconds(session, n) for n in (start, stop))
         left = rate * ended - out.stat().st_size
         yield control.choose(tries, rate * (ended - began), left)
@@ -236,6 +254,7 @@ def encode(
     keyframe_interval: int = 32,
     depth: int | None = None,
     adapt: bool = False,
+    processes: int = 1,
     force: bool = False,
     progress: Progress | None = None,
     on_stage: Callable[[str], None] | None = None,
@@ -254,6 +273,9 @@ def encode(
         depth: code every cube to this depth instead of searching (for measurements).
         adapt: encode some GOPs first, fit the probability tables of the model to them, and keep
             what changes in the file where that pays for its bytes.
+        processes: more than 1 encode GOPs in so many processes, for long sessions faster than
+            threads, with the same bytes; 0 is as many as pay. They import the main module, so a
+            script needs its `if __name__ == "__main__":`. A target has threads alone.
         force: overwrite `out`.
         progress: told frames done and frames in all; of the samples of `adapt`, GOPs.
         on_stage: told what begins with `adapt`: `sampling`, `fitting`, `encoding`.
@@ -297,7 +319,13 @@ def encode(
         if control:
             every = _encode_to(coder, session, keyframe_interval, control, search, Path(out))
         else:
-            every = _encode_all(coder, session, keyframe_interval, setting, search, known=known)
+            crew = None
+            processes = processes or processes_for(session.num_frames, keyframe_interval)
+            if processes > 1 and bundle.path:
+                crew = stack.enter_context(crew_of(processes, session.path, coder.bundle, light))
+            every = _encode_all(
+                coder, session, keyframe_interval, setting, search, known=known, crew=crew
+            )
         with ReplayWriter(out, header, force) as writer:
             squares = _write(writer, session, every, progress)
         report = _report(session, Path(out), squares, time.perf_counter() - began)
