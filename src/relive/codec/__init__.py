@@ -9,12 +9,13 @@
 
 from relive.bitstream import is_keyframe
 from relive.codec.bundle import Bundle, load_bundle, save_bundle
-from relive.codec.encoder import EncodeReport, encode
+from relive.codec.encoder import encode
 from relive.codec.live import LiveFrame
 from relive.codec.live_decoder import Decoder, Losses
 from relive.codec.live_encoder import Encoder
 from relive.codec.output import decode
 from relive.codec.replay import Replay
+from relive.codec.report import EncodeReport
 
 __all__ = [
     "Bundle",

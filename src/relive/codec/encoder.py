@@ -10,7 +10,6 @@ Codes and enhancement packets are decoded again before they are written (`packin
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,28 +32,15 @@ from relive.codec.gop import GopTrack, encode_gop, gop_track
 from relive.codec.packing import pack_gop
 from relive.codec.rate import QUALITIES, Setting
 from relive.codec.refusals import check_settings, target_of
+from relive.codec.report import EncodeReport, psnr_db, report_of
 from relive.codec.step import Geometry, StepCoder
 from relive.codec.workers import NUM_WORKERS, workers
-from relive.container import GopRecord, ReplayHeader, ReplayReader, ReplayWriter
+from relive.container import GopRecord, ReplayHeader, ReplayWriter
 from relive.errors import InputError
 from relive.session import Session
 
 Progress = Callable[[int, int], None]
 DEFAULT_QUALITY = 5
-
-
-@dataclass(frozen=True)
-class EncodeReport:
-    """What an encoding gave."""
-
-    frames: int
-    bytes: int
-    bits_per_pixel: float
-    psnr_db: float
-    encode_fps: float
-    parts: dict[str, int]
-    damaged: bool  # of the session; what was readable is in the replay
-    reached: bool = True  # the bitrate within 3 %, or the PSNR in every GOP; True without target
 
 
 @dataclass(frozen=True)
@@ -123,7 +109,7 @@ def _encode_one(coder: StepCoder, given: _Given, setting: Setting, search: _Sear
         len(frames),
         int(track.times_ns[0]),
         int(track.times_ns[-1]),
-        _psnr(gop.squares, int(track.present.sum()) * frames[0].size),
+        psnr_db(gop.squares, int(track.present.sum()) * frames[0].size),
         codes,
         track.packet,
         detail,
@@ -321,14 +307,14 @@ def encode(
         else:
             crew = None
             processes = processes or processes_for(session.num_frames, keyframe_interval)
-            if processes > 1 and bundle.path:
+            if processes > 1 and bundle.path is not None and bundle.path.is_file():
                 crew = stack.enter_context(crew_of(processes, session.path, coder.bundle, light))
             every = _encode_all(
                 coder, session, keyframe_interval, setting, search, known=known, crew=crew
             )
         with ReplayWriter(out, header, force) as writer:
             squares = _write(writer, session, every, progress)
-        report = _report(session, Path(out), squares, time.perf_counter() - began)
+        report = report_of(session, Path(out), squares, time.perf_counter() - began)
         if control is None:
             return report
         length = _seconds(session, session.num_frames)
@@ -371,25 +357,3 @@ def _header(
         palettes=setting.tiers > 1,
         extra={"preset": preset},
     )
-
-
-def _report(session: Session, out: Path, squares: float, seconds: float) -> EncodeReport:
-    """Say what a written replay is like, given its squared error and what it took."""
-    size, pixels = out.stat().st_size, session.width * session.height
-    with ReplayReader.open(out) as reader:
-        parts = reader.parts
-    return EncodeReport(
-        session.num_frames,
-        size,
-        size * 8 / (session.num_frames * pixels),
-        _psnr(squares, int(session.present.sum()) * 3 * pixels),
-        session.num_frames / seconds,
-        parts,
-        session.damaged,
-    )
-
-
-def _psnr(squares: float, count: int) -> float:
-    if not count:
-        return 0.0
-    return 10 * math.log10(255**2 / max(squares / count, 1e-4))
