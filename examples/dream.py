@@ -1,7 +1,7 @@
 """Train a small next-step model on stored codes, and play what it dreams as a GIF.
 
     relive record crafter:survival -o play.mcap --seconds 60
-    relive encode play.mcap -o play.relive --quality 1 --keyframe-interval 2
+    relive encode play.mcap -o play.relive --tiers 1 --keyframe-interval 2
     python examples/dream.py play.relive -o dream.gif --seconds 90
 
 With a keyframe every two frames, the codes of every step say what is in the picture, so a model of

@@ -25,8 +25,8 @@ def test_a_settled_delta_gets_no_codes_where_the_layer_can_take_over(
         coder = StepCoder(bundle, session.schema, Geometry(56, 40))
         frames, track = session.frames(0, 8), gop_track(session, 0, 8)
 
-    def depths(skip_bits: float, step: int | None) -> NDArray[np.uint8]:
-        effort = Effort(VectorSearch(), skip_bits=skip_bits)
+    def depths(skip_error: float, step: int | None) -> NDArray[np.uint8]:
+        effort = Effort(VectorSearch(), skip_error=skip_error)
         with torch.inference_mode():
             return encode_gop(coder, frames, track, Setting(1e-3, step), effort=effort).codes.depths
 
@@ -40,7 +40,7 @@ def test_light_deltas_run_no_network_and_show_what_the_encoder_saw(
     tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = record(tmp_path / "s.mcap")
-    monkeypatch.setitem(PRESETS, "fast", replace(PRESETS["fast"], skip_bits=1e9))
+    monkeypatch.setitem(PRESETS, "fast", replace(PRESETS["fast"], skip_error=1e9))
     report = encode(session, tmp_path / "s.relive", model=bundle, preset="fast")
     ran: list[int] = []
     forward = bundle.model.decoder.forward

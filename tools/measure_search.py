@@ -3,7 +3,7 @@
     python tools/measure_search.py WORK -o results/search.json
 
 Sessions of held-out maps are recorded with seeds that no training saw: some to search in, one to
-ask with. What is searched is real: `relive encode` (quality 1) of the pairs of frames at which a
+ask with. What is searched is real: `relive encode` (codes alone) of the pairs of frames at which a
 replay would have its keyframes, one in 32 frames, filed into a catalogue. An answer is right where
 the camera stood within 64 map units (2 m; a person is 56 units tall) and 20° of the question's, on
 the same map. Every question that has a right answer counts; all maps are searched at once.
@@ -74,7 +74,7 @@ def searched(game: str, seed: int, work: Path, seconds: float, bundle: Bundle) -
         replay.parent.mkdir(exist_ok=True)
         pairs, part = work / "pairs.mcap", work / "part.relive"
         thin(session, pairs)
-        encode(pairs, part, model=bundle, quality=1, keyframe_interval=2, force=True)
+        encode(pairs, part, model=bundle, tiers=1, keyframe_interval=2, force=True)
         part.rename(replay)
     return replay
 

@@ -86,6 +86,10 @@ def encode(
         bool,
         typer.Option(help="Fit the probability tables to this session; kept if that pays."),
     ] = False,
+    tiers: Annotated[
+        int,
+        typer.Option(min=1, max=2, help="1: codes alone, without enhancement; data to train on."),
+    ] = 2,
     depth: Annotated[
         int | None, typer.Option(min=0, hidden=True, help="Every cube at this depth.")
     ] = None,
@@ -112,6 +116,8 @@ def encode(
     if (session is None) == (batch is None):
         raise InputError("encode needs either SESSION or --batch FOLDER; see: relive encode --help")
     if batch is not None:
+        if tiers != 2:
+            raise InputError("--tiers is for one session, not for --batch")
         encode_folder(console, batch, out, settings, workers, ray, force)
         return
     if session is None or ray is not None:
@@ -122,6 +128,7 @@ def encode(
             session,
             out,
             **settings,
+            tiers=tiers,
             processes=workers or 0,
             force=force,
             progress=progress,

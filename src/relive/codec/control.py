@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from relive.bitstream.detail import NUM_STEPS
-from relive.codec.rate import CODES_PRICE, Setting
+from relive.codec.rate import Setting, price_of
 from relive.errors import InputError
 
 COARSER = 12
@@ -67,7 +67,7 @@ C = TypeVar("C", bound=Coded)
 def setting_of(number: int) -> Setting:
     """Setting of a number of the scale, 0 (finest) to `LAST`."""
     beyond = max(number - (NUM_STEPS - 1), 0)
-    return Setting(CODES_PRICE * 2 ** (beyond / 2), number - beyond)
+    return Setting(price_of(number - beyond) * 2 ** (beyond / 2), number - beyond)
 
 
 def search(

@@ -8,6 +8,7 @@ from relive.enhancement.vectors import VectorSearch
 from relive.errors import InputError
 
 DEFAULT_PRESET = "medium"
+SETTLED = 9.6  # mean `cube_error` of a reference that codes do not pay for
 
 
 @dataclass(frozen=True)
@@ -19,9 +20,9 @@ class Effort:
         look_ahead: plan quantiser steps by what later frames are predicted from; without, the same
             for all cubes of a frame.
         older: predict from the frame before the reference, too.
-        skip_bits: a delta gets no codes where its warped reference is wrong, in the mean over its
-            cubes, by less than so many bits of a code are worth. What is new in it is left to the
-            enhancement layer, and the encoder network does not run. 0: every delta is encoded.
+        skip_error: a delta gets no codes where its warped reference is wrong, in the mean over its
+            cubes, by a lower `cube_error`. What is new in it is left to the enhancement layer, and
+            the encoder network does not run. 0: every delta is encoded.
         light: a delta without codes runs no network at all, and its base picture is the warped
             reference (`ReplayHeader.light`).
     """
@@ -29,14 +30,14 @@ class Effort:
     vectors: VectorSearch
     look_ahead: bool = True
     older: bool = True
-    skip_bits: float = 0.0
+    skip_error: float = 0.0
     light: bool = False
 
 
 PRESETS: dict[str, Effort] = {
-    "fast": Effort(VectorSearch(diagonal=False), skip_bits=120.0, light=True),
-    "medium": Effort(VectorSearch(diagonal=False), skip_bits=40.0),
-    "slow": Effort(VectorSearch(reach=12), skip_bits=40.0),
+    "fast": Effort(VectorSearch(diagonal=False), skip_error=SETTLED, light=True),
+    "medium": Effort(VectorSearch(diagonal=False), skip_error=SETTLED),
+    "slow": Effort(VectorSearch(reach=12), skip_error=SETTLED),
 }
 
 

@@ -30,8 +30,8 @@ from relive.codec.crew import Crew, crew_of, processes_for
 from relive.codec.effort import DEFAULT_PRESET, Effort, effort_of
 from relive.codec.gop import GopTrack, encode_gop, gop_track
 from relive.codec.packing import pack_gop
-from relive.codec.rate import QUALITIES, Setting
-from relive.codec.refusals import check_settings, target_of
+from relive.codec.rate import CODES_ALONE, QUALITIES, Setting
+from relive.codec.refusals import check_settings, check_tiers, target_of
 from relive.codec.report import EncodeReport, psnr_db, report_of
 from relive.codec.step import Geometry, StepCoder
 from relive.codec.workers import NUM_WORKERS, workers
@@ -41,6 +41,7 @@ from relive.session import Session
 
 Progress = Callable[[int, int], None]
 DEFAULT_QUALITY = 5
+CODES_QUALITY = 1  # that a header names, where there are codes alone
 
 
 @dataclass(frozen=True)
@@ -239,6 +240,7 @@ def encode(
     preset: str = DEFAULT_PRESET,
     keyframe_interval: int = 32,
     depth: int | None = None,
+    tiers: int = 2,
     adapt: bool = False,
     processes: int = 1,
     force: bool = False,
@@ -257,6 +259,8 @@ def encode(
         preset: `fast`, `medium` or `slow`: how long to search; the format is the same.
         keyframe_interval: frames between keyframes, even.
         depth: code every cube to this depth instead of searching (for measurements).
+        tiers: 1 has no enhancement layer, so that codes stand in every delta where they pay, as
+            data to train on; quality and targets are not for it.
         adapt: encode some GOPs first, fit the probability tables of the model to them, and keep
             what changes in the file where that pays for its bytes.
         processes: more than 1 encode GOPs in so many processes, for long sessions faster than
@@ -280,15 +284,15 @@ def encode(
             raise InputError(f"{out} is the session itself; choose another name")
         bundle = model if isinstance(model, Bundle) else load_bundle(model)
         target = target_of(quality, bitrate, psnr, depth)
+        check_tiers(tiers, quality, target)
         search = _Search(effort_of(preset), depth)
-        quality = DEFAULT_QUALITY if quality is None else quality
+        if quality is None:
+            quality = DEFAULT_QUALITY if tiers > 1 else CODES_QUALITY
         check_settings(
             session, quality, keyframe_interval, depth, bundle.config.quantizer.num_quantizers
         )
         geometry = Geometry(session.width, session.height)
-        setting = QUALITIES[quality - 1]
-        if depth is not None:
-            setting = replace(setting, step=None)
+        setting = QUALITIES[quality - 1] if tiers > 1 and depth is None else CODES_ALONE
         light = search.effort.light and setting.step is not None
         coder = StepCoder(bundle, session.schema, geometry, light)
         control = Control(target) if target else None

@@ -16,7 +16,7 @@ from torch import Tensor
 from relive.bitstream import DetailTables, Tables
 from relive.codec.bundle import Bundle, load_bundle, save_bundle
 from relive.codec.gop import CodedGop, GopTrack, encode_gop, start_step, step_rows, try_codes
-from relive.codec.rate import QUALITIES, fit_factors, measure_step
+from relive.codec.rate import CODES_ALONE, QUALITIES, fit_factors, measure_step
 from relive.codec.step import Geometry, StepCoder
 from relive.codec.workers import NUM_WORKERS, workers
 from relive.cubes.store import SessionStore
@@ -30,7 +30,7 @@ from relive.quantizer.rvq import ResidualVQ
 Progress = Callable[[int, int], None]
 Frames = NDArray[np.uint8]
 GOP_FRAMES = 32
-FIT_QUALITIES = (1, 2, 3, 4, 5, 6, 7, 8, 9)
+FIT_QUALITIES = (0, 2, 3, 4, 5, 6, 7, 8, 9)
 FILTER_QUALITIES = (3, 4, 5, 6, 7, 8, 9)
 FILTER_EVERY = 4  # frames of a GOP that the post-filter learns from
 FILTER_UPDATES = 10000
@@ -95,7 +95,8 @@ def sample_gops(
 
     def encode(turn: int, coder: StepCoder, frames: Frames, track: GopTrack) -> CodedGop:
         with torch.inference_mode():
-            setting = QUALITIES[qualities[turn % len(qualities)] - 1]
+            quality = qualities[turn % len(qualities)]
+            setting = QUALITIES[quality - 1] if quality else CODES_ALONE
             told = watch and partial(watch, turn)
             return encode_gop(coder, frames, track, setting, watch=told)
 

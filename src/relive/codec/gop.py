@@ -87,7 +87,7 @@ def encode_gop(
     """
     bundle = coder.bundle
     searched = depth is None and setting.step is not None
-    skip_below = effort.skip_bits * setting.price if searched else 0.0
+    skip_below = effort.skip_error if searched else 0.0
     count, (h, w) = len(frames), coder.geometry.grid
     steps = -(-count // 2)
     gop = GopCodes.empty(steps, coder.bundle.config.quantizer.num_quantizers, h, w)

@@ -40,16 +40,29 @@ class Setting:
 
 
 CODES_PRICE = 6e-2
-QUALITIES = (
-    Setting(CODES_PRICE),
-    *(Setting(CODES_PRICE, step) for step in (50, 47, 44, 41, 38, 35, 30, 24, 17)),
+FROM_STEP, OCTAVE_STEPS, MOST_OCTAVES = 41, 3, 2
+"""The price of a code doubles with every 3 numbers of steps from 41 on, twice."""
+
+
+def price_of(step: int) -> float:
+    """Price of a bit of a code beside an enhancement layer; see `Setting`.
+
+    Where the layer is coarse, its bits save more than those of codes at the price of codes alone.
+    """
+    octaves = min(max((step - FROM_STEP) / OCTAVE_STEPS, 0.0), MOST_OCTAVES)
+    return float(CODES_PRICE * 2.0**octaves)
+
+
+CODES_ALONE = Setting(CODES_PRICE)
+QUALITIES = tuple(
+    Setting(price_of(step), step) for step in (53, 50, 47, 44, 41, 38, 35, 30, 24, 17)
 )
 """Settings of quality 1 to 10."""
 
 
 def tiers_at(quality: int) -> int:
-    """Tiers that a replay of some quality, 1 to 10, has."""
-    return QUALITIES[quality - 1].tiers
+    """Tiers that are decoded for some quality, 1 to 10: 1 leaves out the enhancement layer."""
+    return 1 if quality == 1 else 2
 
 
 STAGE_BITS = 7.0  # what the nets of the bitstream leave of 9

@@ -54,6 +54,18 @@ def check_values(quality: int, interval: int, depth: int | None, stages: int) ->
         raise InputError(f"depth {depth} is not between 0 and {stages}")
 
 
+def check_tiers(tiers: int, quality: int | None, target: Target | None) -> None:
+    """Refuse a number of tiers that there is not, and codes alone that aim at something.
+
+    Raises:
+        InputError: so it is.
+    """
+    if tiers not in (1, 2):
+        raise InputError(f"tiers {tiers} is neither 1 (codes alone) nor 2")
+    if tiers == 1 and (quality is not None or target is not None):
+        raise InputError("codes alone (tiers 1) have one quality; leave quality and targets out")
+
+
 def target_of(
     quality: int | None, bitrate: float | None, psnr: float | None, depth: int | None
 ) -> Target | None:
