@@ -27,7 +27,9 @@ def _bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return load_bundle(write_small_model(tmp_path_factory.mktemp("model") / "m.safetensors"))
 
 
-def send(session: Session, bundle: Bundle, quality: int) -> tuple[bytes, list[bytes]]:
+def send(
+    session: Session, bundle: Bundle, quality: int, tiers: int = 2
+) -> tuple[bytes, list[bytes]]:
     """The header and all packets of a session."""
     encoder = Encoder(
         session.width,
@@ -35,6 +37,7 @@ def send(session: Session, bundle: Bundle, quality: int) -> tuple[bytes, list[by
         session.schema,
         model=bundle,
         quality=quality,
+        tiers=tiers,
         keyframe_interval=INTERVAL,
     )
     packets = []
@@ -53,7 +56,7 @@ def receive(bundle: Bundle, packets: list[bytes]) -> tuple[list[LiveFrame], Deco
 def _stream(tmp_path_factory: pytest.TempPathFactory, bundle: Bundle) -> list[bytes]:
     """Header, then 11 packets: GOPs of 3, 3, 3 and 2 steps, the last of one frame."""
     with Session.open(record(tmp_path_factory.mktemp("live") / "s.mcap", COUNT)) as session:
-        header, packets = send(session, bundle, 1)
+        header, packets = send(session, bundle, 5, tiers=1)
     return [header, *packets]
 
 
@@ -62,21 +65,23 @@ def _whole(stream: list[bytes], bundle: Bundle) -> list[LiveFrame]:
     return receive(bundle, stream)[0]
 
 
-@pytest.mark.parametrize("quality", [1, 3])
+@pytest.mark.parametrize("tiers", [1, 2])
 @pytest.mark.parametrize("missing", [(), (3, 4, 5, 11, 20)])
 def test_frames_equal_those_of_a_file_without_look_ahead(
     tmp_path: Path,
     bundle: Bundle,
-    quality: int,
+    tiers: int,
     missing: tuple[int, ...],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     blind = replace(PRESETS[DEFAULT_PRESET], look_ahead=False)
     monkeypatch.setitem(PRESETS, DEFAULT_PRESET, blind)
     path = record(tmp_path / "s.mcap", COUNT, missing=missing)
-    encode(path, tmp_path / "s.relive", model=bundle, quality=quality, keyframe_interval=INTERVAL)
+    quality = 3 if tiers > 1 else None
+    out = tmp_path / "s.relive"
+    encode(path, out, model=bundle, quality=quality, tiers=tiers, keyframe_interval=INTERVAL)
     with Session.open(path) as session:
-        header, packets = send(session, bundle, quality)
+        header, packets = send(session, bundle, 3, tiers)
     frames, decoder = receive(bundle, [header, *packets])
     with Replay.open(tmp_path / "s.relive", bundle) as replay:
         for i, pixels in enumerate(replay.iter_frames()):
@@ -276,7 +281,7 @@ def test_headers(stream: list[bytes], bundle: Bundle, tmp_path: Path) -> None:
 
 
 def test_a_new_stream_begins_anew(stream: list[bytes], bundle: Bundle) -> None:
-    other = Encoder(32, 16, model=bundle, quality=1)
+    other = Encoder(32, 16, model=bundle, tiers=1)
     frame = np.zeros((16, 32, 3), np.uint8)
     packets = [*other.push(frame, [], 5), *other.push(frame, [], 6)]
     frames, decoder = receive(bundle, [*stream[:4], other.header, stream[4], *packets])

@@ -12,12 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 from relive.bitstream import GopCodes, GopDetail, StepWriter
 from relive.codec.bundle import Bundle, load_bundle
 from relive.codec.effort import DEFAULT_PRESET, PRESETS
-from relive.codec.encoder import DEFAULT_QUALITY
+from relive.codec.encoder import CODES_QUALITY, DEFAULT_QUALITY
 from relive.codec.gop import Aim, encode_step, start_pair
 from relive.codec.layer import Layer, Tools
 from relive.codec.live import GREY, MAX_PIXELS, on_worker, step_layout
-from relive.codec.rate import QUALITIES
-from relive.codec.refusals import MIN_SIDE_PX
+from relive.codec.rate import CODES_ALONE, QUALITIES
+from relive.codec.refusals import MIN_SIDE_PX, check_tiers
 from relive.codec.step import Geometry, StepCoder, to_picture
 from relive.container import ReplayHeader, pack_live_header, stream_checksum
 from relive.enhancement.look_ahead import flat_plan
@@ -52,6 +52,7 @@ class Encoder:
         schema: the fields of the state.
         model: weights; None for the bundled ones.
         quality: 1 (smallest) to 10 (best).
+        tiers: 1 sends codes alone, whatever the quality.
         keyframe_interval: frames between keyframes, even: a loss is healed after that many.
         game: what is streamed, free text.
         regions: the meaning of region maps, if there are any.
@@ -69,14 +70,17 @@ class Encoder:
         *,
         model: Bundle | Path | str | None = None,
         quality: int = DEFAULT_QUALITY,
+        tiers: int = 2,
         keyframe_interval: int = 32,
         game: str = "",
         regions: RegionSchema | None = None,
     ) -> None:
         _check(width, height, quality, keyframe_interval)
+        check_tiers(tiers)
         bundle = model if isinstance(model, Bundle) else load_bundle(model)
         self._coder = StepCoder(bundle, schema, Geometry(width, height))
-        setting, quantizer = QUALITIES[quality - 1], bundle.config.quantizer
+        setting = QUALITIES[quality - 1] if tiers > 1 else CODES_ALONE
+        quantizer = bundle.config.quantizer
         vectors = PRESETS[DEFAULT_PRESET].vectors
         self._aim = Aim(setting, Tools(bundle.level_costs, bundle.post_filter, vectors, flat=False))
         self.header = pack_live_header(
@@ -87,7 +91,7 @@ class Encoder:
                 quantizer.num_quantizers,
                 quantizer.codebook_size,
                 keyframe_interval,
-                quality,
+                quality if tiers > 1 else CODES_QUALITY,
                 game,
                 schema.to_dict(),
                 regions.to_dict() if regions else None,

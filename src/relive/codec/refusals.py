@@ -54,7 +54,7 @@ def check_values(quality: int, interval: int, depth: int | None, stages: int) ->
         raise InputError(f"depth {depth} is not between 0 and {stages}")
 
 
-def check_tiers(tiers: int, quality: int | None, target: Target | None) -> None:
+def check_tiers(tiers: int, quality: int | None = None, target: Target | None = None) -> None:
     """Refuse a number of tiers that there is not, and codes alone that aim at something.
 
     Raises:
