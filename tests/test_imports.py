@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "view": {"restore", "codec", "model", "session", "cubes", "compiled"},
     "train": {"session", "cubes", "model", "quantizer", "enhancement", "config"},
     "bench": {"codec", "train", "session", "cubes", "model", "quantizer", "bitstream", "config"},
-    "player": {"codec", "session", "container", "config", "view"},
+    "player": {"codec", "session", "container", "config", "cubes", "view"},
     "stream": {"codec", "session"},
     "catalog": {"codec", "container", "session"},
     "datasets": {"codec", "container", "session"},

@@ -17,7 +17,7 @@ from relive.model.warp import Pinhole, rotation
 Floats = NDArray[np.float64]
 NUM_SOURCES = 6
 NUM_NEIGHBOURS = 4
-GRID = (7, 5)  # directions that are looked into, across and down
+GRID = (11, 7)  # directions that are looked into, across and down
 DEPTHS = (6.0, 20.0, 80.0)  # of places that may be there, in paces
 MAX_CANDIDATES = 256
 CELL_PACES, CELL_RAD = 0.5, 0.07  # poses that count as one
@@ -35,12 +35,14 @@ class SessionMemory:
 
     Attributes:
         pace: what the camera moves from frame to frame when it is fast, world units.
+        known: pixels of every frame that show the scene, bool `[H, W]`.
 
     Args:
         poses: x, y, z, yaw, pitch, roll `[T, 6]`, radians, yaw to the left.
         times_ns: `[T]`.
         usable: frames that were recorded, with their states, bool `[T]`.
         camera: of the recording.
+        known: pixels of every frame that show the scene, bool `[H, W]`.
     """
 
     def __init__(
@@ -49,8 +51,10 @@ class SessionMemory:
         times_ns: NDArray[np.int64],
         usable: NDArray[np.bool_],
         camera: Pinhole,
+        known: NDArray[np.bool_],
     ) -> None:
         self.poses, self.times_ns, self.camera = poses, times_ns, camera
+        self.known = known
         self.usable = usable & np.isfinite(poses).all(1)
         self.axes = axes_of(poses)
         self.pace = pace_of(poses, self.usable)
@@ -135,9 +139,11 @@ class SessionMemory:
         camera, ahead = self.camera, seen[..., 2].clip(1e-6)
         x = camera.centre_x_px + camera.focal_x_px * seen[..., 0] / ahead
         y = camera.centre_y_px - camera.focal_y_px * seen[..., 1] / ahead
-        across = (x >= camera.left_px) & (x <= camera.right_px)
-        down = (y >= camera.top_px) & (y <= camera.bottom_px)
-        return np.asarray((seen[..., 2] > 1e-6) & across & down)
+        across = (x >= camera.left_px) & (x < camera.right_px)
+        down = (y >= camera.top_px) & (y < camera.bottom_px)
+        inside = (seen[..., 2] > 1e-6) & across & down
+        at = np.where(inside, y, 0).astype(np.int64), np.where(inside, x, 0).astype(np.int64)
+        return np.asarray(inside & self.known[at])
 
     def neighbours(self, index: int) -> list[int]:
         """Choose frames that tell the depth of a frame: near by, on different sides, at most four.

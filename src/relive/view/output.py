@@ -22,6 +22,7 @@ from relive.restore.output import SESSION_SUFFIX, Output, check_output, finish
 from relive.session import Recorder, StateSchema
 from relive.session.marks import GENERATED, generated_payload
 from relive.view.camera import numbers_of, pose_schema
+from relive.view.viewer import View
 from relive.view.viewing import Opened, Progress, Seen, Wanted, open_view, views
 
 PICTURE_SUFFIX = ".png"
@@ -119,9 +120,21 @@ def _check(output: Output, source: Path, is_picture: bool) -> None:
             raise InputError(f"cannot write {path}: Is a directory")
 
 
-def payload_of(seen: Seen, by: str) -> str:
+def payload_of(view: View, by: str) -> str:
     """The payload of a view's mark: all of its scene was made."""
-    return generated_payload(by, float(seen.view.scene.mean()), seen.view.mean_confidence)
+    return generated_payload(by, float(view.scene.mean()), view.mean_confidence)
+
+
+def text_of(view: View, schema: StateSchema, by: str) -> dict[str, Any]:
+    """What a picture says of itself: its mark, its camera, the share that was seen."""
+    camera = [round(number, 4) for number in numbers_of(view.plan.pose, schema)]
+    said: dict[str, Any] = json.loads(payload_of(view, by))
+    return said | {"camera": camera, "seen": round(view.share, 4)}
+
+
+def marked_png(view: View, schema: StateSchema, by: str) -> bytes:
+    """A view as PNG that says that it was generated."""
+    return png(view.pixels, text_of(view, schema, by))
 
 
 def _write_picture(opened: Opened, seen: Iterable[Seen], output: Output, folder: Path) -> Tally:
@@ -129,17 +142,13 @@ def _write_picture(opened: Opened, seen: Iterable[Seen], output: Output, folder:
     parts: list[tuple[Path, Path]] = []
     for one in seen:
         tally.add(one, schema)
-        said = json.loads(payload_of(one, output.by)) | {
-            "camera": tally.camera,
-            "seen": round(one.view.share, 4),
-        }
-        pictures = [(output.path, one.view.pixels, said)]
+        files = [(output.path, marked_png(one.view, schema, output.by))]
         if output.confidence is not None:
             grey = (one.view.confidence * FULL).round().clip(0, FULL).astype(np.uint8)
-            pictures.append((output.confidence, grey, said))
-        for number, (path, pixels, text) in enumerate(pictures):
+            files.append((output.confidence, png(grey, text_of(one.view, schema, output.by))))
+        for number, (path, data) in enumerate(files):
             parts.append((folder / f"{number}{PICTURE_SUFFIX}", path))
-            parts[-1][0].write_bytes(png(pixels, text))
+            parts[-1][0].write_bytes(data)
     for part, path in parts:
         part.replace(path)
     return tally
@@ -169,7 +178,7 @@ def _write_film(opened: Opened, seen: Iterable[Seen], output: Output, folder: Pa
             for one in seen:
                 state = np.array(numbers_of(one.view.plan.pose, recording.schema), np.float32)
                 recorder.add(one.view.pixels, state, one.time_ns)
-                recorder.event(GENERATED, payload_of(one, output.by), one.time_ns)
+                recorder.event(GENERATED, payload_of(one.view, output.by), one.time_ns)
                 maps.add(tally.frames, one.view.confidence)
                 tally.add(one, recording.schema)
         finish(session, output)

@@ -29,6 +29,7 @@ TELLING = 10.0  # levels by which one of both readings must be wrong
 STAYED = 0.5  # a pixel that stayed differs by so much less than one that turned along
 SHARE, FEWEST = 0.5, 3  # of the pairs that can tell, and how many must
 MARGIN_PX = 2
+PLAIN_PX = 8  # between parts that were found, where nothing can tell
 
 
 def telling_pairs(memory: SessionMemory, handy: NDArray[np.bool_]) -> list[int]:
@@ -79,8 +80,8 @@ def find_overlay(
         stayed += tells & (still < STAYED * along)
     sure = (told >= FEWEST) & (stayed > SHARE * told)
     opened = _grow(~_grow(~sure, 1), 1)  # single pixels go
-    closed = ~_grow(~_grow(opened, 2), 2)
-    return np.asarray(_grow(closed, MARGIN_PX) & view)
+    plain = (told < FEWEST) & _close(opened, PLAIN_PX)  # one colour all over does not tell
+    return np.asarray(_grow(_close(opened | plain, 2), MARGIN_PX) & view)
 
 
 def _turn(
@@ -96,6 +97,11 @@ def _turn(
     turned = np.concatenate([pose[:3], target[3:]])
     matching.look((picture, view), eye_between(camera, pose, turned), far, seen, colours)
     return colours, seen
+
+
+def _close(mask: Mask, radius: int) -> Mask:
+    """Add what lies between, up to twice `radius` pixels apart."""
+    return ~_grow(~_grow(mask, radius), radius)
 
 
 def _grow(mask: Mask, radius: int) -> Mask:

@@ -47,14 +47,12 @@ class Plan:
         pose: of the camera `[6]`.
         sources: frames to look through, the best one first.
         neighbours: of the sources whose depth is not known yet.
-        pairs: first frames of pairs to learn from what is fixed to the screen; empty once known.
         nearest: the frame whose pose is nearest.
     """
 
     pose: Pose
     sources: tuple[int, ...]
     neighbours: Mapping[int, list[int]]
-    pairs: tuple[int, ...]
     nearest: int
 
     @property
@@ -63,8 +61,6 @@ class Plan:
         wanted = {self.nearest, *self.neighbours}
         for others in self.neighbours.values():
             wanted.update(others)
-        for first in self.pairs:
-            wanted.update((first, first + 1))
         return sorted(wanted)
 
 
@@ -102,8 +98,7 @@ class Viewer:
 
     Attributes:
         memory: where every frame was taken from.
-        fixed: what lies over the scene and is fixed to the screen, bool `[H, W]`; None until the
-            first view has learned it.
+        scene: where the camera's picture is, bool `[H, W]`; an overlay covers the rest.
 
     Args:
         recording: a session or a replay.
@@ -130,12 +125,27 @@ class Viewer:
             raise InputError("no frame was recorded together with its state")
         poses = camera_poses(recording.schema, recording.states)
         self.camera, self.times_ns = camera, recording.times_ns
-        self.memory = SessionMemory(poses, recording.times_ns, usable, camera)
         self.scene = np.zeros((recording.height, recording.width), np.bool_)
         self.scene[camera.top_px : camera.bottom_px, camera.left_px : camera.right_px] = True
-        self.fixed: Mask | None = None
+        self.memory = SessionMemory(poses, recording.times_ns, usable, camera, self.scene)
         self._handy = np.ones(len(usable), np.bool_) if handy is None else handy
+        self._has_learned = False
         self._surfaces: OrderedDict[int, Surface] = OrderedDict()
+
+    @property
+    def lessons(self) -> list[int]:
+        """Frames to learn from what is fixed to the screen; none once that is known."""
+        if self._has_learned:
+            return []
+        pairs = telling_pairs(self.memory, self._handy)
+        return sorted({index for first in pairs for index in (first, first + 1)})
+
+    def learn(self, frames: Mapping[int, Frame]) -> None:
+        """Learn from the lessons what is fixed to the screen: it is no place in the world."""
+        pairs = telling_pairs(self.memory, self._handy)
+        fixed = find_overlay(self.memory, pairs, self.camera, self.scene, frames.__getitem__)
+        self.memory.known = self.scene & ~fixed
+        self._has_learned = True
 
     def plan(self, pose: Pose, time_ns: int | None = None) -> Plan:
         """Choose frames.
@@ -147,8 +157,7 @@ class Viewer:
         memory = self.memory
         sources = tuple(memory.sources(pose, time_ns))
         new = {index: memory.neighbours(index) for index in sources if index not in self._surfaces}
-        pairs = tuple(telling_pairs(memory, self._handy)) if self.fixed is None else ()
-        return Plan(pose, sources, new, pairs, memory.nearest(pose))
+        return Plan(pose, sources, new, memory.nearest(pose))
 
     def forget(self, frame: int) -> None:
         """Use a frame no more: it turned out not to be readable.
@@ -176,10 +185,6 @@ class Viewer:
             fill: paint what is unseen smoothly, from what is around it.
             overlay: put over it what is fixed to the screen in the nearest frame.
         """
-        if self.fixed is None:
-            self.fixed = find_overlay(
-                self.memory, plan.pairs, self.camera, self.scene, frames.__getitem__
-            )
         surfaces = [self._surface(index, plan, frames) for index in plan.sources]
         shape = (*self.scene.shape, 3)
         pixels, confidence = np.zeros(shape, np.uint8), np.zeros(shape[:2], np.float32)
@@ -191,12 +196,12 @@ class Viewer:
             colours, confidence, seen = close_cracks(colours, confidence, seen, self.scene)
             pixels = colours.round().clip(0, 255).astype(np.uint8)
         self._evict(len(plan.sources))
-        self._finish(pixels, seen, fill, frames[plan.nearest] if overlay else None)
+        over = self._finish(pixels, seen, fill, frames[plan.nearest] if overlay else None)
+        seen, confidence = seen & ~over, confidence * ~over
         return View(pixels, seen, confidence, self.scene, plan)
 
     def _shot(self, index: int, frames: Mapping[int, Frame]) -> Shot:
-        known = self.scene if self.fixed is None else np.greater(self.scene, self.fixed)
-        return Shot(frames[index], known, self.memory.poses[index])
+        return Shot(frames[index], self.memory.known, self.memory.poses[index])
 
     def _surface(self, index: int, plan: Plan, frames: Mapping[int, Frame]) -> Surface:
         if index not in self._surfaces:
@@ -212,7 +217,7 @@ class Viewer:
         while len(self._surfaces) > room:
             self._surfaces.popitem(last=False)
 
-    def _finish(self, pixels: Frame, seen: Mask, fill: bool, nearest: Frame | None) -> None:
+    def _finish(self, pixels: Frame, seen: Mask, fill: bool, nearest: Frame | None) -> Mask:
         """Mark or fill what is unseen; lay over it what is fixed to the screen, if wanted."""
         unseen = self.scene & ~seen
         if fill and seen.any():
@@ -221,7 +226,8 @@ class Viewer:
             rows, columns = np.indices(seen.shape) // SQUARE_PX
             pixels[unseen] = PATTERN[(rows + columns) % 2][unseen]
         pixels[~self.scene] = 0
+        over = ~self.scene
         if nearest is not None:
-            over = ~self.scene if self.fixed is None else ~self.scene | self.fixed
+            over = ~self.memory.known
             pixels[over] = nearest[over]
-            seen &= ~over
+        return over

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +16,12 @@ from relive.restore.opening import REPLAY_SUFFIX
 from relive.restore.sources import Frame
 from relive.session import Session
 from relive.view.camera import Offset, Pose, parse_camera, read_path, recorded_pose
-from relive.view.viewer import Plan, View, Viewer
+from relive.view.viewer import View, Viewer
 
 Progress = Callable[[int, int], None]
 NS = 1_000_000_000
 HANDY_FRAMES = 4  # of a GOP that are decoded quickly
+LEAST_SHARE = 0.005  # of a scene that a recorded frame must show
 MAX_TRIES = 64  # frames that turn out to be damaged before a view is given up
 
 
@@ -74,15 +75,21 @@ class Opened:
             InputError: No frame can be read.
         """
         for _ in range(MAX_TRIES):
+            lessons = self._read(self.viewer.lessons)
+            if lessons is None:
+                continue
+            if lessons:
+                self.viewer.learn(lessons)
             plan = self.viewer.plan(pose, time_ns)
-            frames = self._read(plan)
+            frames = self._read(plan.frames)
             if frames is not None:
                 return self.viewer.view(plan, frames, fill=fill, overlay=overlay)
         raise InputError(f"{self.recording.path}: too many of its frames are damaged")
 
-    def _read(self, plan: Plan) -> Mapping[int, Frame] | None:
+    def _read(self, wanted: Sequence[int]) -> Mapping[int, Frame] | None:
+        """Read frames; None, and the frame forgotten, where one turns out to be damaged."""
         frames = {}
-        for index in plan.frames:
+        for index in wanted:
             frame = read_frame(self.recording, index)
             if frame is None:
                 self.viewer.forget(index)
@@ -159,7 +166,7 @@ def views(
     any_seen = False
     for number, (time_ns, pose) in enumerate(zip(times, poses, strict=True), 1):
         view = opened.view(pose, moment, fill, overlay)
-        any_seen |= bool(view.plan.sources) and view.share > 0
+        any_seen |= bool(view.plan.sources) and view.share > LEAST_SHARE
         yield Seen(time_ns, view)
         if progress:
             progress(number, len(times))
