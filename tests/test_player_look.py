@@ -12,9 +12,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 import relive
+from relive.container import ReplayReader
 from relive.player.app import create_app
 from relive.player.catalogue import Catalogue
 from relive.session.marks import GENERATED
+from relive.view import Wanted, view
 from relive.view.viewer import PATTERN
 from room import HEIGHT, STATUS_PX, WIDTH, poses, see, write_room
 
@@ -73,6 +75,16 @@ def test_unseen_parts_are_squares_unless_they_are_filled(client: TestClient) -> 
         shares.append((made[..., None, :] == PATTERN).all(-1).any(-1).mean())
     assert shares[0] > 0.3
     assert shares[1] < 0.01
+
+
+def test_a_damaged_part_of_a_replay_is_no_memory(replay: Path, tmp_path: Path) -> None:
+    data = bytearray(replay.read_bytes())
+    with ReplayReader.open(replay) as reader:
+        data[reader.gops[2].codes_at + 60] ^= 255
+    (tmp_path / "hurt.relive").write_bytes(data)
+    tally = view(tmp_path / "hurt.relive", tmp_path / "v.png", Wanted(at_s=0.7))
+    assert tally.seen > 0.7
+    assert not set(tally.sources) & set(range(16, 24))
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,12 @@ from relive.errors import InputError
 from relive.restore import Output
 from relive.session import Recorder, Session, StateSchema
 from relive.session.marks import GENERATED
-from relive.view import Offset, Wanted, open_view, view
+from relive.view import Offset, Wanted, open_view, surface, view
 from relive.view.camera import numbers_of, parse_camera, pose_of, read_path
 from relive.view.cracks import close_cracks
+from relive.view.render import Looks, untint
 from relive.view.viewer import PATTERN, View
-from room import GUN_BOX, HEIGHT, SCHEMA, STATUS_PX, see, write_room
+from room import GUN_BOX, HEIGHT, SCHEMA, STATUS_PX, WIDTH, see, write_room
 
 SCENE = np.s_[: HEIGHT - STATUS_PX]
 
@@ -51,6 +52,31 @@ def test_a_camera_beside_the_path_sees_the_scene(room: Path) -> None:
     with Session.open(room) as session:
         nearest = session.frame(made.plan.nearest)
     assert psnr(made.pixels, truth, made.seen) > 6 + psnr(nearest, truth, made.seen)
+
+
+def test_large_pictures_are_shrunk_to_tell_their_depth(
+    room: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(surface, "MAX_WIDTH_PX", 64)
+    pose = pose_beside(room, 30, Offset(forward=-6, right=14, up=6, turn_deg=8))
+    made, truth = look(room, pose), see(pose, gun=False)
+    with Session.open(room) as session:
+        nearest = session.frame(made.plan.nearest)
+    assert psnr(made.pixels, truth, made.seen) > 3 + psnr(nearest, truth, made.seen)
+
+
+def test_a_flash_over_all_of_a_picture_is_taken_out() -> None:
+    pose, known = np.array([0.0, 0, 60, 0, 0, 0]), np.ones((HEIGHT, WIDTH), np.bool_)
+    plain = see(pose, gun=False)
+    flash = (0.6 * plain + 0.4 * np.array([255, 0, 0])).astype(np.uint8)
+    shots = [surface.Shot(pixels, known, pose) for pixels in (plain, flash)]
+    assert np.abs(surface.alike(shots[1], shots[0]) - plain).max() < 4
+    assert (surface.alike(shots[0], shots[0]) == plain).all()
+    maps = np.ones((2, HEIGHT, WIDTH), np.float32)
+    colours = np.stack([plain, flash]).astype(np.float32)
+    looks = untint(Looks(colours, maps, maps, maps, maps))
+    assert np.abs(looks.colours[1] - plain).max() < 4
+    assert (looks.colours[0] == plain).all()
 
 
 def test_what_no_frame_has_seen_is_shown_as_unseen(room: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from relive.codec.workers import NUM_WORKERS
 from relive.cubes.states import camera_poses, has_camera
 from relive.errors import InputError
 from relive.player.catalogue import Watched
@@ -79,8 +80,17 @@ class Looking:
         self, show: Show, tiers: int, viewer: Viewer, wanted: list[int]
     ) -> dict[int, Frame] | None:
         """Decode frames; None, and the frame forgotten, where one is damaged."""
-        pictures = await asyncio.gather(*(show.exact(index, tiers) for index in wanted))
+        gops: dict[int, list[int]] = {}
+        for index in wanted:
+            gops.setdefault(show.watched.span_of(index), []).append(index)
+        turns = asyncio.Semaphore(NUM_WORKERS)  # so that few GOPs are in memory at once
+
+        async def read(frames: list[int]) -> dict[int, Frame]:
+            async with turns:
+                return {index: await show.exact(index, tiers) for index in frames}
+
+        parts = await asyncio.gather(*(read(frames) for frames in gops.values()))
         broken = [index for index in wanted if not show.watched.at(tiers).present[index]]
         for index in broken:
             viewer.forget(index)
-        return None if broken else dict(zip(wanted, pictures, strict=True))
+        return None if broken else {index: part[index] for part in parts for index in part}

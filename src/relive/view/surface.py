@@ -27,7 +27,10 @@ Floats = NDArray[np.float32]
 MAX_DEPTHS = 64
 PARALLAX_PX, GROWTH = 0.5, 0.06  # between neighbouring depths
 NEAREST_PACES = 1.2
-SMALL_STEP, ANY_STEP = np.float32(4), np.float32(20)  # levels that a change of depth costs
+TINT_LEVELS = 12.0  # between the means of a channel, from which on one of both has a tint
+MAX_WIDTH_PX = 480  # of pictures whose depth is told; larger ones are shrunk for that
+SMALL_STEP, ANY_STEP = np.float32(8), np.float32(40)  # levels that a change of depth costs
+WINDOW = 1  # pixels around one that are compared with it
 SURCHARGE = np.float32(1.1)
 TRUST_LEVELS = 10.0  # a misfit of so many levels lowers the trust by e
 
@@ -79,26 +82,82 @@ def find_surface(shot: Shot, others: Sequence[Shot], camera: Pinhole, pace: floa
         camera: of all of them.
         pace: world units of a step of the camera.
     """
-    known = shot.known
     if not others:
-        unknown = np.zeros(known.shape, np.float32)
-        return Surface(shot, unknown, np.float32(0.5) * known)
+        unknown = np.zeros(shot.known.shape, np.float32)
+        return Surface(shot, unknown, np.float32(0.5) * shot.known)
+    scale = -(-shot.known.shape[1] // MAX_WIDTH_PX)
+    small = shot if scale == 1 else shrink(shot, scale)
+    views = others if scale == 1 else [shrink(other, scale) for other in others]
+    near, trust = _match(small, views, smaller(camera, scale), pace)
+    return Surface(shot, *(enlarge(part, scale, shot.known) for part in (near, trust)))
+
+
+def _match(
+    shot: Shot, others: Sequence[Shot], camera: Pinhole, pace: float
+) -> tuple[Floats, Floats]:
+    """Inverse depth and trust of every pixel, from a sweep over all depths."""
+    known = shot.known
     views = [others[i % len(others)] for i in range(NUM_NEIGHBOURS)]
     baseline = max(float(np.linalg.norm(view.pose[:3] - shot.pose[:3])) for view in views)
     nears = inverse_depths(camera.focal_x_px, baseline, NEAREST_PACES * pace)
     height, width = known.shape
     cost = np.empty((min(height, camera.bottom_px), width, len(nears)), np.float32)
-    pictures = np.stack([view.pixels for view in views]).astype(np.float32)
+    pictures = np.stack([alike(view, shot) for view in views])
     whole = np.stack([readable(view.known) for view in views])
     eyes = tuple(eye_between(camera, view.pose, shot.pose) for view in views)
     kernels.match(shot.pixels, known, (pictures, whole), eyes, nears, cost)
     matching.settle(cost, SURCHARGE)
     mean, total = np.empty_like(cost), np.zeros_like(cost)
-    matching.box(cost, 1, mean)
+    matching.box(cost, WINDOW, mean)
     matching.smooth(mean, SMALL_STEP, ANY_STEP, total)
     near = np.zeros(known.shape, np.float32)
     matching.choose(total, nears, near[: len(cost)])
-    return Surface(shot, near, _trust(mean, near, nears, known))
+    return near, _trust(mean, near, nears, known)
+
+
+def alike(view: Shot, shot: Shot) -> Floats:
+    """Colours of a neighbour, freed of a tint that one of both pictures has, `[H, W, 3]`.
+
+    A flash of pain or of an item covers all of a picture. It shows in the mean and the spread of
+    each channel, which two neighbours otherwise share.
+    """
+    colours = view.pixels.astype(np.float32)
+    own, other = shot.pixels[shot.known], view.pixels[view.known]
+    if not len(own) or not len(other):
+        return colours
+    means = own.mean(0), other.mean(0)
+    if np.abs(means[0] - means[1]).max() < TINT_LEVELS:
+        return colours
+    gain = (own.std(0) + 1) / (other.std(0) + 1)
+    return np.asarray((colours - means[1]) * gain + means[0], np.float32)
+
+
+def shrink(shot: Shot, scale: int) -> Shot:
+    """A smaller picture: means of squares; one is known where all of its pixels are."""
+    height, width = (-(-side // scale) * scale for side in shot.known.shape)
+    below, aside = height - shot.known.shape[0], width - shot.known.shape[1]
+    pixels = np.pad(shot.pixels, ((0, below), (0, aside), (0, 0)), "edge")
+    known = np.pad(shot.known, ((0, below), (0, aside)))
+    parts = height // scale, scale, width // scale, scale
+    mean = pixels.reshape(*parts, 3).mean((1, 3)).round().astype(np.uint8)
+    return Shot(mean, np.asarray(known.reshape(parts).all((1, 3))), shot.pose)
+
+
+def smaller(camera: Pinhole, scale: int) -> Pinhole:
+    """The camera of smaller pictures."""
+    lengths = (camera.focal_x_px, camera.focal_y_px, camera.centre_x_px, camera.centre_y_px)
+    left, top = -(-camera.left_px // scale), -(-camera.top_px // scale)
+    right, bottom = camera.right_px // scale, camera.bottom_px // scale
+    focal_x, focal_y, centre_x, centre_y = (length / scale for length in lengths)
+    return Pinhole(focal_x, focal_y, centre_x, centre_y, left, top, right, bottom)
+
+
+def enlarge(part: Floats, scale: int, known: Mask) -> Floats:
+    """Repeat the pixels of a smaller map; 0 where the frame shows no scene."""
+    if scale == 1:
+        return part
+    height, width = known.shape
+    return np.ascontiguousarray(part.repeat(scale, 0).repeat(scale, 1)[:height, :width] * known)
 
 
 def readable(known: Mask) -> Mask:

@@ -45,12 +45,14 @@ class Plan:
 
     Attributes:
         pose: of the camera `[6]`.
+        time_ns: the moment that is looked at.
         sources: frames to look through, the best one first.
         neighbours: of the sources whose depth is not known yet.
         nearest: the frame whose pose is nearest.
     """
 
     pose: Pose
+    time_ns: int
     sources: tuple[int, ...]
     neighbours: Mapping[int, list[int]]
     nearest: int
@@ -157,7 +159,9 @@ class Viewer:
         memory = self.memory
         sources = tuple(memory.sources(pose, time_ns))
         new = {index: memory.neighbours(index) for index in sources if index not in self._surfaces}
-        return Plan(pose, sources, new, memory.nearest(pose))
+        nearest = memory.nearest(pose)
+        moment = int(self.times_ns[nearest]) if time_ns is None else time_ns
+        return Plan(pose, moment, sources, new, nearest)
 
     def forget(self, frame: int) -> None:
         """Use a frame no more: it turned out not to be readable.
@@ -185,20 +189,29 @@ class Viewer:
             fill: paint what is unseen smoothly, from what is around it.
             overlay: put over it what is fixed to the screen in the nearest frame.
         """
-        surfaces = [self._surface(index, plan, frames) for index in plan.sources]
+        surfaces = self.surfaces(plan, frames)
         shape = (*self.scene.shape, 3)
         pixels, confidence = np.zeros(shape, np.uint8), np.zeros(shape[:2], np.float32)
         seen = np.zeros(shape[:2], np.bool_)
         if surfaces:
             looks = look(surfaces, plan.pose, self.camera)
-            colours, confidence = blend(looks, self.memory.pace)
+            colours, confidence = blend(looks, self.late_s(plan), self.memory.pace)
             seen = np.asarray((looks.near >= 0).any(0))
             colours, confidence, seen = close_cracks(colours, confidence, seen, self.scene)
             pixels = colours.round().clip(0, 255).astype(np.uint8)
-        self._evict(len(plan.sources))
         over = self._finish(pixels, seen, fill, frames[plan.nearest] if overlay else None)
         seen, confidence = seen & ~over, confidence * ~over
         return View(pixels, seen, confidence, self.scene, plan)
+
+    def surfaces(self, plan: Plan, frames: Mapping[int, Frame]) -> list[Surface]:
+        """The sources of a plan with their depth; those used longest ago are let go."""
+        surfaces = [self._surface(index, plan, frames) for index in plan.sources]
+        self._evict(len(surfaces))
+        return surfaces
+
+    def late_s(self, plan: Plan) -> list[float]:
+        """Seconds between the sources of a plan and the moment that is looked at."""
+        return [abs(int(self.times_ns[index]) - plan.time_ns) / 1e9 for index in plan.sources]
 
     def _shot(self, index: int, frames: Mapping[int, Frame]) -> Shot:
         return Shot(frames[index], self.memory.known, self.memory.poses[index])
