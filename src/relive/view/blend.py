@@ -112,8 +112,8 @@ def blend(looks: Looks, late_s: Sequence[float], pace: float) -> tuple[Floats, F
         pace: world units of a step of the camera.
 
     Returns:
-        Colours `[H, W, 3]`, and how sure they are, 0 to 1 `[H, W]`: it falls with what the looks
-        differ by and with their worth, and is 0 where nobody saw the place.
+        Colours `[H, W, 3]`, and how sure they are, 0 to 1 `[H, W]`: the trust in the depth of what
+        is shown, less where looks differ, and 0 where nobody saw the place.
     """
     votes = vote(looks, pace)
     seen = torch.from_numpy(looks.near >= 0)
@@ -122,6 +122,6 @@ def blend(looks: Looks, late_s: Sequence[float], pace: float) -> tuple[Floats, F
     colours = torch.from_numpy(looks.colours)
     mixed = (weights[..., None] * colours).sum(0)
     apart = (weights * (colours - mixed).abs().mean(-1)).sum(0)
-    best = (weights * torch.from_numpy(votes.worth)).sum(0)
-    sure = best.clamp(0, 1).sqrt() * (-apart / LEVELS).exp() * seen.any(0)
+    trust = (weights * torch.from_numpy(looks.trust)).sum(0)
+    sure = trust.clamp(0.01, 1) * (-apart / (2 * LEVELS)).exp() * seen.any(0)
     return mixed.numpy(), sure.numpy()

@@ -23,7 +23,7 @@ from relive.view import kernels
 from relive.view.surface import TINT_LEVELS, Surface
 
 Floats = NDArray[np.float32]
-STRETCH_PX = np.float32(3.5)
+STRETCH_PX = np.float32(6)
 ENOUGH = 500  # pixels that two looks share, to compare their colours
 
 
