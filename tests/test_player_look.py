@@ -3,6 +3,7 @@
 import shutil
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import relive
 from relive.container import ReplayReader
 from relive.player.app import create_app
 from relive.player.catalogue import Catalogue
+from relive.player.routes import MAX_VIEWS
 from relive.session.marks import GENERATED
 from relive.view import Wanted, view
 from relive.view.viewer import PATTERN
@@ -75,6 +77,16 @@ def test_unseen_parts_are_squares_unless_they_are_filled(client: TestClient) -> 
         shares.append((made[..., None, :] == PATTERN).all(-1).any(-1).mean())
     assert shares[0] > 0.3
     assert shares[1] < 0.01
+
+
+def test_few_views_are_wanted_at_once(client: TestClient) -> None:
+    file = f"{file_of(client)}/view?frame=20&turn="
+    with ThreadPoolExecutor(3 * MAX_VIEWS) as pool:
+        answers = list(pool.map(client.get, [f"{file}{n}" for n in range(3 * MAX_VIEWS)]))
+    codes = [answer.status_code for answer in answers]
+    assert set(codes) == {200, 429}
+    assert codes.count(200) >= MAX_VIEWS
+    assert client.get(f"{file}0").status_code == 200
 
 
 def test_a_damaged_part_of_a_replay_is_no_memory(replay: Path, tmp_path: Path) -> None:

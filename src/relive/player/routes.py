@@ -27,6 +27,7 @@ from relive.view.output import marked_png
 
 MAX_FRAMES = 512
 MAX_STREAMS = 24
+MAX_VIEWS = 4
 MAX_FIELDS = 64
 THUMBNAIL_PX = 240
 MAX_THUMBNAILS = 2000
@@ -51,7 +52,7 @@ class Api:
         self.catalogue, self.service = catalogue, service
         self.clips = Clips()
         self.looking, self._drawing = Looking(), asyncio.Lock()
-        self._streams = 0
+        self._streams = self._views = 0
         self._thumbnails: OrderedDict[tuple[str, int | str, int], bytes] = OrderedDict()
 
     def routes(self) -> APIRouter:
@@ -229,11 +230,15 @@ class Api:
         """What another camera would have seen at the moment of a frame, as PNG."""
         show = await self._show(name)
         _check_range(show.watched, frame, frame + 1)
-        if self._drawing.locked():
-            raise BusyError("another view is being drawn; ask again")
-        async with self._drawing:
-            offset = Offset(forward, right, up, turn, pitch)
-            view = await self.looking.view(show, frame, tiers, offset, fill)
+        if self._views >= MAX_VIEWS:
+            raise BusyError(f"{MAX_VIEWS} views are wanted already; ask again")
+        self._views += 1
+        try:
+            async with self._drawing:  # one at a time
+                offset = Offset(forward, right, up, turn, pitch)
+                view = await self.looking.view(show, frame, tiers, offset, fill)
+        finally:
+            self._views -= 1
         schema = show.watched.replay.schema
         data = await asyncio.to_thread(marked_png, view, schema, "play")
         return Response(
