@@ -23,7 +23,7 @@ from relive.view.viewer import PATTERN
 from room import HEIGHT, STATUS_PX, WIDTH, poses, see, write_room
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FRAMES = 40
+FRAMES = 28
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def replay(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("look")
     write_room(folder / "room.mcap", FRAMES)
     out = folder / "room.relive"
-    relive.encode(folder / "room.mcap", out, quality=6, preset="fast", keyframe_interval=8)
+    relive.encode(folder / "room.mcap", out, quality=4, preset="fast", keyframe_interval=8)
     return out
 
 
