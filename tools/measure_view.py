@@ -105,12 +105,11 @@ def measure(session: Session, target: int, gap: int) -> dict[str, Any]:
         }
     whole = np.square(overlaid.pixels.astype(np.float64) - truth).mean()
     row["view"]["picture"] = float(whole)
-    unsure = view.confidence[covered] <= np.median(view.confidence[covered])
     error = np.square(view.pixels.astype(np.float64) - truth).mean(-1)[covered]
-    row["surer_half"], row["less_sure_half"] = (
-        float(error[~unsure].mean()),
-        float(error[unsure].mean()),
-    )
+    error = error[view.confidence[covered].argsort(kind="stable")]
+    half = len(error) // 2
+    row["surer_half"] = float(error[half:].mean()) if half else None
+    row["less_sure_half"] = float(error[:half].mean()) if half else None
     pictures["view"] = overlaid.pixels
     return row | {"flip": {name: flip_error(truth, pictures[name]) for name in pictures}}
 
@@ -122,10 +121,15 @@ def psnr_db(squares: list[float]) -> float:
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """PSNR over all views together, gains, FLIP."""
-    out: dict[str, Any] = {"views": len(rows), "seen": float(np.mean([r["seen"] for r in rows]))}
+    out: dict[str, Any] = {
+        "views": len(rows),
+        "better_than_nearest": sum(r["view"]["all"] < r["nearest"]["all"] for r in rows),
+        "seen_share": round(float(np.mean([r["seen"] for r in rows])), 4),
+    }
     for part in ("seen", "all", "picture"):
         db = {n: psnr_db([r[n][part] for r in rows if r[n][part] is not None]) for n in NAMES}
-        gains = [psnr_db([r["nearest"][part]]) - psnr_db([r["view"][part]]) for r in rows]
+        told = [r for r in rows if r["view"][part] is not None]
+        gains = [psnr_db([r["nearest"][part]]) - psnr_db([r["view"][part]]) for r in told]
         out[part] = {
             "psnr_db": {n: round(value, 2) for n, value in db.items()},
             "gain_db": round(db["view"] - db["nearest"], 2),
@@ -134,7 +138,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         }
     out["flip"] = {n: round(float(np.mean([r["flip"][n] for r in rows])), 4) for n in NAMES}
     for half in ("surer_half", "less_sure_half"):
-        out[f"{half}_psnr_db"] = round(psnr_db([r[half] for r in rows]), 2)
+        out[f"{half}_psnr_db"] = round(psnr_db([r[half] for r in rows if r[half]]), 2)
     out["cpu_s"] = round(float(np.median([r["cpu_s"] for r in rows])), 2)
     return out
 
