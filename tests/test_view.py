@@ -216,6 +216,7 @@ def test_cracks_close_and_gaps_stay() -> None:
         ("room.mcap --at 1 -o kept.png", "--force"),
         ("room.mcap --at 1 -o v.jpg", "cannot write"),
         ("room.mcap --at 1 -o v.png --confidence v.npz", ".png"),
+        ("room.mcap --at 1 -o v.png --confidence v.png", "cannot be"),
         ("blind.mcap --at 0 -o v.png", "camera.x"),
         ("gone.mcap --at 0 -o v.png", "No such file"),
     ],

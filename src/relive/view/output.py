@@ -109,6 +109,8 @@ def _check(output: Output, source: Path, is_picture: bool) -> None:
     if not is_picture:
         check_output(output, source)
         return
+    if output.confidence == output.path:
+        raise InputError(f"{output.path} cannot be the picture and its map of confidence")
     for path in filter(None, (output.path, output.confidence)):
         if path.suffix.lower() != PICTURE_SUFFIX:
             raise InputError(f"{path}: the map of confidence of a picture is a .png, too")
