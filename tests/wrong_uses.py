@@ -83,6 +83,8 @@ WRONG_USES = (
         "replay",
         "relive decode",
     ),
+    shown("a view without a camera", "view other.mcap --at 0 -o x.png", "other.mcap", "camera.x"),
+    shown("a view from nowhere", "view s.mcap -o x.png", "--camera", "--at"),
     use("a session to export", "export s.mcap -o x.relive", "s.mcap", "relive encode"),
     use("a session to make a clip of", "export s.mcap -o x.gif", "s.mcap", "relive encode"),
     use("a replay to import", "import s.relive -o x.mcap", "s.relive", "video"),

@@ -46,6 +46,15 @@ BESIDE = {
         "relive.restore.Hidden",
         "relive.restore.Tally",
     ),
+    "Views": (
+        "relive.view.view",
+        "relive.view.Wanted",
+        "relive.view.Offset",
+        "relive.view.Tally",
+        "relive.view.open_view",
+        "relive.view.Viewer",
+        "relive.view.View",
+    ),
     "Catalogue and search": (
         "relive.catalog.add",
         "relive.catalog.update",

@@ -17,7 +17,7 @@ from numba.core import event
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 log = logging.getLogger(__name__)
-_SOURCES = ("compiled.py", "config.py", "kernels/*.py", "bitstream/*.py")
+_SOURCES = ("compiled.py", "config.py", "kernels/*.py", "bitstream/*.py", "restore/kernels.py")
 
 
 def compiled(function: Function) -> Function:

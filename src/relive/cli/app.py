@@ -17,6 +17,7 @@ from relive.cli import (
     showing,
     streaming,
     training,
+    viewing,
 )
 from relive.cli.ablation import ablation
 from relive.cli.doctor import doctor
@@ -42,6 +43,7 @@ app.command()(coding.decode)
 app.command()(exporting.export)
 app.command()(restoring.restore)
 app.command()(restoring.interpolate)
+app.command()(viewing.view)
 app.command()(playing.play)
 app.command()(streaming.stream)
 app.command()(searching.search)

@@ -6,6 +6,7 @@ from typing import Any
 
 from relive.codec import Replay
 from relive.player.catalogue import Watched
+from relive.player.looking import facts_of_view
 
 NS = 1e9
 MAX_PAYLOAD = 500
@@ -34,6 +35,7 @@ def facts(watched: Watched) -> dict[str, Any]:
         "events": events(replay),
         "fields": [field_of(replay, i) for i in range(replay.schema.width)],
         "camera": camera(replay),
+        "view": facts_of_view(watched),
         "absent": absent(watched),
         "original": original is not None,
         "regions": original.regions_schema if original and original.labelled else [],

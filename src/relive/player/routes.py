@@ -19,16 +19,22 @@ from relive.player.catalogue import Catalogue, Watched
 from relive.player.clips import Clips
 from relive.player.facts import facts
 from relive.player.frames import FrameService, Priority
+from relive.player.looking import Looking
 from relive.player.pictures import MEDIA_TYPES, difference, encode_picture, shrink
 from relive.player.show import Against, Question, Show, Source
+from relive.view import Offset
+from relive.view.output import marked_png
 
 MAX_FRAMES = 512
 MAX_STREAMS = 24
+MAX_VIEWS = 4
 MAX_FIELDS = 64
 THUMBNAIL_PX = 240
 MAX_THUMBNAILS = 2000
 Frame = Annotated[int, Query(ge=0, lt=1 << 40)]
 Tiers = Annotated[int, Query(ge=1, le=2)]
+Units = Annotated[float, Query(ge=-1e6, le=1e6, allow_inf_nan=False)]
+Degrees = Annotated[float, Query(ge=-3600, le=3600, allow_inf_nan=False)]
 
 
 class TooMuchError(InputError):
@@ -45,7 +51,8 @@ class Api:
     def __init__(self, catalogue: Catalogue, service: FrameService) -> None:
         self.catalogue, self.service = catalogue, service
         self.clips = Clips()
-        self._streams = 0
+        self.looking, self._drawing = Looking(), asyncio.Lock()
+        self._streams = self._views = 0
         self._thumbnails: OrderedDict[tuple[str, int | str, int], bytes] = OrderedDict()
 
     def routes(self) -> APIRouter:
@@ -62,6 +69,7 @@ class Api:
             ("/files/{name}/psnr", self.psnr),
             ("/files/{name}/heat", self.heat),
             ("/files/{name}/clip", self.clip),
+            ("/files/{name}/view", self.view),
             ("/files/{name}/speed", self.speed),
         ):
             router.add_api_route(path, answer, methods=["GET"], response_model=None)
@@ -207,6 +215,36 @@ class Api:
         label = f"{watched.entry.path.stem}-{start}-{stop}.{kind}"
         remove = BackgroundTask(path.unlink, missing_ok=True)
         return FileResponse(path, filename=label, background=remove)
+
+    async def view(
+        self,
+        name: str,
+        frame: Frame,
+        tiers: Tiers = 2,
+        forward: Units = 0.0,
+        right: Units = 0.0,
+        up: Units = 0.0,
+        turn: Degrees = 0.0,
+        pitch: Degrees = 0.0,
+        fill: bool = False,
+    ) -> Response:
+        """What another camera would have seen at the moment of a frame, as PNG."""
+        show = await self._show(name)
+        _check_range(show.watched, frame, frame + 1)
+        if self._views >= MAX_VIEWS:
+            raise BusyError(f"{MAX_VIEWS} views are wanted already; ask again")
+        self._views += 1
+        try:
+            async with self._drawing:  # one at a time
+                offset = Offset(forward, right, up, turn, pitch)
+                view = await self.looking.view(show, frame, tiers, offset, fill)
+        finally:
+            self._views -= 1
+        schema = show.watched.replay.schema
+        data = await asyncio.to_thread(marked_png, view, schema, "play")
+        return Response(
+            data, media_type=MEDIA_TYPES["png"], headers={"X-Seen": f"{view.share:.4f}"}
+        )
 
     async def speed(self, name: str) -> JSONResponse:
         """What decoding costs here, so that the page can choose what it can keep up with."""

@@ -27,6 +27,7 @@ WEIGHTS = Path(__file__).parents[1] / "weights" / "restore.safetensors"
 LEVELS = 20.0  # a misfit of so many levels counts as one
 FARTHEST_S = 0.3
 RADII = (2, 6)
+UNSEEN_SCORE = -1e4
 
 Floats = NDArray[np.float32]
 
@@ -34,17 +35,23 @@ Floats = NDArray[np.float32]
 class BlendNet(nn.Module):
     """Scores every candidate by itself; the softmax over them weighs."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_features: int = NUM_FEATURES) -> None:
         super().__init__()
-        self.see = nn.Conv2d(NUM_FEATURES, WIDTH, 3, padding=1)
+        self.see = nn.Conv2d(num_features, WIDTH, 3, padding=1)
         self.mix = nn.Conv2d(WIDTH, WIDTH, 1)
         self.score = nn.Conv2d(WIDTH, 1, 3, padding=1)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Weights `[B, K, H, W]` of candidates with features `[B, K, F, H, W]`."""
+    def forward(self, features: Tensor, seen: Tensor | None = None) -> Tensor:
+        """Weights `[B, K, H, W]` of candidates with features `[B, K, F, H, W]`.
+
+        Candidates that are not `seen`, bool `[B, K, H, W]`, weigh nothing where others are.
+        """
         hidden = F.gelu(self.mix(F.gelu(self.see(features.flatten(0, 1)))))
         scores: Tensor = self.score(hidden)
-        return scores.view(*features.shape[:2], *features.shape[3:]).softmax(1)
+        scores = scores.view(*features.shape[:2], *features.shape[3:])
+        if seen is not None:
+            scores = scores.masked_fill(~seen, UNSEEN_SCORE)
+        return scores.softmax(1)
 
 
 @lru_cache(maxsize=1)

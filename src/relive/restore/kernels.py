@@ -35,7 +35,7 @@ class Eye(NamedTuple):
 
 
 @compiled
-def _read(
+def read(
     picture: Picture, known: Mask, x: np.float32, y: np.float32, bottom: np.float32
 ) -> tuple[Any, Any, Any, Any]:
     """Read a picture between its pixels, and say whether the place is in it and known."""
@@ -59,7 +59,7 @@ def _read(
 
 
 @compiled
-def _place(eye: Eye, right: np.float32, up: np.float32, near: np.float32) -> tuple[Any, Any]:
+def place(eye: Eye, right: np.float32, up: np.float32, near: np.float32) -> tuple[Any, Any]:
     """Where a ray of the target at an inverse depth lies in the source."""
     turn, shift = eye.turn, eye.shift
     a = turn[0, 0] * right + turn[0, 1] * up + turn[0, 2] + shift[0] * near
@@ -119,10 +119,10 @@ def sweep(
         for j in range(cost.shape[1]):
             right = (np.float32(j) + HALF - eye.centre[0]) / eye.focal[0]
             for k in range(len(nears)):
-                x, y = _place(eyes[0], right, up, nears[k])
-                one = _read(a, known_a, x, y, eyes[0].bottom)
-                x, y = _place(eyes[1], right, up, nears[k])
-                two = _read(b, known_b, x, y, eyes[1].bottom)
+                x, y = place(eyes[0], right, up, nears[k])
+                one = read(a, known_a, x, y, eyes[0].bottom)
+                x, y = place(eyes[1], right, up, nears[k])
+                two = read(b, known_b, x, y, eyes[1].bottom)
                 cost[i, j, k] = _misfit(one, two, target[0][i, j], target[1][i, j])
 
 
@@ -133,8 +133,8 @@ def look(source: tuple[Picture, Mask], eye: Eye, near: Floats, seen: Mask, colou
         up = -(np.float32(i) + HALF - eye.centre[1]) / eye.focal[1]
         for j in range(near.shape[1]):
             right = (np.float32(j) + HALF - eye.centre[0]) / eye.focal[0]
-            x, y = _place(eye, right, up, near[i, j])
-            r, g, b, there = _read(source[0], source[1], x, y, eye.bottom)
+            x, y = place(eye, right, up, near[i, j])
+            r, g, b, there = read(source[0], source[1], x, y, eye.bottom)
             colours[i, j, 0], colours[i, j, 1], colours[i, j, 2] = r, g, b
             seen[i, j] = there
 
@@ -269,8 +269,8 @@ def compare_shifted(
             x, y = np.float32(j) + HALF, np.float32(i) + HALF
             for k in range(count):
                 dx, dy = shifts[k, 0], shifts[k, 1]
-                one = _read(a, known_a, x - dx * parts[0], y - dy * parts[0], bottom)
-                two = _read(b, known_b, x + dx * parts[1], y + dy * parts[1], bottom)
+                one = read(a, known_a, x - dx * parts[0], y - dy * parts[0], bottom)
+                two = read(b, known_b, x + dx * parts[1], y + dy * parts[1], bottom)
                 misfit = _misfit(one, two, target[0][i, j], target[1][i, j])
                 far = np.sqrt(dx * dx + dy * dy)
                 cost[i, j, k] = MAX_MISFIT if misfit < 0 else misfit + toll * far
@@ -287,6 +287,6 @@ def look_shifted(
         for j in range(width):
             x = np.float32(j) + HALF + shifts[i, j, 0] * part
             y = np.float32(i) + HALF + shifts[i, j, 1] * part
-            r, g, b, there = _read(source[0], source[1], x, y, bottom)
+            r, g, b, there = read(source[0], source[1], x, y, bottom)
             colours[i, j, 0], colours[i, j, 1], colours[i, j, 2] = r, g, b
             seen[i, j] = there

@@ -115,7 +115,7 @@ def write_rows(opened: Opened, rows: Iterable[Row], output: Output) -> Tally:
             session = Path(folder) / f"made{SESSION_SUFFIX}"
             with ConfidenceFile(output.confidence, Path(folder)) as maps:
                 tally = _record(opened, rows, session, output.by, maps)
-                _finish(session, output)
+                finish(session, output)
                 maps.finish()
             return tally
     except OSError as error:
@@ -150,7 +150,7 @@ def _record(opened: Opened, rows: Iterable[Row], out: Path, by: str, maps: Confi
     return tally
 
 
-def _finish(session: Path, output: Output) -> None:
+def finish(session: Path, output: Output) -> None:
     """Make of the session what was asked for."""
     out, suffix = output.path, output.path.suffix.lower()
     if suffix == SESSION_SUFFIX:

@@ -67,8 +67,12 @@ class Gap:
 
 def eye(camera: Pinhole, source: Source, target: Source) -> Eye:
     """The target's camera as seen from a source."""
-    poses = [torch.from_numpy(pose)[None] for pose in (source.pose, target.pose)]
-    turn, shift = relative_pose(*poses)
+    return eye_between(camera, source.pose, target.pose)
+
+
+def eye_between(camera: Pinhole, source: NDArray[np.float64], target: NDArray[np.float64]) -> Eye:
+    """The camera at pose `target` as seen from pose `source`, both `[6]`."""
+    turn, shift = relative_pose(*(torch.from_numpy(pose)[None] for pose in (source, target)))
     focal = np.float32(camera.focal_x_px), np.float32(camera.focal_y_px)
     centre = np.float32(camera.centre_x_px), np.float32(camera.centre_y_px)
     moved = turn[0].float().numpy(), shift[0].float().numpy()

@@ -18,11 +18,18 @@ async function checked(url, options) {
   const response = await fetch(url, options);
   if (response.ok) return response;
   const body = await response.json().catch(() => ({}));
-  throw new Error(body.error || `the server said ${response.status}`);
+  throw Object.assign(new Error(body.error || `the server said ${response.status}`), { status: response.status });
 }
 
 export const getJson = async (url, options) => (await checked(url, options)).json();
 export const getBlob = async (url, options) => (await checked(url, options)).blob();
+
+/** A view: its picture, and the share of it that a recorded frame shows. */
+export async function getPicture(url, options) {
+  const response = await checked(url, options);
+  const bitmap = await createImageBitmap(await response.blob(), { colorSpaceConversion: "none" });
+  return { bitmap, url, seen: Number(response.headers.get("X-Seen")) };
+}
 
 export async function getArray(url, Kind, options) {
   const response = await checked(url, options);

@@ -39,7 +39,11 @@ export function connect(player) {
   click("regions", actions.r);
   click("heat", actions.b);
   click("sharp", () => $("sharp").setAttribute("aria-pressed", $("stage").classList.toggle("sharp")));
-  $("picture").addEventListener("click", () => playback.toggle());
+  click("look", actions.v);
+  click("fill", () => player.look.toggleFill());
+  $("look").disabled = !facts.view;
+  if (!facts.view) $("look").title = "Looking around needs a camera in the states (camera.x, y, z, yaw)";
+  $("picture").addEventListener("click", () => player.look.active || playback.toggle());
   $("speed").addEventListener("change", () => playback.setSpeed(Number($("speed").value)));
   $("tier").addEventListener("change", () => {
     playback.tier = $("tier").value;
@@ -54,7 +58,7 @@ export function connect(player) {
     stage.split = $("split").value / 1000;
     player.dirty = true;
   });
-  listenToKeys(actions);
+  listenToKeys((key) => (player.look.active && player.look.keys[key]) || actions[key]);
   refresh(player);
 }
 
@@ -74,6 +78,7 @@ function actionsOf(player) {
     c: () => !$("compare").disabled && setCompare(player, MODES[(MODES.indexOf(stage.view.compare) + 1) % MODES.length]),
     r: () => !$("regions").disabled && player.toggleView("regions"),
     b: () => player.toggleView("heat"),
+    v: () => player.look.toggle(),
     f: () => (document.fullscreenElement ? document.exitFullscreen() : $("watch").requestFullscreen()),
     "?": () => $("help").showModal(),
   };
@@ -115,7 +120,12 @@ export function refresh(player) {
   $("against").disabled = !compare;
   $("regions").setAttribute("aria-pressed", stage.view.regions);
   $("heat").setAttribute("aria-pressed", stage.view.heat);
-  $("split").hidden = compare !== "split";
+  const { active, fill } = player.look;
+  $("look").setAttribute("aria-pressed", active);
+  $("fill").hidden = !active;
+  $("fill").setAttribute("aria-pressed", fill);
+  $("stage").classList.toggle("looking", active);
+  $("split").hidden = compare !== "split" || active;
   const { a, b } = playback.loop;
   $("mark-a").classList.toggle("on", a !== null);
   $("mark-b").classList.toggle("on", b !== null);
@@ -126,7 +136,7 @@ export function refresh(player) {
     button.title = button.disabled ? `Set A and B, then save the part between as ${name}` : `Save A–B as ${name}`;
   }
   showLegend(player);
-  $("sides").hidden = !["split", "side"].includes(compare);
+  $("sides").hidden = !["split", "side"].includes(compare) || active;
   const chosen = $("against").selectedOptions[0]?.textContent ?? "";
   const [left, right] = $("sides").children;
   left.textContent = playback.tiers < player.film.facts.tiers ? "replay, first tier" : "replay";

@@ -2,13 +2,13 @@
 
 import { $ } from "/page/dom.js";
 
-export function listenToKeys(actions) {
+export function listenToKeys(actionOf) {
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey || $("help").open) return;
     const at = event.target;
     if (at.matches("input, select, textarea")) return;
     if (at.matches("button, a") && (event.key === " " || event.key === "Enter")) return;
-    const action = actions[event.shiftKey && event.key.startsWith("Arrow") ? `Shift+${event.key}` : event.key.length === 1 ? event.key.toLowerCase() : event.key];
+    const action = actionOf(event.shiftKey && event.key.startsWith("Arrow") ? `Shift+${event.key}` : event.key.length === 1 ? event.key.toLowerCase() : event.key);
     if (!action) return;
     event.preventDefault();
     action();

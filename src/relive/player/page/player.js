@@ -5,6 +5,7 @@ import { Buffer } from "/page/buffer.js";
 import { connect, refresh } from "/page/controls.js";
 import { $, clock, download, fault } from "/page/dom.js";
 import { Film } from "/page/film.js";
+import { LookAround } from "/page/look.js";
 import { PathMap } from "/page/map.js";
 import { drawQuality, markEvent, showEvents, showFacts } from "/page/panels.js";
 import { Playback } from "/page/playback.js";
@@ -31,6 +32,7 @@ export class Player {
     this.thumbs = new Thumbs(film, () => !this.playback.playing && !this.buffer.urgent.size, () => this.timeline.showThumb());
     this.timeline = new Timeline(film, this.playback, this.thumbs, (t, isDrag) => this.seek(t, isDrag));
     this.plots = new Plots(film, this.playback);
+    this.look = new LookAround(this);
     this.heats = new Map();
     this.dirty = true;
     this.lastPanels = this.lastTimeline = 0;
@@ -75,7 +77,14 @@ export class Player {
     this.redraw();
   }
 
+  lookChanged() {
+    this.stage.seen = "";
+    refresh(this);
+    this.redraw();
+  }
+
   #changed(what) {
+    if (what === "seek" || this.playback.playing) this.look.leave();
     this.stage.waiting = this.playback.waiting;
     if (what === "seek") {
       this.stats = { seekedAt: performance.now(), firstMs: null, exactMs: null };
@@ -227,8 +236,10 @@ export class Player {
   async screenshot() {
     const { frame, tiers } = this.playback;
     const name = this.film.facts.name.replace(/^.*\//, "").replace(/\.relive$/, "");
+    const view = this.look.active && this.stage.looking?.url;
+    const exact = address(this.film.id, "picture", { frame, tiers });
     try {
-      download(await getBlob(address(this.film.id, "picture", { frame, tiers })), `${name}-${frame}.png`);
+      download(await getBlob(view || exact), `${name}-${frame}${view ? "-view" : ""}.png`);
     } catch (error) {
       fault(error);
     }

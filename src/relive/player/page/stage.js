@@ -32,6 +32,7 @@ export class Stage {
     this.heat = null;
     this.seen = "";
     this.preview = null;
+    this.looking = null; // a view from another camera, in place of the frame
     this.picture = $("picture");
     this.overlay = $("overlay");
   }
@@ -52,6 +53,7 @@ export class Stage {
 
   /** Draw a frame; returns whether its exact picture was at hand. */
   draw(frame, { tiers, sparse, playing, now }) {
+    if (this.looking) return this.#drawLooking();
     const start = this.film.gops[this.film.gopOf(frame)].start;
     const [main, second] = this.layersOf(tiers);
     const exact = this.buffer.get(main, frame);
@@ -69,13 +71,32 @@ export class Stage {
     return Boolean(exact);
   }
 
+  #drawLooking() {
+    const { bitmap, seen, waiting } = this.looking;
+    const list = [];
+    if (bitmap) {
+      this.#fit(this.film.facts.width);
+      this.picture.getContext("2d").drawImage(bitmap, 0, 0, this.film.facts.width, this.film.facts.height);
+      this.overlay.getContext("2d").clearRect(0, 0, this.overlay.width, this.overlay.height);
+      list.push(["note", `Generated: seen from elsewhere; frames of the replay show ${Math.round(100 * seen)} % of it`]);
+    }
+    if (waiting) list.push(["note", "Drawing the view …"]);
+    list.push(["note", "Arrows or drag to look and go, Shift sideways and up, Esc back to the frame"]);
+    this.#say(list);
+    return true;
+  }
+
+  #fit(wide) {
+    for (const canvas of [this.picture, this.overlay]) {
+      if (canvas.width !== wide || canvas.height !== this.film.facts.height) [canvas.width, canvas.height] = [wide, this.film.facts.height];
+    }
+  }
+
   #compose(first, other, now) {
     const { width, height } = this.film.facts;
     const isSide = other && this.view.compare === "side";
     const wide = isSide ? 2 * width + GAP : width;
-    for (const canvas of [this.picture, this.overlay]) {
-      if (canvas.width !== wide || canvas.height !== height) [canvas.width, canvas.height] = [wide, height];
-    }
+    this.#fit(wide);
     const context = this.picture.getContext("2d");
     if (other && this.view.compare === "split") this.#placeSlider(width, height);
     const turned = other && this.view.compare === "flicker" && Math.floor(now / FLICKER_MS) % 2;
@@ -130,10 +151,13 @@ export class Stage {
     else if (isPreview) list.push(["note", previewText(first, frame)]);
     else if (!exact && first.frame !== frame) list.push(["note", `Decoding: frame ${first.frame} is shown`]);
     if (this.waiting) list.push(["note", "Buffering"]);
+    this.#say(list, said.find(([, one]) => one !== "note")?.[1]);
+  }
+
+  #say(list, kind) {
     const key = JSON.stringify(list);
     if (key === this.seen) return;
     this.seen = key;
-    const kind = said.find(([, one]) => one !== "note")?.[1];
     if (kind) $("stage").dataset.mark = kind;
     else delete $("stage").dataset.mark;
     $("marks").replaceChildren(...list.map(([one, text]) => {
