@@ -26,6 +26,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "enhancement": {"kernels", "model", "bitstream", "config"},
     "codec": LINE | {"enhancement", "config"},
     "restore": {"codec", "model", "session", "cubes", "compiled"},
+    # looks with the encoder and its warps, and writes sessions
+    "regions": {"codec", "model", "session"},
     "train": {"session", "cubes", "model", "quantizer", "enhancement", "config"},
     "bench": {"codec", "train", "session", "cubes", "model", "quantizer", "bitstream", "config"},
     "player": {"codec", "session", "container", "config"},
@@ -47,6 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "player",
         "stream",
         "restore",
+        "regions",
         "config",
         "compiled",
         "relive",

@@ -46,6 +46,12 @@ BESIDE = {
         "relive.restore.Hidden",
         "relive.restore.Tally",
     ),
+    "Finding regions": (
+        "relive.regions.discover",
+        "relive.regions.Found",
+        "relive.regions.write_regions",
+        "relive.regions.adjusted_rand",
+    ),
     "Catalogue and search": (
         "relive.catalog.add",
         "relive.catalog.update",

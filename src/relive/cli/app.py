@@ -9,6 +9,7 @@ from relive.cli import (
     coding,
     exporting,
     files,
+    finding,
     measuring,
     playing,
     recording,
@@ -42,6 +43,7 @@ app.command()(coding.decode)
 app.command()(exporting.export)
 app.command()(restoring.restore)
 app.command()(restoring.interpolate)
+app.command()(finding.regions)
 app.command()(playing.play)
 app.command()(streaming.stream)
 app.command()(searching.search)

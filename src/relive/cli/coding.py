@@ -18,6 +18,7 @@ from relive.cli.console import (
     Staged,
     Start,
     Verbose,
+    finite,
     human_bytes,
     mcap_output,
     table,
@@ -81,6 +82,15 @@ def encode(
         bool,
         typer.Option(help="Fit the probability tables to this session; kept if that pays."),
     ] = False,
+    favour: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=12,
+            callback=finite,
+            help="Finer where the session's regions are important: 6 halves the step.",
+        ),
+    ] = 0.0,
     depth: Annotated[
         int | None, typer.Option(min=0, hidden=True, help="Every cube at this depth.")
     ] = None,
@@ -106,6 +116,8 @@ def encode(
     }
     if (session is None) == (batch is None):
         raise InputError("encode needs either SESSION or --batch FOLDER; see: relive encode --help")
+    if batch is not None and favour:
+        raise InputError("--favour is for one session, not for --batch")
     if batch is not None:
         encode_folder(console, batch, out, settings, workers, ray, force)
         return
@@ -118,6 +130,7 @@ def encode(
             session,
             out,
             **settings,
+            favour=favour,
             force=force,
             progress=progress,
             on_stage=progress.begin if progress else None,

@@ -28,6 +28,7 @@ from relive.codec.adapting import Watch, adapted, fit_to_session, pack_again, sa
 from relive.codec.bundle import Bundle, load_bundle
 from relive.codec.control import Control, setting_of
 from relive.codec.effort import DEFAULT_PRESET, Effort, effort_of
+from relive.codec.favour import check_favour
 from relive.codec.gop import GopTrack, encode_gop, gop_track
 from relive.codec.packing import pack_gop
 from relive.codec.rate import QUALITIES, Setting
@@ -77,10 +78,11 @@ class _Encoded:
 
 @dataclass(frozen=True)
 class _Search:
-    """How a GOP is searched: by a preset, and whether all cubes have the same depth."""
+    """How a GOP is searched: by a preset, whether all cubes have the same depth, for what."""
 
     effort: Effort
     depth: int | None
+    favour: float = 0.0
 
 
 def _encode_one(
@@ -93,7 +95,9 @@ def _encode_one(
 ) -> _Encoded:
     """Encode one GOP on a worker; `place` is its number and its first frame."""
     with torch.inference_mode():
-        gop = encode_gop(coder, frames, track, setting, search.depth, effort=search.effort)
+        gop = encode_gop(
+            coder, frames, track, setting, search.depth, None, search.effort, search.favour
+        )
     index, first_frame = place
     codes, detail = pack_gop(index, gop.codes, gop.detail, coder.bundle)
     record = GopRecord(
@@ -139,7 +143,8 @@ def _encode_all(
                 continue
             start = index * interval
             stop = min(start + interval, session.num_frames)
-            frames, track = session.frames(start, stop), gop_track(session, start, stop)
+            frames = session.frames(start, stop)
+            track = gop_track(session, start, stop, search.favour)
             waiting.append(
                 pool.submit(_encode_one, coder, frames, track, (index, start), setting, search)
             )
@@ -208,7 +213,8 @@ def _encode_to(
     rate = (control.target.bitrate or 0.0) / 8
     for index, start in enumerate(range(0, session.num_frames, interval)):
         stop = min(start + interval, session.num_frames)
-        frames, track = session.frames(start, stop), gop_track(session, start, stop)
+        frames = session.frames(start, stop)
+        track = gop_track(session, start, stop, search.favour)
         tries = partial(_try_all, coder, frames, track, (index, start), search)
         began, ended = (_seconds(session, n) for n in (start, stop))
         left = rate * ended - out.stat().st_size
@@ -236,6 +242,7 @@ def encode(
     keyframe_interval: int = 32,
     depth: int | None = None,
     adapt: bool = False,
+    favour: float = 0.0,
     force: bool = False,
     progress: Progress | None = None,
     on_stage: Callable[[str], None] | None = None,
@@ -254,6 +261,8 @@ def encode(
         depth: code every cube to this depth instead of searching (for measurements).
         adapt: encode some GOPs first, fit the probability tables of the model to them, and keep
             what changes in the file where that pays for its bytes.
+        favour: 0 to 12: by how many numbers of steps (6 halve a step) the enhancement layer is
+            finer in the most important regions of the session than in the least important ones.
         force: overwrite `out`.
         progress: told frames done and frames in all; of the samples of `adapt`, GOPs.
         on_stage: told what begins with `adapt`: `sampling`, `fitting`, `encoding`.
@@ -272,7 +281,8 @@ def encode(
             raise InputError(f"{out} is the session itself; choose another name")
         bundle = model if isinstance(model, Bundle) else load_bundle(model)
         target = target_of(quality, bitrate, psnr, depth)
-        search = _Search(effort_of(preset), depth)
+        check_favour(session, favour)
+        search = _Search(effort_of(preset), depth, favour)
         quality = DEFAULT_QUALITY if quality is None else quality
         check_settings(
             session, quality, keyframe_interval, depth, bundle.config.quantizer.num_quantizers
