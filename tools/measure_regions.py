@@ -128,7 +128,21 @@ def shares(found: Found, maps: Array, true: Array) -> dict[str, list[float]]:
     return {r.name: [round(float(v), 4) for v in table[r.id]] for r in found.schema.regions}
 
 
-def agreement(path: Path, bundle: Bundle, full: bool) -> dict[str, Any]:
+def steadiness(session: Session, bundle: Bundle, maps: Array, true: Array) -> dict[str, Any]:
+    """Compare with regions of which a third of the session was looked at first."""
+    rows = range(2, session.num_frames, EVERY)
+    late = [i for i, row in enumerate(rows) if row >= session.num_frames / 3]
+    third = discover(session, model=bundle, learn_s=session.duration_s / 3)
+    thirds = np.concatenate([third.maps(rows[i], rows[i] + 1) for i in late])
+    return {
+        "last two thirds": adjusted_rand(maps[late], true[late]),
+        "first look a third": adjusted_rand(thirds, true[late]),
+        "same region": float((thirds == maps[late]).mean()),
+        "opened": [[o.region.name, o.frame] for o in third.opened],
+    }
+
+
+def agreement(path: Path, bundle: Bundle, steady: bool) -> dict[str, Any]:
     """Measure one session."""
     with Session.open(path) as session:
         rows = range(2, session.num_frames, EVERY)
@@ -136,23 +150,15 @@ def agreement(path: Path, bundle: Bundle, full: bool) -> dict[str, Any]:
         true = np.concatenate([x for x in labels if x is not None])
         found = discover(session, model=bundle)
         maps = np.concatenate([found.maps(row, row + 1) for row in rows])
-        third = discover(session, model=bundle, learn_s=session.duration_s / 3)
-        late = [i for i, row in enumerate(rows) if row >= session.num_frames / 3]
-        thirds = np.concatenate([third.maps(rows[i], rows[i] + 1) for i in late])
         result = {
             "session": path.stem,
             "found": adjusted_rand(maps, true),
             "regions": [region.name for region in found.schema.regions],
             "shares_of_labels": shares(found, maps, true),
-            "steady": {
-                "last two thirds": adjusted_rand(maps[late], true[late]),
-                "first look a third": adjusted_rand(thirds, true[late]),
-                "same region": float((thirds == maps[late]).mean()),
-                "opened": [[o.region.name, o.frame] for o in third.opened],
-            },
         }
-        if full:
-            result["baselines"] = baselines(session, bundle, rows, true)
+        if steady:
+            result["steady"] = steadiness(session, bundle, maps, true)
+        result["baselines"] = baselines(session, bundle, rows, true)
     print(path.parent.name, path.stem, f"{result['found']:.3f}", file=sys.stderr, flush=True)
     return result
 
@@ -327,7 +333,7 @@ def main() -> None:
         result: dict[str, Any] = {}
         for split in given.splits.split(","):
             paths = sessions(given.corpus, split)
-            rows = [agreement(path, bundle, full=True) for path in paths]
+            rows = [agreement(path, bundle, split == "test_known") for path in paths]
             result[split] = {"mean": summary(rows), "sessions": rows}
         known = given.corpus / "test_known"
         result["appearing"] = [

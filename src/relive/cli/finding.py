@@ -48,7 +48,7 @@ def regions(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Find regions (overlays, actors, ground, walls, or what looks alike) without labels."""
+    """Find regions (overlays, objects, ground, walls, or what looks alike) without labels."""
     from relive.regions import check_output, discover, write_regions
     from relive.session import Session
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from relive.codec import Bundle, load_bundle
 from relive.errors import InputError
 from relive.regions.kinds import (
-    ACTORS,
+    OBJECTS,
     FIRST_FREE,
     GROUND,
     HELD,
@@ -43,7 +43,7 @@ Progress = Callable[[int, int], None]
 LEARN_S = 60.0
 """Of the session, looked at before regions are told."""
 LEARN_STEPS = 120
-NUM_WORDS = 96
+NUM_WORDS = 160
 FAR = 1.15
 """Of the distance that 999 of 1000 blocks of the first look keep to their word, or to the
 components of the latents: beyond is new."""
@@ -202,7 +202,7 @@ def _start(looks: list[Look], watcher: Watcher) -> _Finder:
 
 
 def _schema(ids: NDArray[np.uint8]) -> dict[int, Region]:
-    known = {region.id: region for region in (HUD, HELD, ACTORS, WALLS, GROUND)}
+    known = {region.id: region for region in (HUD, HELD, OBJECTS, WALLS, GROUND)}
     return {
         int(i): known.get(int(i), Region(int(i), f"region {int(i) - FIRST_FREE + 1}", "complex", 3))
         for i in ids
@@ -216,7 +216,7 @@ def discover(
     learn_s: float = LEARN_S,
     progress: Progress | None = None,
 ) -> Found:
-    """Find the regions of a session: overlays, actors, ground, walls, or what looks alike.
+    """Find the regions of a session: overlays, objects, ground, walls, or what looks alike.
 
     Args:
         session: an open session; a camera in its schema tells ground from walls.
@@ -235,18 +235,21 @@ def discover(
     last = session.index_at(int(session.times_ns[0] + learn_s * 1e9)) // STEP_FRAMES + 1
     count = min(LEARN_STEPS, last)
     learned = np.unique(np.linspace(min(1, last - 1), last - 1, count).round().astype(int))
-    total = len(learned) + watcher.num_steps
-    done = 0
+    total = watcher.num_steps
 
-    def look(step: int) -> Look:
-        nonlocal done
-        done += 1
+    def look(step: int, done: int) -> Look:
         if progress:
             progress(done, total)
         return watcher.look(step)
 
-    finder = _start([look(int(step)) for step in learned], watcher)
-    blocks = np.stack([finder.label(look(step), step) for step in range(watcher.num_steps)])
+    looks = {int(step): look(int(step), n) for n, step in enumerate(learned)}
+    finder = _start(list(looks.values()), watcher)
+    blocks = []
+    for step in range(total):
+        seen = looks.pop(step) if step in looks else look(step, len(looks) + step)
+        blocks.append(finder.label(seen, step))
+    if progress:
+        progress(total, total)
     schema = RegionSchema(tuple(finder.schema[i] for i in sorted(finder.schema)))
     size = (session.width, session.height)
-    return Found(schema, blocks, tuple(finder.opened), size)
+    return Found(schema, np.stack(blocks), tuple(finder.opened), size)

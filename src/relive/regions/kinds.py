@@ -1,4 +1,4 @@
-"""What a word is, by its cues: overlay, ground, wall, actor, or one of several looks.
+"""What a word is, by its cues: overlay, ground, wall, object, or one of several looks.
 
 Shapes: M words.
 """
@@ -13,24 +13,25 @@ from numpy.typing import NDArray
 from relive.regions.words import Array
 from relive.session import Region
 
-HUD, HELD, ACTORS, WALLS, GROUND = (
+HUD, HELD, OBJECTS, WALLS, GROUND = (
     Region(1, "hud", "critical", 6),
     Region(2, "held", "complex", 5),
-    Region(3, "actors", "complex", 4),
+    Region(3, "objects", "complex", 4),
     Region(4, "walls", "simple", 2),
     Region(5, "ground", "simple", 1),
 )
-"""Kinds that motion tells apart. *held* is an overlay that moves a little, such as a weapon."""
+"""Kinds that motion tells apart. *held* is an overlay that moves a little, such as a weapon;
+*objects* are what the motion of the camera does not explain: sprites, and what moves by itself."""
 FIRST_FREE = 6
 
 OVERLAY_MOVES = -0.3
 """Mean of `Look.moves`: what is below stands still while the picture moves."""
 HUD_HELD = -1.5
 """Mean of `Look.moves` at a place: below, nothing ever moves there."""
-GROUND_LIES = -0.1
+GROUND_LIES = -0.15
 """Mean of `Look.lies` over which a word lies flat: walls are far below 0, flat ground near it."""
-ACTOR_OWN = 3.0
-"""Standard deviations over the mean of `Look.own`, from which a word moves by itself."""
+OBJECT_OWN = 2.5
+"""Standard deviations over the mean of `Look.own`, from which the camera does not explain a word."""
 NUM_LOOKS = 4
 """Regions of the world where no camera tells ground from walls."""
 
@@ -57,7 +58,7 @@ class Cues:
 def regions_by_motion(cues: Cues) -> NDArray[np.uint8]:
     """Region of every word where a camera is known: ids of the kinds above, `[M]`."""
     ids = np.where(cues.lies > GROUND_LIES, GROUND.id, WALLS.id)
-    ids = np.where(_moves_itself(cues), ACTORS.id, ids)
+    ids = np.where(_unexplained(cues), OBJECTS.id, ids)
     return _with_overlays(ids, cues)
 
 
@@ -73,14 +74,14 @@ def _with_overlays(ids: NDArray[np.int64], cues: Cues) -> NDArray[np.uint8]:
     return np.where(overlay, inside, ids).astype(np.uint8)
 
 
-def _moves_itself(cues: Cues) -> NDArray[np.bool_]:
-    """Words of which no hypothesis of motion explains as much as of the others."""
+def _unexplained(cues: Cues) -> NDArray[np.bool_]:
+    """Words of which hypotheses of motion leave more than of the others."""
     weights = cues.count * (cues.moves >= OVERLAY_MOVES)
     if not weights.any():
         return np.zeros(len(cues.own), np.bool_)
     mean = float(np.average(cues.own, weights=weights))
     spread = float(np.sqrt(np.average((cues.own - mean) ** 2, weights=weights)))
-    found: NDArray[np.bool_] = cues.own > mean + ACTOR_OWN * max(spread, 1e-6)
+    found: NDArray[np.bool_] = cues.own > mean + OBJECT_OWN * max(spread, 1e-6)
     return found
 
 
