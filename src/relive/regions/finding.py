@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from relive.codec import Bundle, load_bundle
 from relive.errors import InputError
 from relive.regions.kinds import (
-    OBJECTS,
     FIRST_FREE,
     GROUND,
     HELD,
     HUD,
+    OBJECTS,
     OVERLAY_MOVES,
     WALLS,
     Cues,

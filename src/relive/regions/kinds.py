@@ -31,7 +31,7 @@ HUD_HELD = -1.5
 GROUND_LIES = -0.15
 """Mean of `Look.lies` over which a word lies flat: walls are far below 0, flat ground near it."""
 OBJECT_OWN = 2.5
-"""Standard deviations over the mean of `Look.own`, from which the camera does not explain a word."""
+"""Standard deviations over the mean of `Look.own`; beyond, the camera leaves a word unexplained."""
 NUM_LOOKS = 4
 """Regions of the world where no camera tells ground from walls."""
 
