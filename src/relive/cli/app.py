@@ -10,6 +10,7 @@ from relive.cli import (
     exporting,
     files,
     finding,
+    growing,
     measuring,
     playing,
     recording,
@@ -37,6 +38,7 @@ app.command()(recording.record)
 app.command("import")(recording.import_)
 app.command()(files.info)
 app.command()(training.train)
+app.command()(growing.grow)
 app.command()(report)
 app.command()(coding.encode)
 app.command()(coding.decode)

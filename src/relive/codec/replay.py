@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from relive.bitstream import GopCodes, GopDetail, decode_codes, decode_keyframe
 from relive.codec.adapting import adapted
-from relive.codec.bundle import Bundle, load_for
+from relive.codec.bundle import Bundle
 from relive.codec.decoding import Decoding, Track, track_of
+from relive.codec.earlier import load_for
 from relive.codec.pieces import Piece, end_of, with_holes
 from relive.codec.refusals import MAX_GOP_BYTES
 from relive.codec.step import Geometry, StepCoder
