@@ -55,7 +55,7 @@ def test_old_replays_are_read_by_the_grown_model_bit_for_bit(tmp_path: Path) -> 
     write_short(tmp_path)
     model, new = tmp_path / "m.safetensors", tmp_path / "grown.safetensors"
     other = write_other(tmp_path / "other.mcap")
-    report = grow([other], new, known=[tmp_path / "s.mcap"], model=model, entries=9, limit=0.0)
+    report = grow([other], new, model=model, entries=9, limit=0.0)
     old, larger = load_bundle(model), load_bundle(new)
     assert (report.earlier_id, report.model_id) == (old.model_id, larger.model_id)
     assert old.model_id != larger.model_id
@@ -95,10 +95,10 @@ def test_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "holds no session" in capsys.readouterr().err
     assert run([*words[:-1], "--model", str(model), "--force", "--json", "--known", "nowhere"]) == 2
     assert not out.exists()
-    (tmp_path / "s.mcap").rename(tmp_path / "data" / "s.mcap")
+    write_other(tmp_path / "data" / "other.mcap")
     words += ["--model", str(model), "--limit", "0", "--entries", "2", "--json"]
     assert run(words) == 0
     said = json.loads(capsys.readouterr().out)
-    assert said["used"] == ["s.mcap"]
+    assert said["used"] == ["other.mcap"]
     assert run(words) == 2
     assert "exists" in capsys.readouterr().err
