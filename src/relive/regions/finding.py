@@ -172,7 +172,7 @@ def _cues(
     count: int,
     chosen: NDArray[np.bool_] | None = None,
 ) -> Cues:
-    """Mean cues of words over blocks in whose step the picture moved; all, where it never did."""
+    """Mean cues of words over blocks in whose step the picture moved; 0 of what never did."""
     moving = np.concatenate([np.full(look.moves.size, look.moving) for look in looks])
     columns = [
         np.concatenate([getattr(look, name).ravel() for look in looks])
@@ -181,8 +181,7 @@ def _cues(
     columns.append(np.tile(features.held.ravel(), len(looks)))
     if chosen is not None:
         moving, columns = moving[chosen], [column[chosen] for column in columns]
-    rows = moving if moving.any() else np.ones_like(moving)
-    moves, lies, own, held = (means(found[rows], column[rows], count) for column in columns)
+    moves, lies, own, held = (means(found[moving], c[moving], count) for c in columns)
     return Cues(moves, lies, own, held, np.bincount(found, minlength=count))
 
 

@@ -26,6 +26,8 @@ FIRST_FREE = 6
 
 OVERLAY_MOVES = -0.3
 """Mean of `Look.moves`: what is below stands still while the picture moves."""
+ALIKE_MOVES = -1.0
+"""The same where no camera is known: a displacement explains less, and repeated tiles fit both."""
 HUD_HELD = -1.5
 """Mean of `Look.moves` at a place: below, nothing ever moves there."""
 GROUND_LIES = -0.15
@@ -59,17 +61,17 @@ def regions_by_motion(cues: Cues) -> NDArray[np.uint8]:
     """Region of every word where a camera is known: ids of the kinds above, `[M]`."""
     ids = np.where(cues.lies > GROUND_LIES, GROUND.id, WALLS.id)
     ids = np.where(_unexplained(cues), OBJECTS.id, ids)
-    return _with_overlays(ids, cues)
+    return _with_overlays(ids, cues, OVERLAY_MOVES)
 
 
 def regions_by_look(cues: Cues, words: Array) -> NDArray[np.uint8]:
     """Region of every word where none is: overlays, and groups of words that look alike `[M]`."""
     groups = _merged(words, cues.count, NUM_LOOKS)
-    return _with_overlays(groups + FIRST_FREE, cues)
+    return _with_overlays(groups + FIRST_FREE, cues, ALIKE_MOVES)
 
 
-def _with_overlays(ids: NDArray[np.int64], cues: Cues) -> NDArray[np.uint8]:
-    overlay = cues.moves < OVERLAY_MOVES
+def _with_overlays(ids: NDArray[np.int64], cues: Cues, below: float) -> NDArray[np.uint8]:
+    overlay = cues.moves < below
     inside = np.where(cues.held < HUD_HELD, HUD.id, HELD.id)
     return np.where(overlay, inside, ids).astype(np.uint8)
 
