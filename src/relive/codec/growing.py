@@ -90,9 +90,10 @@ def grow(
     Raises:
         InputError: Nothing is new, a number is out of range, or `out` exists.
     """
-    if out.exists() and not force:
-        raise InputError(f"{out} exists; add --force to overwrite it")
-    bundle = load_bundle(model)
+    source = model or bundled_path()
+    source = source / "model.safetensors" if source.is_dir() else source
+    _check_output(out, source, force)
+    bundle = load_bundle(source)
     before = bundle.config.quantizer.codebook_size
     if not 1 <= entries <= MAX_CODEBOOK - before:
         raise InputError(f"{entries} entries are not between 1 and {MAX_CODEBOOK - before}")
@@ -114,10 +115,24 @@ def grow(
     sizes = (larger.config.quantizer.num_quantizers, larger.config.quantizer.codebook_size)
     told("fitting", 0, 1)
     tables = Tables.fit(gops, *sizes, NUM_MOTION)
-    _write(out, model or bundled_path(), larger, tables)
+    _write(out, source, larger, tables)
     made = load_bundle(out)
     names = tuple(path.name for path in used)
     return GrowReport(made.model_id, bundle.model_id, sizes[1], misfits, names)
+
+
+def _check_output(out: Path, source: Path, force: bool) -> None:
+    """Refuse, before any work, what could not be written.
+
+    Raises:
+        InputError: There is no such folder, it exists, or it is the model that is to grow.
+    """
+    if not out.parent.is_dir():
+        raise InputError(f"cannot write {out}: there is no folder {out.parent}")
+    if out.exists() and source.exists() and out.samefile(source):
+        raise InputError(f"{out} is the model itself; old replays need it, choose another name")
+    if out.exists() and not force:
+        raise InputError(f"{out} exists; add --force to overwrite it")
 
 
 def _nobody(stage: str, done: int, total: int) -> None:
@@ -203,5 +218,8 @@ def _write(out: Path, source: Path, bundle: Bundle, tables: Tables) -> None:
         {**kept, **own, **earlier, BOOKS: books.contiguous()},
         metadata={"config": config, "earlier": json.dumps(metadata)},
     )
-    part.write_bytes(data)
-    part.rename(out)
+    try:
+        part.write_bytes(data)
+        part.rename(out)
+    finally:
+        part.unlink(missing_ok=True)
