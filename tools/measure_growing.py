@@ -26,7 +26,7 @@ from relive.codec.bundle import bundled_path
 from relive.codec.novelty import NEW, misfit
 from relive.session import Recorder, Session
 
-QUALITIES, FRAMES, FIRST, SAMPLES = (1, 3, 5, 7), 32, 60, 6
+QUALITIES, FRAMES, FIRST, SAMPLES = (1, 3, 5, 7), 32, 60, 3
 SPLITS = ("train", "valid", "valid_unknown", "test_known", "test_unknown")
 
 

@@ -1,6 +1,7 @@
 """How well found regions agree with ViZDoom's labels, and what they are worth to the encoder.
 
     python tools/measure_regions.py agreement CORPUS -o results/regions.json
+    python tools/measure_regions.py appearing CORPUS WORK -o results/regions.json
     python tools/measure_regions.py bits CORPUS WORK -o results/regions.json
     python tools/measure_regions.py pictures CORPUS docs/img/regions.jpg
 
@@ -10,7 +11,7 @@ same pixels: k-means with 6 clusters, fitted to the session, of colours, of the 
 the mean colours of SLIC superpixels (scikit-image), of the latents alone; the regions that the
 model derives from camera and motion; and blocks of 8×8 that know the labels, the most that blocks
 can reach. `steady`: the same with a first look at a third of the session alone. `appearing`: 60
-frames of Crafter behind a session of Doom.
+frames of Crafter behind a session of Doom (validation).
 
 `bits`: `relive.encode(favour=6)` with the regions of the game and with found ones, against no
 regions; PSNR over all pixels, and over those that the game's labels call actor, thing, HUD or
@@ -46,6 +47,7 @@ CLUSTERS = 6
 IMPORTANT = 3  # importance of things in the game's schema: they, actors, weapon and HUD
 FAVOUR, QUALITIES, FRAMES = 6.0, (3, 5, 7), 32
 BITS = ("deathmatch-9001", "freedoom1-e1m1-9004")
+APPEARING = ("deathmatch-5003", "freedoom1-e1m4-5002", "freedoom2-map03-5000")
 Array = NDArray[Any]
 
 
@@ -317,9 +319,9 @@ def merged(out: Path, part: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Run one of the three."""
+    """Run one part."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=("agreement", "bits", "pictures"))
+    parser.add_argument("part", choices=("agreement", "appearing", "bits", "pictures"))
     parser.add_argument("corpus", type=Path)
     parser.add_argument("work", type=Path, nargs="?", default=Path())
     parser.add_argument("-o", "--out", type=Path, default=Path("results/regions.json"))
@@ -331,19 +333,17 @@ def main() -> None:
     elif given.part == "bits":
         rows = [bits(given.corpus / "test_known" / f"{n}.mcap", given.work, bundle) for n in BITS]
         merged(given.out, {"bits": {"favour": FAVOUR, "frames": FRAMES, "sessions": rows}})
+    elif given.part == "appearing":
+        valid = given.corpus / "valid"
+        crafter = valid / "crafter-survival-5100.mcap"
+        rows = [appearing(valid / f"{n}.mcap", crafter, given.work, bundle) for n in APPEARING]
+        merged(given.out, {"appearing": {"sessions": rows}})
     else:
         result: dict[str, Any] = {}
         for split in given.splits.split(","):
             paths = sessions(given.corpus, split)
             rows = [agreement(path, bundle, split == "test_known") for path in paths]
             result[split] = {"mean": summary(rows), "sessions": rows}
-        known = given.corpus / "test_known"
-        result["appearing"] = [
-            appearing(
-                known / f"{name}.mcap", known / "crafter-survival-9100.mcap", given.work, bundle
-            )
-            for name in ("deathmatch-9001", "freedoom1-e1m1-9004", "freedoom2-map01-9000")
-        ]
         merged(given.out, {"agreement": result})
 
 

@@ -50,6 +50,8 @@ components of the latents: beyond is new."""
 NEW_SHARE = 0.04
 """Of the blocks of a step that must be new, for NEW_STEPS steps on end."""
 NEW_STEPS, NEW_WORDS = 4, 12
+JOIN_STEPS = 16
+"""What is new so shortly after other new words joins their region."""
 MAX_REGIONS = 32
 
 
@@ -105,6 +107,7 @@ class _Finder:
     schema: dict[int, Region]
     pool: list[tuple[Array, Look, NDArray[np.bool_]]] = field(default_factory=list)
     opened: list[Opened] = field(default_factory=list)
+    grown_at: int = 0
 
     def label(self, look: Look, step: int) -> NDArray[np.uint8]:
         """Tell the region of every block of a step; new words may come up."""
@@ -129,9 +132,10 @@ class _Finder:
         regions = self._regions_of(words, rows, looks, new)
         if (regions == 0).any():
             first = STEP_FRAMES * (step - NEW_STEPS + 1)
-            regions[regions == 0] = self._joined(beside, new.size // len(looks)) or self._open(
-                first
-            )
+            regions[regions == 0] = self._joined(
+                beside, new.size // len(looks), step
+            ) or self._open(first)
+        self.grown_at = step
         self.words = np.vstack([self.words, words])
         self.regions = np.concatenate([self.regions, regions])
         self.pool.clear()
@@ -149,10 +153,13 @@ class _Finder:
         known = regions_by_motion(cues)
         return np.where(told & np.isin(known, list(self.schema)), known, regions)
 
-    def _joined(self, beside: NDArray[np.uint8], blocks: int) -> int:
-        """The region that opened last, where the step shows it already; 0 if not."""
-        last = self.opened[-1].region.id if self.opened else 0
-        return last if (beside == last).sum() >= NEW_SHARE * blocks else 0
+    def _joined(self, beside: NDArray[np.uint8], blocks: int, step: int) -> int:
+        """The region that opened last, where the step shows it or words came up lately; else 0."""
+        if not self.opened:
+            return 0
+        last = self.opened[-1].region.id
+        lately = step - self.grown_at <= JOIN_STEPS
+        return last if lately or (beside == last).sum() >= NEW_SHARE * blocks else 0
 
     def _open(self, frame: int) -> int:
         """Open a region; when there are too many, the last one takes what is new."""
