@@ -83,8 +83,14 @@ class Found:
         """Region of every pixel of frames start to stop, uint8 `[n, H, W]`.
 
         A block is enlarged with soft edges; a pixel belongs to what is strongest there.
+
+        Raises:
+            InputError: The range is not inside the session.
         """
-        return np.stack([self._map(frame // STEP_FRAMES) for frame in range(start, stop)])
+        if not 0 <= start <= stop <= STEP_FRAMES * len(self.blocks):
+            raise InputError(f"frames {start} to {stop} are not inside what was looked at")
+        maps = [self._map(frame // STEP_FRAMES) for frame in range(start, stop)]
+        return np.stack(maps) if maps else np.zeros((0, *self.size[::-1]), np.uint8)
 
     def _map(self, step: int) -> NDArray[np.uint8]:
         ids, places = np.unique(self.blocks[step], return_inverse=True)
