@@ -287,7 +287,7 @@ def pictures(corpus: Path, out: Path, bundle: Bundle) -> None:
         ("test_known/deathmatch-9001", 120),
         ("test_known/freedoom1-e1m1-9004", 150),
         ("test_unknown/freedoom2-map18-9500", 200),
-        ("valid/crafter-survival-5100", 100),
+        ("valid/crafter-survival-5100", 130),
     ):
         with Session.open(corpus / f"{name}.mcap") as session:
             found, size = discover(session, model=bundle), (320, 240)
