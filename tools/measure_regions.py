@@ -259,6 +259,7 @@ def bits(path: Path, work: Path, bundle: Bundle) -> dict[str, Any]:
         part = work / f"{path.stem}-{name}.mcap"
         with_regions(path, part, regions)
         curves[name] = points(part, favour, bundle, important)
+        print(path.stem, name, curves[name], file=sys.stderr, flush=True)
     keys = ("psnr_db", "psnr_important_db", "psnr_rest_db")
     rates = {
         name: {key: bd_rate(curves["none"], curves[name], key) for key in keys}
@@ -331,8 +332,10 @@ def main() -> None:
     if given.part == "pictures":
         pictures(given.corpus, given.work, bundle)
     elif given.part == "bits":
-        rows = [bits(given.corpus / "test_known" / f"{n}.mcap", given.work, bundle) for n in BITS]
-        merged(given.out, {"bits": {"favour": FAVOUR, "frames": FRAMES, "sessions": rows}})
+        rows = []
+        for name in BITS:
+            rows.append(bits(given.corpus / "test_known" / f"{name}.mcap", given.work, bundle))
+            merged(given.out, {"bits": {"favour": FAVOUR, "frames": FRAMES, "sessions": rows}})
     elif given.part == "appearing":
         valid = given.corpus / "valid"
         crafter = valid / "crafter-survival-5100.mcap"
