@@ -20,8 +20,8 @@ from relive.config import CUBE_PX
 from relive.session import Session
 
 NEW = 0.016
-"""Of `misfit`, for the bundled model: what is over it is new. Its 82 training sessions reach 0.0123,
-a game it never saw 0.040 (docs/growing.md)."""
+"""Of `misfit`, for the bundled model: what is over it is new. Its training sessions reach 0.0123, a
+game that it never saw 0.040 (docs/growing.md)."""
 SAMPLES = 24
 """Pairs of frames of a session that are looked at."""
 
