@@ -84,7 +84,7 @@ def write_walk(path: Path) -> np.ndarray:
     ground, wall = noise(5, 128, 128, 1, 60, 120), noise(6, 128, 128, 1, 100, 250)
     truths = []
     with Recorder(path, StateSchema((*POSE, YAW), camera), force=True) as recorder:
-        for n in range(60):
+        for n in range(40):
             x = 4.0 * n
             ahead = 420.0 - x + 100 * right  # a wall that stands askew
             depth = np.where(up < 0, high / np.maximum(-up, 1e-6), np.inf)
@@ -105,7 +105,7 @@ def test_ground_is_told_from_walls_by_motion(tmp_path: Path) -> None:
     with Session.open(tmp_path / "s.mcap") as session:
         found = discover(session)
     ids = {region.name: region.id for region in found.schema.regions}
-    maps = found.maps(0, 60)
+    maps = found.maps(0, 40)
     ground, wall = maps == ids["ground"], maps == ids["walls"]
     assert ground[truth == 1].mean() > 0.8
     assert wall[truth == 0].mean() > 0.8
