@@ -28,6 +28,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "restore": {"codec", "model", "session", "cubes", "compiled"},
     # a view needs the cameras, kernels and outputs of restore; restore knows nothing of views
     "view": {"restore", "codec", "model", "session", "cubes", "compiled"},
+    # looks with the encoder and its warps, and writes sessions
+    "regions": {"codec", "model", "session"},
     "train": {"session", "cubes", "model", "quantizer", "enhancement", "config"},
     "bench": {"codec", "train", "session", "cubes", "model", "quantizer", "bitstream", "config"},
     "player": {"codec", "session", "container", "config", "cubes", "view"},
@@ -50,6 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "stream",
         "restore",
         "view",
+        "regions",
         "config",
         "compiled",
         "relive",

@@ -55,6 +55,12 @@ BESIDE = {
         "relive.view.Viewer",
         "relive.view.View",
     ),
+    "Finding regions": (
+        "relive.regions.discover",
+        "relive.regions.Found",
+        "relive.regions.write_regions",
+        "relive.regions.adjusted_rand",
+    ),
     "Catalogue and search": (
         "relive.catalog.add",
         "relive.catalog.update",

@@ -9,6 +9,8 @@ from relive.cli import (
     coding,
     exporting,
     files,
+    finding,
+    growing,
     measuring,
     playing,
     recording,
@@ -37,6 +39,7 @@ app.command()(recording.record)
 app.command("import")(recording.import_)
 app.command()(files.info)
 app.command()(training.train)
+app.command()(growing.grow)
 app.command()(report)
 app.command()(coding.encode)
 app.command()(coding.decode)
@@ -44,6 +47,7 @@ app.command()(exporting.export)
 app.command()(restoring.restore)
 app.command()(restoring.interpolate)
 app.command()(viewing.view)
+app.command()(finding.regions)
 app.command()(playing.play)
 app.command()(streaming.stream)
 app.command()(searching.search)

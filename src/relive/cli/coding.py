@@ -18,6 +18,7 @@ from relive.cli.console import (
     Staged,
     Start,
     Verbose,
+    finite,
     human_bytes,
     mcap_output,
     table,
@@ -90,6 +91,15 @@ def encode(
         int,
         typer.Option(min=1, max=2, help="1: codes alone, without enhancement; data to train on."),
     ] = 2,
+    favour: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=12,
+            callback=finite,
+            help="Finer where the session's regions are important: 6 halves the step.",
+        ),
+    ] = 0.0,
     depth: Annotated[
         int | None, typer.Option(min=0, hidden=True, help="Every cube at this depth.")
     ] = None,
@@ -115,6 +125,8 @@ def encode(
     }
     if (session is None) == (batch is None):
         raise InputError("encode needs either SESSION or --batch FOLDER; see: relive encode --help")
+    if batch is not None and favour:
+        raise InputError("--favour is for one session, not for --batch")
     if batch is not None:
         if tiers != 2:
             raise InputError("--tiers is for one session, not for --batch")
@@ -130,6 +142,7 @@ def encode(
             **settings,
             tiers=tiers,
             processes=workers or 0,
+            favour=favour,
             force=force,
             progress=progress,
             on_stage=progress.begin if progress else None,

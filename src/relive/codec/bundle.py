@@ -220,19 +220,3 @@ def _load_filter(weights: dict[str, Tensor]) -> PostFilter | None:
     except RuntimeError as error:
         raise InputError(f"the post-filter of the model does not fit: {error}") from error
     return post_filter.eval().requires_grad_(False)
-
-
-def load_for(model_id: str, path: Path | str | None = None) -> Bundle:
-    """Load the model that a replay needs.
-
-    Raises:
-        ModelMismatchError: The model is another one.
-    """
-    bundle = load_bundle(path)
-    if bundle.model_id != model_id:
-        found = "the bundled model" if path is None else f"{path}"
-        raise ModelMismatchError(
-            f"the replay needs model {model_id}, but {found} is {bundle.model_id}; "
-            "name the right one with --model"
-        )
-    return bundle

@@ -28,6 +28,7 @@ from relive.codec.bundle import Bundle, load_bundle
 from relive.codec.control import Control, setting_of
 from relive.codec.crew import Crew, crew_of, processes_for
 from relive.codec.effort import DEFAULT_PRESET, Effort, effort_of
+from relive.codec.favour import check_favour
 from relive.codec.gop import GopTrack, encode_gop, gop_track
 from relive.codec.packing import pack_gop
 from relive.codec.rate import CODES_ALONE, QUALITIES, Setting
@@ -65,10 +66,11 @@ class _Encoded:
 
 @dataclass(frozen=True)
 class _Search:
-    """How a GOP is searched: by a preset, and whether all cubes have the same depth."""
+    """How a GOP is searched: by a preset, whether all cubes have the same depth, for what."""
 
     effort: Effort
     depth: int | None
+    favour: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -81,10 +83,11 @@ class _Given:
     track: GopTrack
 
 
-def _given(session: Session, place: tuple[int, int, int]) -> _Given:
+def _given(session: Session, place: tuple[int, int, int], favour: float) -> _Given:
     """Read a GOP: `place` is its number, its first frame and one past its last."""
     index, start, stop = place
-    return _Given(index, start, session.frames(start, stop), gop_track(session, start, stop))
+    track = gop_track(session, start, stop, favour)
+    return _Given(index, start, session.frames(start, stop), track)
 
 
 def _encode_range(
@@ -95,14 +98,16 @@ def _encode_range(
     search: _Search,
 ) -> _Encoded:
     """Read and encode one GOP in a process of a crew."""
-    return _encode_one(coder, _given(session, place), setting, search)
+    return _encode_one(coder, _given(session, place, search.favour), setting, search)
 
 
 def _encode_one(coder: StepCoder, given: _Given, setting: Setting, search: _Search) -> _Encoded:
     """Encode one GOP on a worker."""
     frames, track, index = given.frames, given.track, given.index
     with torch.inference_mode():
-        gop = encode_gop(coder, frames, track, setting, search.depth, effort=search.effort)
+        gop = encode_gop(
+            coder, frames, track, setting, search.depth, None, search.effort, search.favour
+        )
     codes, detail = pack_gop(index, gop.codes, gop.detail, coder.bundle)
     record = GopRecord(
         index,
@@ -152,7 +157,7 @@ def _encode_all(
             if crew:
                 waiting.append(crew.submit(_encode_range, place, setting, search))
             else:
-                given = _given(session, place)
+                given = _given(session, place, search.favour)
                 waiting.append(workers().submit(_encode_one, coder, given, setting, search))
             if len(waiting) > limit:
                 yield waiting.popleft().result()
@@ -214,7 +219,8 @@ def _encode_to(
     rate = (control.target.bitrate or 0.0) / 8
     for index, start in enumerate(range(0, session.num_frames, interval)):
         stop = min(start + interval, session.num_frames)
-        tries = partial(_try_all, coder, _given(session, (index, start, stop)), search)
+        given = _given(session, (index, start, stop), search.favour)
+        tries = partial(_try_all, coder, given, search)
         began, ended = (_seconds(session, n) for n in (start, stop))
         left = rate * ended - out.stat().st_size
         yield control.choose(tries, rate * (ended - began), left)
@@ -243,6 +249,7 @@ def encode(
     tiers: int = 2,
     adapt: bool = False,
     processes: int = 1,
+    favour: float = 0.0,
     force: bool = False,
     progress: Progress | None = None,
     on_stage: Callable[[str], None] | None = None,
@@ -266,6 +273,8 @@ def encode(
         processes: more than 1 encode GOPs in so many processes, for long sessions faster than
             threads, with the same bytes; 0 is as many as pay. They import the main module, so a
             script needs its `if __name__ == "__main__":`. A target has threads alone.
+        favour: 0 to 12: by how many numbers of steps (6 halve a step) the enhancement layer is
+            finer in the most important regions of the session than in the least important ones.
         force: overwrite `out`.
         progress: told frames done and frames in all; of the samples of `adapt`, GOPs.
         on_stage: told what begins with `adapt`: `sampling`, `fitting`, `encoding`.
@@ -285,7 +294,8 @@ def encode(
         bundle = model if isinstance(model, Bundle) else load_bundle(model)
         target = target_of(quality, bitrate, psnr, depth)
         check_tiers(tiers, quality, target)
-        search = _Search(effort_of(preset), depth)
+        check_favour(session, favour)
+        search = _Search(effort_of(preset), depth, favour)
         if quality is None:
             quality = DEFAULT_QUALITY if tiers > 1 else CODES_QUALITY
         check_settings(

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from relive.bitstream import GopCodes, GopDetail, decode_track, encode_track
 from relive.codec.effort import DEFAULT_PRESET, PRESETS, Effort
+from relive.codec.favour import cube_importance, favouring
 from relive.codec.layer import Layer, Tools, decode_pair, encode_pair, layer_pair
 from relive.codec.rate import Setting, choose_depths, cube_error
 from relive.codec.step import Geometry, StepCoder, StepContext, StepState, to_picture
@@ -32,12 +33,21 @@ from relive.session import Session
 
 @dataclass(frozen=True)
 class GopTrack:
-    """Times, presence and states of a GOP as a decoder will see them, and their packet."""
+    """Times, presence and states of a GOP as a decoder will see them, and their packet.
+
+    Attributes:
+        times_ns: int64 `[n]`.
+        states: float32 `[n, S]`.
+        present: bool `[n]`.
+        packet: of these.
+        worth: for the encoder alone, `favour.cube_importance`.
+    """
 
     times_ns: NDArray[np.int64]
     states: NDArray[np.float32]
     present: NDArray[np.bool_]
     packet: bytes
+    worth: NDArray[np.float32] | None = None
 
 
 def step_rows(index: int, count: int) -> NDArray[np.intp]:
@@ -73,6 +83,7 @@ def encode_gop(
     depth: int | None = None,
     watch: Callable[[int, FilterSample], None] | None = None,
     effort: Effort = PRESETS[DEFAULT_PRESET],
+    favour: float = 0.0,
 ) -> CodedGop:
     """Encode one GOP.
 
@@ -84,6 +95,7 @@ def encode_gop(
         depth: the same depth for every cube, instead of the search.
         watch: see `layer.Tools`.
         effort: how long to search.
+        favour: see `favour.favouring`.
     """
     bundle = coder.bundle
     searched = depth is None and setting.step is not None
@@ -100,6 +112,7 @@ def encode_gop(
         plan = flat_plan(setting.step, steps, h, w)
         if effort.look_ahead:
             plan = look_ahead(padded, 2 * steps, setting.step)
+        plan = favouring(plan, track.worth, favour)
     carry: Carry | None = None
     kept, squares = np.zeros((h, w), np.int8), 0.0
     for index in range(steps):
@@ -341,8 +354,11 @@ def _squares(
     return total
 
 
-def gop_track(session: Session, start: int, stop: int) -> GopTrack:
-    """Times and states of frames [start, stop), through their packet and back."""
+def gop_track(session: Session, start: int, stop: int, favour: float = 0.0) -> GopTrack:
+    """Times and states of frames [start, stop), through their packet and back.
+
+    Regions are read only where they are to be favoured.
+    """
     steps = [f.step for f in session.schema.fields]
     kinds = [f.kind for f in session.schema.fields]
     packet = encode_track(
@@ -353,4 +369,5 @@ def gop_track(session: Session, start: int, stop: int) -> GopTrack:
         kinds,
     )
     times, present, states = decode_track(packet, steps, kinds)
-    return GopTrack(times, states, present, packet)
+    worth = cube_importance(session, start, stop) if favour else None
+    return GopTrack(times, states, present, packet, worth)

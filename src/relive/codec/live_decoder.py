@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relive.bitstream import GopCodes, GopDetail, StepHead, StepReader
-from relive.codec.bundle import Bundle, load_for
+from relive.codec.bundle import Bundle
+from relive.codec.earlier import load_for
 from relive.codec.gop import Shown, decode_step
 from relive.codec.live import MAX_PIXELS, LiveFrame, on_worker, step_layout
 from relive.codec.step import Geometry, StepCoder

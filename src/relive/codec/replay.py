@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from relive.bitstream import GopCodes, GopDetail, decode_codes, decode_keyframe
 from relive.codec.adapting import adapted
-from relive.codec.bundle import Bundle, load_for
+from relive.codec.bundle import Bundle
 from relive.codec.decoding import Decoding, Track, track_of
+from relive.codec.earlier import load_for
 from relive.codec.pieces import Piece, end_of, with_holes
 from relive.codec.refusals import MAX_GOP_BYTES
 from relive.codec.step import Geometry, StepCoder
@@ -360,10 +361,9 @@ class Replay:
     def _load_track(self) -> None:
         """Read times and states of every GOP; of a damaged one, what the index says."""
         tracks = [self._track(i, piece) for i, piece in enumerate(self._pieces_of_file)]
-        width = self.schema.width
         self.times_ns = np.concatenate([t for t, _, _ in tracks] or [np.zeros(0, np.int64)])
         self.present = np.concatenate([p for _, p, _ in tracks] or [np.zeros(0, np.bool_)])
-        empty = np.zeros((0, width), np.float32)
+        empty = np.zeros((0, self.schema.width), np.float32)
         self.states = np.concatenate([s for _, _, s in tracks] or [empty])
         self.has_states = np.ones(len(self.times_ns), np.bool_)
         for gop in self._bad:
