@@ -4,10 +4,10 @@
 
 Pairs of frames from Doom sessions, encoded as keyframes by the bundled model. *Codes* are what a
 file of codes alone holds of them: the sum of the codewords that the encoder's search sends.
-*Latents* are the same before quantisation. A probe is a logistic regression on them (L2 chosen on `valid`,
-classes weighted), on all cubes or on means over 3×4 parts of the picture; beside it the same on
-pixels, shrunk to 40×30. The network has four convolutions (0.1 M parameters), reads 160×120 pixels
-of the first frame, and learns from the same pairs and labels until `valid` is best.
+*Latents* are the same before quantisation. A probe is a logistic regression on them (L2 chosen on
+`valid`, classes weighted), on all cubes or on means over 3×4 parts of the picture; beside it the
+same on pixels, shrunk to 40×30. The network has four convolutions (0.1 M parameters), reads
+160×120 pixels of the first frame, and learns from the same pairs and labels until `valid` is best.
 
 Fitted to `train`, reported on `test_known`: balanced accuracy, the mean of the recall of classes
 that the test shows; chance is one over their number (of maps: one of 35 that a probe may answer).
