@@ -1,4 +1,4 @@
-"""Processes that encode: as threads they would wait for Python's lock a third of the time.
+"""Processes that encode: threads would wait for each other at Python's lock.
 
 ```
  encode ──► (paths of session and model, settings) ───► process ─┐
