@@ -170,6 +170,9 @@ def test_wrong_settings_leave_nothing_behind(tmp_path: Path, bundle: Bundle) -> 
         {"keyframe_interval": 7},
         {"depth": 4},
         {"preset": "quick"},
+        {"processes": -1},
+        {"tiers": 3},
+        {"tiers": 1, "quality": 5},
     ):
         with pytest.raises(InputError):
             encode(session, out, model=bundle, **wrong)  # type: ignore[arg-type]

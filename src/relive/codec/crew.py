@@ -91,7 +91,7 @@ def crew_of(count: int, session: Path, bundle: Bundle, light: bool) -> Iterator[
     except BrokenProcessPool as error:
         raise ReliveError(
             "a process that encoded has ended; is there memory for "
-            f"{count}? Fewer need less: --processes 1"
+            f"{count}? One alone needs least: --workers 1"
         ) from error
     finally:
         crew.close()

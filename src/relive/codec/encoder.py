@@ -32,7 +32,7 @@ from relive.codec.favour import check_favour
 from relive.codec.gop import GopTrack, encode_gop, gop_track
 from relive.codec.packing import pack_gop
 from relive.codec.rate import CODES_ALONE, QUALITIES, Setting
-from relive.codec.refusals import check_settings, check_tiers, target_of
+from relive.codec.refusals import check_processes, check_settings, check_tiers, target_of
 from relive.codec.report import EncodeReport, psnr_db, report_of
 from relive.codec.step import Geometry, StepCoder
 from relive.codec.workers import NUM_WORKERS, workers
@@ -295,6 +295,7 @@ def encode(
         target = target_of(quality, bitrate, psnr, depth)
         check_tiers(tiers, quality, target)
         check_favour(session, favour)
+        check_processes(processes)
         search = _Search(effort_of(preset), depth, favour)
         if quality is None:
             quality = DEFAULT_QUALITY if tiers > 1 else CODES_QUALITY

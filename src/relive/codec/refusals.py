@@ -54,6 +54,16 @@ def check_values(quality: int, interval: int, depth: int | None, stages: int) ->
         raise InputError(f"depth {depth} is not between 0 and {stages}")
 
 
+def check_processes(processes: int) -> None:
+    """Refuse a number of processes that cannot be.
+
+    Raises:
+        InputError: so it is.
+    """
+    if processes < 0:
+        raise InputError(f"processes {processes} is less than 0")
+
+
 def check_tiers(tiers: int, quality: int | None = None, target: Target | None = None) -> None:
     """Refuse a number of tiers that there is not, and codes alone that aim at something.
 

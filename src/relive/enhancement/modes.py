@@ -82,7 +82,9 @@ def choose_modes(
     error = squared_error(reference.moved(vectors) - target)
     error = torch.minimum(error, squared_error(base - target))
     parts = search_parts(target, reference, vectors, error > MIN_BITS * price, price)
-    bits = _bits(vectors, parts, own, older is not None, mode_bits(before, price.shape))
+    modes = mode_bits(before, price.shape)
+    bits = _bits(vectors, parts, own, older is not None, modes)
+    unnamed = bits - modes[_OUTCOMES[:, 0]] - _source_bits(older is not None)[:, None, None]
     ranked = torch.empty(1 + FINALISTS, *price.shape, dtype=torch.long)
     rests = torch.empty(*ranked.shape, 3 * 4 * BLOCK**2)
     choice.rank(
@@ -97,7 +99,8 @@ def choose_modes(
         rests.numpy(),
     )
     costs = level_costs(rests, price / LAMBDA)
-    chosen, least = _settle(costs, bits, ranked, price, before, older is not None)
+    bits, unnamed = bits.gather(0, ranked), unnamed.gather(0, ranked)
+    chosen, least = _settle(costs, (bits, unnamed), ranked, price, before, older is not None)
     modes, sources, split = _OUTCOMES[chosen].unbind(-1)
     kind = to_blocks(2 * split + (modes >= MOVED) + 4 * (sources == OLDER))[..., None]
     given = torch.where(
@@ -108,7 +111,7 @@ def choose_modes(
 
 def _settle(
     costs: Tensor,
-    bits: Tensor,
+    bits: tuple[Tensor, Tensor],
     ranked: Tensor,
     price: Tensor,
     before: Tensor | None,
@@ -118,7 +121,7 @@ def _settle(
 
     Args:
         costs: what they leave to code, error and levels `[n, h, w]`.
-        bits: of all ways, those of naming mode and source in them guessed `[k, h, w]`.
+        bits: of naming them, those of mode and source guessed, and without those `[n, h, w]`.
         ranked: numbers of the finalists `[n, h, w]`.
         price: squared error that one bit must save `[h, w]`.
         before: modes of the frame before `[h, w]`, if they are known.
@@ -127,12 +130,11 @@ def _settle(
     Returns:
         Numbers of the choice, and what it costs, `[h, w]` each.
     """
-    named = mode_bits(before, price.shape)[_OUTCOMES[:, 0]] + _source_bits(older)[:, None, None]
-    first = (costs + price * bits.gather(0, ranked)).argmin(0, keepdim=True)
+    first = (costs + price * bits[0]).argmin(0, keepdim=True)
     chosen, least = ranked.gather(0, first)[0].contiguous(), torch.empty_like(price)
     known = torch.full_like(chosen, -1) if before is None else before
     settling.settle(
-        to_array(costs + price * (bits - named).gather(0, ranked)),
+        to_array(costs + price * bits[1]),
         to_array(ranked),
         _OUTCOMES.numpy(),
         to_array(price),
