@@ -8,22 +8,20 @@ network learns to weigh them so that the squared error is least. Also writes wha
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from blend_lessons import CROP, Sample, crop, teach
 
 from relive.restore.blend import BlendNet, features
 from relive.restore.candidates import explain
 from relive.restore.gaps import SessionGaps
 from relive.session import Session
 
-CROP, PART = 112, 56
-Sample = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+PART = 56
 KINDS = ("frame", "frame", "cubes", "long")
 
 
@@ -59,76 +57,14 @@ def crops(session: Session, kind: str, rng: np.random.Generator) -> Iterator[Sam
     unknown = ~gap.target.known
     for _ in range(3):
         top, left = (int(rng.integers(0, side - CROP)) for side in truth.shape[:2])
-        part = np.s_[top : top + CROP, left : left + CROP]
-        yield (
-            torch.from_numpy(given[:, :, part[0], part[1]].copy()),
-            torch.from_numpy(candidates.colours[:, part[0], part[1]].copy()),
-            torch.from_numpy(truth[part].astype(np.float32)),
-            torch.from_numpy(unknown[part].astype(np.float32)),
-        )
+        yield crop(given, candidates.colours, truth, unknown, (top, left))
 
 
-def part_of(sample: Sample) -> Sample:
-    """A random square of a crop."""
-    given, colours, truth, unknown = sample
-    top, left = (int(torch.randint(0, CROP - PART + 1, ())) for _ in range(2))
-    rows, columns = slice(top, top + PART), slice(left, left + PART)
-    return (
-        given[:, :, rows, columns],
-        colours[:, rows, columns],
-        truth[rows, columns],
-        unknown[rows, columns],
-    )
-
-
-def loss(net: BlendNet, sample: Sample) -> torch.Tensor:
-    """Squared error of the pixels that are unknown, as a logarithm."""
-    given, colours, truth, unknown = sample
-    mixed = (net(given[None])[0][..., None] * colours).sum(0)
-    error = ((mixed - truth).square().mean(-1) * unknown).sum() / unknown.sum().clamp_min(1)
-    return (error + 4).log()  # frames that are hard to guess do not outweigh the others
-
-
-def main() -> None:
-    """Teach and write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sessions", type=Path)
-    parser.add_argument("-o", "--out", type=Path, required=True)
-    parser.add_argument("--per-session", type=int, default=2)
-    parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--minutes", type=float, default=8)
-    parser.add_argument("--cache", type=Path)
-    arguments = parser.parse_args()
-    torch.manual_seed(0)
-    paths = sorted(arguments.sessions.glob("*.mcap"))
-    np.random.default_rng(1).shuffle(paths)
-    if arguments.cache and arguments.cache.exists():
-        taught = torch.load(arguments.cache)
-    else:
-        taught = list(samples(paths, arguments.per_session, 0, 60 * arguments.minutes))
-        if arguments.cache:
-            torch.save(taught, arguments.cache)
-    print(f"{len(taught)} crops of {len(paths)} sessions", flush=True)
-    net = BlendNet()
-    optimiser = torch.optim.AdamW(net.parameters(), 4e-3, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, 4e-3, total_steps=arguments.epochs * len(taught)
-    )
-    for epoch in range(arguments.epochs):
-        losses = []
-        for index in torch.randperm(len(taught)).tolist():
-            optimiser.zero_grad()
-            value = loss(net, part_of(taught[index]))
-            value.backward()
-            optimiser.step()
-            schedule.step()
-            losses.append(value.item())
-        print(
-            f"epoch {epoch}: {np.mean(losses):.4f} = {-4.343 * np.mean(losses) + 48.13:.2f} dB",
-            flush=True,
-        )
-        save_file(net.state_dict(), arguments.out)
+def weigh(net: BlendNet, sample: Sample) -> torch.Tensor:
+    """Weights of the candidates of a crop `[K, H, W]`."""
+    given = sample[0][None]
+    return net(given)[0]
 
 
 if __name__ == "__main__":
-    main()
+    teach(__doc__, samples, BlendNet, weigh, PART, 40)
