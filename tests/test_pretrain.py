@@ -253,7 +253,8 @@ def test_a_run_pretrains_and_goes_on(tmp_path: Path) -> None:
     )
     train(settings, begin=small_weights(WHOLE_SMALL))
     lines = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
-    assert [line["phase"] for line in lines if "phase" in line] == ["masked", "plain"]
+    phases = [line["phase"] for line in lines if "phase" in line]  # more lines on a slow machine
+    assert list(dict.fromkeys(phases)) == ["masked", "plain"]
     assert all(line["skipped"] == 0 for line in lines if "phase" in line)
 
 

@@ -111,9 +111,11 @@ def test_a_damaged_checkpoint_is_passed_over(settings: Settings, tmp_path: Path)
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
+from relive.train import watch
 from relive.train.run import train
 from relive.train.settings import check_settings, read_json
 from small_model import SMALL, small_weights
+watch.LOG_SECONDS = 1e9  # a slow machine would report, and reach the limit, sooner
 settings = check_settings(read_json(Path(sys.argv[1])), "test")
 def report(share, line):
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))

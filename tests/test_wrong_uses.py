@@ -59,9 +59,12 @@ def test_the_page_is_fresh(folder: Path) -> None:
     assert PAGE.read_text(encoding="utf-8") == page(folder), "run: python tools/list_wrong_uses.py"
 
 
+BUFFERED = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+
+
 def start(folder: Path, *args: str, **streams: int) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "relive", *args]
-    return subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, **streams)
+    return subprocess.Popen(command, cwd=folder, env=BUFFERED, stderr=subprocess.PIPE, **streams)
 
 
 def test_a_closed_pipe(folder: Path) -> None:
@@ -77,11 +80,11 @@ def test_a_closed_pipe(folder: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full")
 def test_no_space_for_the_answer(folder: Path) -> None:
     with Path("/dev/full").open("wb") as full:
-        command = [sys.executable, "-m", "relive", "info", "s.relive"]
-        done = subprocess.run(command, cwd=folder, stdout=full, stderr=subprocess.PIPE, check=False)
-    assert done.returncode == 1
-    assert done.stderr.decode().count("\n") == 1
-    assert "no space left" in done.stderr.decode()
+        with start(folder, "info", "s.relive", stdout=full.fileno()) as process:
+            _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert err.decode().count("\n") == 1
+    assert "no space left" in err.decode()
 
 
 def test_an_interrupted_clip_leaves_nothing(folder: Path) -> None:

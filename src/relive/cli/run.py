@@ -63,17 +63,26 @@ def run(args: Sequence[str]) -> int:
         _say(": ".join(["interrupted", *map(str, stop.args)]))
         return INTERRUPTED
     except BrokenPipeError:
-        # What is still buffered for stdout has no reader: let it go without a second error.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go_of_output()
         _say("nobody reads standard output any more")
         return 1
     except Exception as error:
         if not {"-v", "--verbose"}.isdisjoint(args):
             traceback.print_exc()
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            _let_go_of_output()
         line, code = explain(error)
         _say(line)
         return code
     return 0
+
+
+def _let_go_of_output() -> None:
+    """Drop what stdout still holds, so that Python has no second error with it on leaving."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def explain(error: Exception) -> tuple[str, int]:
