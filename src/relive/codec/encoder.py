@@ -370,5 +370,6 @@ def _header(
         tiers=setting.tiers,
         light=coder.light,
         palettes=setting.tiers > 1,
+        pulls=setting.tiers > 1 and coder.bundle.colours is not None,
         extra={"preset": preset},
     )
