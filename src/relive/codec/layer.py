@@ -75,7 +75,6 @@ class Tools:
         looks: of the model.
         vectors: how to search them.
         older: predict from the frame before the reference, too.
-        flat: palettes, and frames without the post-filter; live packets have neither.
         watch: told every frame of the GOP by its number, before the filter.
         tiles: contents of cubes with palettes that the GOP has so far.
     """
@@ -84,7 +83,6 @@ class Tools:
     looks: Looks
     vectors: VectorSearch
     older: bool = True
-    flat: bool = True
     watch: Callable[[int, FilterSample], None] | None = None
     tiles: set[bytes] = field(default_factory=set)
 
@@ -110,8 +108,6 @@ class Layer:
 
 def _palettes(target: Tensor, price: Tensor, tools: Tools) -> tuple[Palettes, Tensor]:
     """Palettes of a frame, and what a cube costs with one, squared error, `[h, w]`."""
-    if not tools.flat:
-        return Palettes.none(*price.shape), torch.full_like(price, torch.inf)
     found, bits = find_palettes(target, tools.tiles)
     return found, price * bits
 
@@ -186,7 +182,7 @@ def encode_pair(
         edges = block_edges(levels, modes, sources, vectors)
         strength, frame = choose_strength(target[place], frame, edges, sizes)
         frames.add(prediction, frame, sizes)
-        pull, unfiltered = frames.show_best(target[place], pull, tools.flat)
+        pull, unfiltered = frames.show_best(target[place], pull)
         detail.unfiltered[place], detail.pulls[place] = unfiltered, pull.strength
         detail.tints[place] = pull.tint
         detail.palettes[place], detail.colours[place] = flat.sizes, flat.colours

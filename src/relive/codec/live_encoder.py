@@ -83,7 +83,7 @@ class Encoder:
         setting = QUALITIES[quality - 1] if tiers > 1 else CODES_ALONE
         quantizer = bundle.config.quantizer
         vectors = PRESETS[DEFAULT_PRESET].vectors
-        self._aim = Aim(setting, Tools(bundle.level_costs, Looks.of(bundle), vectors, flat=False))
+        self._aim = Aim(setting, Tools(bundle.level_costs, Looks.of(bundle), vectors))
         self.header = pack_live_header(
             ReplayHeader(
                 bundle.model_id,
@@ -166,6 +166,7 @@ class Encoder:
             self._carry, self._before = None, [inputs[0]] * 2
         pair = [inputs[0], inputs[-1]]
         four = [*self._before, *pair]
+        self._aim.tools.tiles.clear()  # a packet knows those of no other
         h, w = self._coder.geometry.grid
         codes = GopCodes.empty(1, self._coder.bundle.config.quantizer.num_quantizers, h, w)
         layer = None

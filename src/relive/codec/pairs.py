@@ -189,13 +189,12 @@ class Frames:
         """Show the frame that came last so."""
         self._shown.append(partial(self._kept[-1].show, self._looks, pull, unfiltered))
 
-    def show_best(self, target: Tensor, before: Pull, flat: bool) -> tuple[Pull, bool]:
+    def show_best(self, target: Tensor, before: Pull) -> tuple[Pull, bool]:
         """Show the frame that came last as it comes closest to the target.
 
         Args:
             target: the true frame `[3, H, W]`.
             before: pull of the frame before.
-            flat: without the post-filter where that takes it away from the target.
 
         Returns:
             Its pull, and whether it is shown without the post-filter.
@@ -203,7 +202,7 @@ class Frames:
         decoded, colours = self._kept[-1], self._looks.colours
         pull = Pull.NONE if colours is None else colours.choose(target, decoded.frame, before)
         drawn = decoded.drawn(self._looks, pull)
-        looks = [decoded.filtered(self._looks, drawn)] + flat * [drawn]
+        looks = [decoded.filtered(self._looks, drawn), drawn]
         errors = [float((shown - target).square().sum()) for shown in looks]
         best = int(np.argmin(errors))
         self._shown.append(partial(_same, looks[best]))

@@ -194,7 +194,7 @@ class GameColours:
         total, seen = 0, []
         for picture in pictures:
             total += 1
-            planes = torch.from_numpy(picture).permute(2, 0, 1).float()
+            planes = torch.from_numpy(picture.transpose(2, 0, 1).astype(np.float32))
             found = _count_colours(planes)
             if found is not None:
                 seen.append(found)
