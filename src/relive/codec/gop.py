@@ -28,7 +28,7 @@ from relive.codec.step import Geometry, StepCoder, StepContext, StepState, to_pi
 from relive.enhancement.look_ahead import flat_plan, look_ahead
 from relive.enhancement.post_filter import FilterSample
 from relive.model.context import Carry
-from relive.model.warping import Warped
+from relive.model.warping import Taste, Warped
 from relive.session import Session
 
 
@@ -118,7 +118,10 @@ def encode_gop(
     kept, squares = np.zeros((h, w), np.int8), 0.0
     for index in range(steps):
         rows = step_rows(index, count)
-        start = start_step(coder, carry, padded, track, rows)
+        taste = Taste(setting.smoothness)
+        if index > 1:
+            taste = replace(taste, before=torch.from_numpy(gop.motion[index - 1, :1]).long())
+        start = start_step(coder, carry, padded, track, rows, taste)
         layer = None
         if detail is not None and plan is not None:
             layer = Layer(detail.part(index), plan.part(index), kept)
@@ -269,13 +272,21 @@ def start_step(
     padded: NDArray[np.uint8],
     track: GopTrack,
     rows: NDArray[np.intp],
+    taste: Taste | None = None,
 ) -> Start:
     """Start a step of a GOP; `rows` as from `step_rows`, the rest as in `start_pair`."""
     target = to_picture(padded[rows[2:]])[None]
-    return start_pair(coder, carry, target, coder.state(track.states[rows], track.times_ns[rows]))
+    state = coder.state(track.states[rows], track.times_ns[rows])
+    return start_pair(coder, carry, target, state, taste)
 
 
-def start_pair(coder: StepCoder, carry: Carry | None, target: Tensor, state: StepState) -> Start:
+def start_pair(
+    coder: StepCoder,
+    carry: Carry | None,
+    target: Tensor,
+    state: StepState,
+    taste: Taste | None = None,
+) -> Start:
     """Search the motion of a step.
 
     Args:
@@ -283,11 +294,12 @@ def start_pair(coder: StepCoder, carry: Carry | None, target: Tensor, state: Ste
         carry: from the step before; None at a keyframe.
         target: the true pair `[1, 2, 3, H, W]`, 0..1.
         state: of the step.
+        taste: see `SearchedWarp.choose`.
     """
     h, w = coder.geometry.grid
     if carry is None:
         return Start(target, state, torch.zeros(1, h, w, dtype=torch.long), None)
-    choice = coder.bundle.model.warper.choose(state.motion, carry.pictures[:, 1], target)
+    choice = coder.bundle.model.warper.choose(state.motion, carry.pictures[:, 1], target, taste)
     return Start(target, state, choice, coder.warp(carry, state, choice))
 
 

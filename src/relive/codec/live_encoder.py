@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from relive.bitstream import GopCodes, GopDetail, StepWriter
 from relive.codec.bundle import Bundle, load_bundle
@@ -24,6 +25,7 @@ from relive.container import ReplayHeader, pack_live_header, stream_checksum
 from relive.enhancement.look_ahead import flat_plan
 from relive.errors import FormatError, InputError, ReliveError
 from relive.model.context import Carry
+from relive.model.warping import Taste
 from relive.session import RegionSchema, StateSchema
 
 MAX_INTERVAL = 2048
@@ -107,6 +109,7 @@ class Encoder:
         self._steps = keyframe_interval // 2
         self._gop, self._step = 0, 0
         self._carry: Carry | None = None
+        self._choice: Tensor | None = None  # motion hypotheses of the step before
         self._waiting: list[_Input] = []
         self._before: list[_Input] = []  # the pair of the step before
         self._picture = np.full((height, width, 3), GREY, np.uint8)
@@ -178,7 +181,9 @@ class Encoder:
             np.array([item.time_ns for item in four], np.int64),
         )
         padded = self._coder.geometry.pad(np.stack([item.picture for item in pair]))
-        start = start_pair(self._coder, self._carry, to_picture(padded)[None], state)
+        taste = Taste(self._aim.setting.smoothness, self._choice if self._step > 1 else None)
+        start = start_pair(self._coder, self._carry, to_picture(padded)[None], state, taste)
+        self._choice = start.choice
         shown = encode_step(self._coder, self._carry, start, self._step, self._aim, codes, layer)
         self._carry = shown.carry
         return self._writer.write(

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from relive.bitstream.detail import step_size
 from relive.codec.bundle import linear_sensitivity
 from relive.codec.step import StepCoder, StepContext
 from relive.config import CUBE_PX
@@ -34,11 +35,19 @@ class Setting:
     step: int | None = None
 
     @property
+    def smoothness(self) -> float:
+        """What a motion hypothesis that its neighbour does not have must save, see `Taste`."""
+        size = 1.0 if self.step is None else step_size(self.step) / STEP_OF_SMOOTHNESS
+        return SMOOTHNESS * max(size**2, LEAST_SMOOTHNESS)
+
+    @property
     def tiers(self) -> int:
         """Tiers of the replay: 1, or 2 with the enhancement layer."""
         return 1 if self.step is None else 2
 
 
+SMOOTHNESS, STEP_OF_SMOOTHNESS, LEAST_SMOOTHNESS = 4e-4, 228.0, 0.7
+"""Bits of hypotheses are worth the more, the coarser the layer, as all bits."""
 CODES_PRICE = 6e-2
 FROM_STEP, OCTAVE_STEPS, MOST_OCTAVES = 41, 3, 2
 """The price of a code doubles with every 3 numbers of steps from 41 on, twice."""

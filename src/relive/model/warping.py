@@ -74,22 +74,41 @@ class Warped:
     guess: Guess | None = None
 
 
+@dataclass(frozen=True)
+class Taste:
+    """What an encoder prefers among hypotheses that fit alike.
+
+    Attributes:
+        smoothness: mean squared error that a differing neighbour costs.
+        before: hypotheses of the step before int64 `[B, h, w]`, cheap to take again; None after a
+            keyframe.
+    """
+
+    smoothness: float
+    before: Tensor | None = None
+
+
 class SearchedWarp(nn.Module):
     """The encoder tries 32 hypotheses for every cube and sends the index of the best."""
 
-    def choose(self, motion: Motion, picture: Tensor, frames: Tensor) -> Tensor:
+    def choose(
+        self, motion: Motion, picture: Tensor, frames: Tensor, taste: Taste | None = None
+    ) -> Tensor:
         """Search the hypotheses.
 
         Args:
             motion: what is known of the camera.
             picture: the whole previous frame as decoded `[B, 3, H0, W0]`.
             frames: the pair to be coded `[B, 2, 3, H, W]`.
+            taste: of an encoder, which takes more time; None in training.
 
         Returns:
             Hypotheses int64 `[B, h, w]`.
         """
         with torch.no_grad():
-            return hypotheses.search(motion, picture, frames)
+            if taste is None:
+                return hypotheses.search(motion, picture, frames)
+            return hypotheses.search_finely(motion, picture, frames, taste.smoothness, taste.before)
 
     def forward(self, motion: Motion, picture: Tensor, pictures: Tensor, choice: Tensor) -> Warped:
         """Warp the previous picture to both frames of the pair.
@@ -125,7 +144,9 @@ class FixedWarp(SearchedWarp):
         super().__init__()
         self.index = index
 
-    def choose(self, motion: Motion, picture: Tensor, frames: Tensor) -> Tensor:
+    def choose(
+        self, motion: Motion, picture: Tensor, frames: Tensor, taste: Taste | None = None
+    ) -> Tensor:
         """Return the same hypothesis for every cube; the arguments are those of `SearchedWarp`."""
         b, _, _, height, width = frames.shape
         known = motion.known.bool() & (motion.camera is not None)
@@ -148,7 +169,9 @@ class LearnedWarp(nn.Module):
         self.depth = DepthNet()
         self.flow = FlowNet()
 
-    def choose(self, motion: Motion, picture: Tensor, frames: Tensor) -> Tensor:
+    def choose(
+        self, motion: Motion, picture: Tensor, frames: Tensor, taste: Taste | None = None
+    ) -> Tensor:
         """Return zeros, which cost nothing; the arguments are those of `SearchedWarp`."""
         b, _, _, height, width = frames.shape
         shape = (b, height // CUBE_PX, width // CUBE_PX)
