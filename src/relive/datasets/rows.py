@@ -207,7 +207,7 @@ def led_rows(parts: Sequence[Part], episode: int, ended: bool) -> NDArray[np.flo
 
 def add_rows(
     recorder: Recorder,
-    pictures: Iterable[NDArray[np.uint8]],
+    pictures: Iterable[NDArray[np.uint8] | None],
     rows: NDArray[np.float32],
     fps: Fraction,
     where: str,
