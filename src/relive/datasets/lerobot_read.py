@@ -8,7 +8,7 @@ reward, and whether the game ended the episode.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
@@ -121,11 +121,11 @@ def _camera(folder: Path, info: Info, frame: str | None) -> str:
     return frame or cameras[0]
 
 
-def _film(place: Place, fps: Fraction) -> Iterator[Picture]:
+def _film(place: Place, fps: Fraction) -> Generator[Picture]:
     """Decode the pictures of an episode: uint8 `[H, W, 3]`, one for each row."""
     half, number, path = 1 / (2 * fps), 0, place.video
     try:
-        with av.open(str(path)) as file:
+        with av.open(str(path), "r") as file:
             if not file.streams.video:
                 raise InputError(f"{path}: it has no video stream")
             stream = file.streams.video[0]
@@ -152,11 +152,11 @@ def _film(place: Place, fps: Fraction) -> Iterator[Picture]:
         )
 
 
-def _images(column: Any, place: Place) -> Iterator[Picture]:
+def _images(column: Any, place: Place) -> Generator[Picture]:
     """Decode pictures that stand in the rows, as PNG or JPEG."""
     for number, item in enumerate(column):
         try:
-            with av.open(io.BytesIO(item.as_py()["bytes"])) as file:
+            with av.open(io.BytesIO(item.as_py()["bytes"]), "r") as file:
                 picture = next(file.decode(video=0))
                 yield np.asarray(picture.to_ndarray(format="rgb24"), np.uint8)
         except (av.FFmpegError, TypeError, KeyError, StopIteration):

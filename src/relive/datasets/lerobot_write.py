@@ -263,10 +263,11 @@ class _Video:
 
     def is_full(self, more: int) -> bool:
         """Whether so many frames more belong into another file."""
+        if not self.num_frames:
+            return False
         long = self.num_frames + more > _MAX_VIDEO_S * self._rate
-        return self.num_frames > 0 and (
-            long or self.path.stat().st_size > layout.VIDEO_FILE_MB << 20
-        )
+        written = self.path.stat().st_size if self.path.exists() else 0  # x264 may wait
+        return long or written > layout.VIDEO_FILE_MB << 20
 
     def add(self, picture: NDArray[np.uint8]) -> None:
         """Write a picture, uint8 `[H, W, 3]`."""

@@ -281,7 +281,7 @@ def _ends(
 
     def any_of(names: Sequence[str]) -> NDArray[np.bool_]:
         found = [flags[name] for name in names if name in flags]
-        return np.logical_or.reduce([np.zeros(count, np.bool_), *found])
+        return np.asarray(np.logical_or.reduce([np.zeros(count, np.bool_), *found]))
 
     terminal, done, cut = any_of(_TERMINALS), any_of(_DONES), any_of(_CUTS)
     if not any(name in flags for name in _TERMINALS):

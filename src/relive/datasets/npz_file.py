@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +127,7 @@ class NpzEpisode:
                                           values])  # fmt: skip
         return found
 
-    def pictures(self) -> Iterator[NDArray[np.uint8]]:
+    def pictures(self) -> Generator[NDArray[np.uint8]]:
         """Read the pictures, uint8 `[H, W, 3]`, one at a time.
 
         Raises:
