@@ -13,10 +13,11 @@ import pytest
 import relive
 from relive.cli.run import run
 from relive.codec import Replay
+from relive.container import ReplayReader
 from relive.datasets import Episode, from_lerobot, from_npz, to_lerobot, to_npz, write_session
 from relive.datasets.lerobot_layout import FRAME
 from relive.datasets.rows import Columns, steps_of
-from relive.errors import InputError
+from relive.errors import DamagedError, InputError
 from relive.session import Recorder, Session, StateField, StateSchema
 from small_model import write_small_model
 
@@ -180,6 +181,18 @@ def test_frames_at_no_one_rate_are_refused_or_held(made: Path, tmp_path: Path) -
         slow = steps_of(opened, range(6), columns, Fraction(5), exact=False)
     assert slow.held.tolist() == [0, 2, 2, 5]
     assert slow.rewards.tolist() == [3, 0, 12]
+
+
+@pytest.mark.parametrize("write", [to_lerobot, to_npz])
+def test_damaged_replays_are_refused(made: Path, tmp_path: Path, write: Any) -> None:
+    pytest.importorskip("pyarrow")
+    data = bytearray((made / "s.relive").read_bytes())
+    with ReplayReader.open(made / "s.relive") as reader:
+        data[reader.gops[1].codes_at + 40] ^= 255
+    (tmp_path / "bad.relive").write_bytes(data)
+    with pytest.raises(DamagedError, match=r"bad.relive is damaged; nothing was written"):
+        write([tmp_path / "bad.relive"], tmp_path / "d", model=made / "m.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.relive"]
 
 
 def write_old_dataset(folder: Path) -> Path:

@@ -17,8 +17,8 @@ from relive.codec import Bundle, Replay
 from relive.codec.output import beside
 from relive.datasets.lerobot_layout import INFO, load_pyarrow
 from relive.datasets.lerobot_write import DatasetWriter, Kind
-from relive.datasets.rows import Columns, Steps, rate_of, spans_of, steps_of
-from relive.errors import DamagedError, InputError
+from relive.datasets.rows import Columns, Steps, rate_of, refuse_damage, spans_of, steps_of
+from relive.errors import InputError
 
 Progress = Callable[[int, int], None]
 CRF = 12
@@ -66,7 +66,7 @@ def to_lerobot(
     Raises:
         InputError: The replays do not go together, their frames come at no one rate, or some were
             generated.
-        DamagedError: A frame is damaged; nothing is written.
+        DamagedError: A replay is damaged; nothing is written.
         MissingExtraError: pyarrow is not installed.
     """
     load_pyarrow()
@@ -120,18 +120,14 @@ def held_pictures(replay: Replay, steps: Steps) -> Iterator[NDArray[np.uint8]]:
     """Decode the picture of every step, a GOP in memory at a time.
 
     Raises:
-        DamagedError: One of them is damaged.
+        DamagedError: One of them is damaged; told at the end.
     """
     times_shown = np.bincount(steps.held[:-1])
     first, last = int(steps.held[0]), int(steps.held[-2])
     for index, frame in enumerate(replay.iter_frames(first, last + 1), first):
-        if times_shown[index] and not replay.present[index]:
-            raise DamagedError(
-                f"{replay.path}: frame {index} is damaged; nothing was written. "
-                "Cut to what is whole: relive export … -o CUT.relive --start S --end S"
-            )
         for _ in range(times_shown[index]):
             yield frame
+    refuse_damage(replay)
 
 
 def _task_at(replay: Replay, frame: int) -> str:

@@ -89,7 +89,8 @@ class Features:
         episode = table["episode_index"].to_numpy()
         taken = table.filter(layout.load_pyarrow().array(episode == place.index))
         number = taken["frame_index"].to_numpy()
-        if not np.array_equal(number, np.arange(place.length)) or not place.length:
+        whole = len(number) == place.length > 0
+        if not whole or not np.array_equal(number, np.arange(len(number))):
             raise InputError(
                 f"{place.data}: episode {place.index} has {len(number)} rows, not "
                 f"{place.length} in the order of their frame_index"

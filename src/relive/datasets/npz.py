@@ -25,8 +25,8 @@ from relive.codec import Bundle, Replay
 from relive.codec.output import beside
 from relive.datasets.episodes import ENDED, EPISODE, REWARD, episodes
 from relive.datasets.npz_file import FPS, SCHEMA, NpzEpisode
-from relive.datasets.rows import Part, add_rows, led_rows, spans_of
-from relive.errors import DamagedError, InputError
+from relive.datasets.rows import Part, add_rows, led_rows, refuse_damage, spans_of
+from relive.errors import InputError
 from relive.session import Recorder, StateField, StateSchema
 
 Progress = Callable[[int, int], None]
@@ -73,7 +73,7 @@ def to_npz(
     Raises:
         InputError: A replay has no such action, a field has the name of another array, or frames
             were generated.
-        DamagedError: A frame is damaged; nothing is written.
+        DamagedError: A replay is damaged; nothing is written.
     """
     paths, out, written = [Path(path) for path in replays], Path(folder), 0
     with beside(out, paths, force, _remove_files) as part:
@@ -98,12 +98,8 @@ def _episode_arrays(
         if name in taken:
             raise InputError(f"{replay.path}: the field {name!r} has the name of another array")
     spans = spans_of(replay)
-    there = replay.present.copy()
     for span, episode in zip(spans, episodes(replay, actions), strict=True):
-        lost = there[span] & ~replay.present[span]
-        if lost.any():
-            where = span.start + int(np.flatnonzero(lost)[0])
-            raise DamagedError(f"{replay.path}: frame {where} is damaged; nothing was written")
+        refuse_damage(replay)
         number = np.arange(len(span))
         last = number == len(span) - 1
         arrays: dict[str, Any] = {
@@ -116,8 +112,9 @@ def _episode_arrays(
         }
         if actions:
             arrays[ACTION] = np.concatenate([np.zeros_like(episode.actions[:1]), episode.actions])
-        if not there[span].all():
-            arrays[PRESENT] = there[span]
+        there = replay.present[span.start : span.stop]
+        if not there.all():
+            arrays[PRESENT] = there.copy()
         columns = zip(kept, episode.states.T, strict=True)
         arrays |= {name: rows for name, rows in columns if name not in (EPISODE, ENDED)}
         arrays.setdefault(REWARD, np.append(np.float32(0), episode.rewards))

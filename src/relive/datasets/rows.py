@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from relive.codec import Replay
 from relive.datasets.episodes import ENDED, EPISODE, REWARD, episode_spans
-from relive.errors import InputError
+from relive.errors import DamagedError, InputError
 from relive.session import Recorder
 
 NS = 1_000_000_000
@@ -145,13 +145,28 @@ def _held(replay: Replay, span: range, rate: Fraction) -> NDArray[np.int64]:
     return np.append(there[np.maximum(at, 0)], span.stop - 1).astype(np.int64)
 
 
+def refuse_damage(replay: Replay) -> None:
+    """Refuse a replay that is damaged, as far as that is known: before decoding and after.
+
+    Raises:
+        DamagedError: It is.
+    """
+    if replay.damaged:
+        raise DamagedError(
+            f"{replay.path} is damaged; nothing was written. Take what is whole: "
+            "relive export … -o CUT.relive --start S --end S"
+        )
+
+
 def spans_of(replay: Replay) -> list[range]:
     """Frames of every episode.
 
     Raises:
         InputError: There is none of two frames, or frames were generated, which no other layout
             can say.
+        DamagedError: The replay is damaged.
     """
+    refuse_damage(replay)
     spans = episode_spans(replay)
     if not spans:
         raise InputError(f"{replay.path}: no episode of two frames")
