@@ -294,6 +294,27 @@ WRONG_USES = (
         "regions that are none", "import clip.mkv --regions text.mcap -o x.mcap", "text.mcap", "NPZ"
     ),
     use("regions that are missing", "import clip.mkv --regions gone.npz -o x.mcap", "gone.npz"),
+    # datasets of episodes
+    shown("an NPZ file without pictures", "import lone.npz -o x.mcap", "lone.npz", "pictures"),
+    shown("an NPZ file with Python objects", "import things.npz -o x.mcap", "things", "unpickled"),
+    shown("an NPZ file that is none", "import torn.npz -o x.mcap", "torn.npz", "not an NPZ file"),
+    use("an NPZ file that is missing", "import gone.npz -o x.mcap", "gone.npz", "no such file"),
+    use("states for an NPZ file", "import lone.npz --state full.csv -o x.mcap", "--state"),
+    use("a rate for a video", "import clip.mkv --fps 10 -o x.mcap", "--fps", "datasets"),
+    shown("a folder that is no dataset", "import folder -o x.mcap", "folder", "info.json", ".npz"),
+    shown("a dataset of another version", "import ancient -o x.mcap", "ancient", "v1.6", "v3.0"),
+    shown(
+        "an action that there is not",
+        f"export s.relive -o x --layout npz --action jump {M}",
+        "s.relive",
+        "jump",
+    ),
+    shown("a missing frame in LeRobot", f"export s.relive -o x --layout lerobot {M}", "7", "--fps"),
+    use("a file for a dataset", f"export s.relive -o x.mp4 --layout lerobot {M}", "x.mp4"),
+    use("a range of a dataset", f"export s.relive -o x --layout npz --start 1 {M}", "--start"),
+    use("an action for a clip", f"export s.relive -o x.gif --action x {M}", "--action"),
+    use("a task for NPZ", f"export s.relive -o x --layout npz --task win {M}", "--task"),
+    use("no replays", "export empty_folder -o x --layout npz", "empty_folder"),
     use("nothing to train", "train", "CONFIG.toml", "--from"),
     use("weights that are missing", "train --from gone --data folder", "gone", "tiny"),
     use("a report over a file", "report folder -o kept.mkv", "kept.mkv", "exists"),
@@ -341,6 +362,7 @@ def prepare(folder: Path) -> Path:
         "short.csv": b"time_s,health\n0,1\n0.04,2\n0.08,3\n",
         "nan.csv": b"time_s,health\n" + b"".join(b"%.2f,nan\n" % (n / 25) for n in range(10)),
         "full.csv": b"time_s,health\n" + b"".join(b"%.2f,1\n" % (n / 25) for n in range(10)),
+        "torn.npz": b"PK\x03\x04 and no more",
         "bad.toml": b"[nonsense]\nx = 1\n",
         **dict.fromkeys(("kept.mcap", "kept.mkv", "kept.gif"), b"mine"),
     }.items():
@@ -348,6 +370,10 @@ def prepare(folder: Path) -> Path:
     (folder / "folder").mkdir()
     (folder / "folder" / "letter.txt").write_text("mine")
     (folder / "empty_folder").mkdir()
+    (folder / "ancient" / "meta").mkdir(parents=True)
+    (folder / "ancient" / "meta" / "info.json").write_text('{"codebase_version": "v1.6"}')
+    np.savez(folder / "lone.npz", action=np.zeros((4, 2)))
+    np.savez(folder / "things.npz", image=np.array([{}, {}]))
     (folder / "full.mkv").symlink_to("/dev/full")
     write_video(folder / "clip.mkv")
     return folder

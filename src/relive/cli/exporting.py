@@ -20,6 +20,7 @@ from relive.cli.console import (
     human_bytes,
     regular_output,
 )
+from relive.cli.layouts import Layout, refuse, write_layout
 from relive.errors import DamagedError, InputError
 
 _CLIPS = (".mp4", ".gif")
@@ -56,7 +57,28 @@ def export(
         int | None, typer.Option(min=1, max=8, help="Clips: so many times larger.")
     ] = None,
     fps: Annotated[
-        float | None, typer.Option(min=0.1, help="Clips: at most so many frames a second.")
+        float | None,
+        typer.Option(
+            min=0.1,
+            help="Clips: at most so many frames a second. LeRobot: rows a second, frames held.",
+        ),
+    ] = None,
+    layout: Annotated[
+        Layout | None, typer.Option(help="A dataset of episodes, into a folder.")
+    ] = None,
+    action: Annotated[
+        list[str] | None,
+        typer.Option(help="Datasets: a field that is an action; may be repeated."),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="LeRobot: what is to be done.", show_default="the game"),
+    ] = None,
+    crf: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=51, help="LeRobot: of its H.264; 0 without loss.", show_default="12"
+        ),
     ] = None,
     model: Model = None,
     force: Force = False,
@@ -66,6 +88,22 @@ def export(
 ) -> None:
     """Make a clip, a shorter or smaller replay, training data, or a recording of the viewer."""
     console = Console(as_json, quiet, verbose)
+    if layout is not None:
+        refuse({"--start": start, "--end": end, "--scale": scale}, "without --layout")
+        write_layout(
+            console,
+            layout,
+            (replay, out),
+            actions=action or [],
+            task=task,
+            fps=fps,
+            crf=crf,
+            tier=tier,
+            model=model,
+            force=force,
+        )
+        return
+    refuse({"--action": action or None, "--task": task, "--crf": crf}, "with --layout")
     kind = out.suffix.lower()
     if kind not in (*_WRITERS, *_STEPS, _REPLAY):
         raise InputError(

@@ -14,10 +14,12 @@ from relive.cli.console import (
     Json,
     Quiet,
     Verbose,
+    finite,
     human_bytes,
     mcap_output,
 )
 from relive.cli.files import describe, description_text
+from relive.cli.layouts import import_layout, importer_of, refuse
 from relive.errors import InputError, ReliveError
 
 Out = Annotated[
@@ -152,7 +154,12 @@ def _record_batch(
 
 
 def import_(
-    video: Annotated[Path, typer.Argument(help="Any video file.")],
+    video: Annotated[
+        Path,
+        typer.Argument(
+            help="Any video file; an .npz of episodes or a folder of them; a LeRobot dataset."
+        ),
+    ],
     out: Out,
     state: Annotated[
         Path | None, typer.Option(help="CSV: time_s, then one column a field; one row a frame.")
@@ -162,15 +169,62 @@ def import_(
     game: Annotated[
         str | None, typer.Option(help="Name of the game; without it that of the video.")
     ] = None,
+    frame: Annotated[
+        str | None, typer.Option(help="Datasets: which pictures, where there are several.")
+    ] = None,
+    after: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NPZ: an array that tells of the time after its picture; may be repeated."
+        ),
+    ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(
+            help="NPZ: frames a second.", callback=finite, show_default="what it says, or 30"
+        ),
+    ] = None,
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Make a session of a video file and, where there is one, its state."""
+    """Make a session of a video file and, where there is one, its state; or of a dataset."""
+    console = Console(as_json, quiet, verbose)
+    layout = importer_of(video)
+    if layout is None:
+        refuse({"--frame": frame, "--after": after or None, "--fps": fps}, "with datasets")
+        _import_video(console, video, out, state, schema, regions, game, force)
+    else:
+        refuse({"--state": state, "--schema": schema, "--regions": regions}, "with videos")
+        with console.progress("import") as progress:
+            import_layout(
+                layout,
+                video,
+                out,
+                frame=frame,
+                after=after or [],
+                fps=fps,
+                game=game,
+                force=force,
+                progress=progress,
+            )
+    values = describe(out)
+    console.result(values, description_text(out, values))
+
+
+def _import_video(
+    console: Console,
+    video: Path,
+    out: Path,
+    state: Path | None,
+    schema: Path | None,
+    regions: Path | None,
+    game: str | None,
+    force: bool,
+) -> None:
     from relive.session.sources.video import import_video
 
-    console = Console(as_json, quiet, verbose)
     with console.progress("import") as progress:
         import_video(
             video,
@@ -182,8 +236,6 @@ def import_(
             force=force,
             progress=progress,
         )
-    values = describe(out)
-    console.result(values, description_text(out, values))
 
 
 def _refuse_keyboard() -> None:

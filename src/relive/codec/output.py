@@ -247,22 +247,45 @@ def write_beside(
         DamagedError: All frames of the range are damaged.
         ReliveError: It cannot be written.
     """
+    with beside(out, [replay.path], force) as part:
+        write(replay, span, part, done)
+        _check_written(replay, span)
+
+
+@contextmanager
+def beside(
+    out: Path,
+    inputs: Sequence[Path],
+    force: bool,
+    remove: Callable[[Path], None] = _remove_earlier,
+) -> Iterator[Path]:
+    """Give a name beside `out` to write a file or a folder to; it is renamed when whole.
+
+    Args:
+        out: what shall be there in the end.
+        inputs: what is read meanwhile, and must not be overwritten.
+        force: overwrite `out`.
+        remove: removes the folder of an earlier run, or refuses to.
+
+    Raises:
+        InputError: `out` exists and `force` is not set, or is one of the inputs.
+        ReliveError: It cannot be written.
+    """
     if not out.parent.is_dir():
         raise InputError(f"cannot write {out}: there is no folder {out.parent}")
     if not os.access(out.parent, os.W_OK):
         raise InputError(f"cannot write {out}: no permission in {out.parent}")
     if out.exists() and not (out.is_file() or out.is_dir()):
         raise InputError(f"{out} is not a regular file; give another output")
-    if out.exists() and out.samefile(replay.path):
-        raise InputError(f"{out} is the replay itself; choose another name")
+    if out.exists() and any(path.exists() and out.samefile(path) for path in inputs):
+        raise InputError(f"{out} is the input itself; choose another name")
     if out.exists() and not force:
         raise InputError(f"{out} exists; add --force to overwrite it")
     part = out.with_name(f"{out.stem}.{os.getpid()}.part{out.suffix}")
     try:
-        write(replay, span, part, done)
-        _check_written(replay, span)
+        yield part
         if out.is_dir():
-            _remove_earlier(out)
+            remove(out)
         part.replace(out)
     except OSError as error:
         raise ReliveError(f"cannot write {out}: {error.strerror or error}") from error

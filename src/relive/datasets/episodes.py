@@ -7,6 +7,7 @@ observation after the last action, so actions and rewards of a frame are those t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relive.codec import Replay
+from relive.codec.output import beside
 from relive.errors import InputError
 from relive.session import Recorder, StateField, StateSchema
 
@@ -132,23 +134,18 @@ def write_session(
         InputError: There are no episodes or no pictures, or names do not fit.
     """
     recorder: Recorder | None = None
-    written = 0
-    try:
+    with beside(Path(out), [], force) as part, ExitStack() as stack:
         for number, episode in enumerate(episodes_):
             if episode.frames is None:
                 raise InputError(f"episode {number} has no pictures; a session needs them")
             if recorder is None:
-                fields = _fields(episode, names, action_names)
-                recorder = Recorder(out, StateSchema(fields), game=game, force=force)
+                schema = StateSchema(_fields(episode, names, action_names))
+                recorder = stack.enter_context(Recorder(part, schema, game=game, force=True))
             for n, state in enumerate(_rows(episode, number)):
-                recorder.add(episode.frames[n], state, round(written * 1e9 / fps))
-                written += 1
-    finally:
-        if recorder is not None:
-            recorder.close()
-    if recorder is None:
-        raise InputError(f"{out}: there is no episode to write")
-    return written
+                recorder.add(episode.frames[n], state, round(recorder.num_frames * 1e9 / fps))
+        if recorder is None:
+            raise InputError(f"{out}: there is no episode to write")
+    return recorder.num_frames
 
 
 def _rows(episode: Episode, number: int) -> NDArray[np.float32]:
