@@ -290,7 +290,7 @@ def test_the_post_filter_learns_to_mend() -> None:
     learned = fit_filter(samples, 150)
     assert learned is not None
     held = sample(99, 60.0)
-    parts = (held.shown, held.prediction, held.base, held.target)
+    parts = (held.shown, held.prediction, held.guide, held.target)
     shown, prediction, base, target = (torch.from_numpy(part).float() for part in parts)
     filtered = learned.apply_to(shown, prediction, base, torch.full((4, 6), 60.0))
     assert torch.equal(filtered, filtered.round())

@@ -13,6 +13,7 @@ import pytest
 from relive.codec import Bundle, Decoder, Encoder, LiveFrame, Replay, encode, load_bundle
 from relive.codec.effort import DEFAULT_PRESET, PRESETS
 from relive.container import ReplayHeader, pack_live_header
+from relive.container.live_header import LIVE_VERSION
 from relive.errors import FormatError, InputError, ModelMismatchError, ReliveError
 from relive.session import Session
 from small_model import write_small_model
@@ -135,6 +136,21 @@ def test_with_an_enhancement_layer_too(tmp_path: Path, bundle: Bundle) -> None:
     again[1] ^= 8  # says that it has no layer
     _, decoder = receive(bundle, [header, *packets[:2], forge([header], bytes(again[:-4]))])
     assert decoder.losses.damaged == 1
+
+
+def test_flat_art_is_exact_and_each_packet_knows_its_palettes(bundle: Bundle) -> None:
+    """Tiles of few colours, twice the same: what a packet before said cannot be named."""
+    rng = np.random.default_rng(0)
+    tiles = rng.integers(0, 256, (4, 3), np.uint8)[rng.integers(0, 4, (6, 8))]
+    frames = [np.roll(tiles, i // 2, 1).repeat(8, 0).repeat(8, 1) for i in range(8)]
+    encoder = Encoder(64, 48, model=bundle, quality=5, keyframe_interval=INTERVAL)
+    packets = [p for i, frame in enumerate(frames) for p in encoder.push(frame, (), i + 1)]
+    shown, _ = receive(bundle, [encoder.header, *packets])
+    for place in (0, 1, 6, 7):  # of keyframes
+        assert np.array_equal(shown[place].pixels, frames[place])
+    after, decoder = receive(bundle, [encoder.header, packets[0], *packets[2:]])
+    assert [f.number for f in after if f.concealed] == [2, 3]
+    assert decoder.losses.damaged == 0
 
 
 def test_a_guess_is_nearer_than_a_picture_that_stands(
@@ -269,8 +285,8 @@ def test_headers(stream: list[bytes], bundle: Bundle, tmp_path: Path) -> None:
     assert decoder.header is not None
     assert decoder.header.keyframe_interval == INTERVAL
     newer = bytearray(stream[0][:-4])
-    newer[4] = 3
-    with pytest.raises(FormatError, match="version 3"):
+    newer[4] = LIVE_VERSION + 1
+    with pytest.raises(FormatError, match=f"version {LIVE_VERSION + 1}"):
         decoder.push(bytes(newer) + struct.pack("<I", zlib.crc32(newer)))
     huge = ReplayHeader(bundle.model_id, 16384, 16384, 3, 16)
     with pytest.raises(FormatError, match="16384x16384"):

@@ -79,9 +79,11 @@ def test_a_closed_pipe(folder: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full")
 def test_no_space_for_the_answer(folder: Path) -> None:
-    with Path("/dev/full").open("wb") as full:
-        with start(folder, "info", "s.relive", stdout=full.fileno()) as process:
-            _, err = process.communicate(timeout=60)
+    with (
+        Path("/dev/full").open("wb") as full,
+        start(folder, "info", "s.relive", stdout=full.fileno()) as process,
+    ):
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert err.decode().count("\n") == 1
     assert "no space left" in err.decode()

@@ -45,7 +45,7 @@ def save_small_model(path: Path) -> None:
     bundled = load_bundle()
     save_bundle(
         path, HSTMAE(config), ResidualVQ(config.quantizer), detail=bundled.detail,
-        level_costs=bundled.level_costs, post_filter=bundled.post_filter,
+        level_costs=bundled.level_costs, post_filter=bundled.post_filter, colours=bundled.colours,
     )  # fmt: skip
 
 

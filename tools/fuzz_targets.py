@@ -48,6 +48,7 @@ from relive.bitstream.adapter import (
 )
 from relive.bitstream.framing import ByteReader, pack_varint, seal
 from relive.bitstream.net import Net
+from relive.bitstream.shown import pack_shown
 from relive.bitstream.track_packet import MAX_VALUES
 from relive.codec import Bundle, Replay, encode, load_bundle
 from relive.container import ReplayReader, cut, repair, verify
@@ -201,6 +202,8 @@ def _palettes(bundle: Bundle) -> Target:
     detail.colours[there] = colours[which[there]]
     detail.indices[there] = indices[which[there]]
     detail.unfiltered[:] = rng.integers(0, 2, 2 * steps)
+    detail.pulls[:] = rng.integers(0, detail_module.MAX_PULL + 1, 2 * steps)
+    detail.tints[steps:] = rng.integers(0, detail_module.MAX_MIXED + 1, 4)
     base = GopCodes.empty(steps, bundle.config.quantizer.num_quantizers, h, w)
     return _detail(encode_detail(detail, base, bundle.detail), base, bundle)
 
@@ -210,6 +213,8 @@ def _detail(packet: bytes, base: GopCodes, bundle: Bundle) -> Target:
     head = 2 + frames  # profile, number of frames, their steps
     if packet[0] == detail_module.FLAT_PROFILE:
         head += -(-frames // 8)
+    elif packet[0] == detail_module.PULL_PROFILE:
+        head += len(pack_shown(decode_detail(packet, base, bundle.detail)))
 
     def decode(data: bytes) -> GopDetail:
         return decode_detail(data, base, bundle.detail)

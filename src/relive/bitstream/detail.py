@@ -39,6 +39,11 @@ ESCAPE = 15
 MAX_LEVEL = ESCAPE + 4095
 MAX_COLOURS = 16
 """Of a palette."""
+MAX_PULL = 7
+"""Of a frame, to the colours of its game; 0 is none."""
+MAX_MIXED = 224
+NO_TINT = (0, 0, 0, 0)
+"""Of these colours: how much is mixed in, in 256ths, and its red, green and blue."""
 BANDS = (0, 1, 2, 3, 4, 5, 5, 6, 6, 6, 7, 7, 7, 7, 7)
 """Band of a coefficient by the sum of its row and column."""
 NUM_BANDS = 8
@@ -67,6 +72,9 @@ class GopDetail:
         colours: uint8 `[F, h, w, 16, 3]`: of such a cube, rising as numbers 0xRRGGBB, then zeros.
         indices: uint8 `[F, h, w, 16, 16]`: of the colours of its pixels.
         unfiltered: uint8 `[F]`: 1 where a frame is shown without the post-filter.
+        pulls: uint8 `[F]`: how strongly a frame is drawn to the colours of its game.
+        tints: uint8 `[F, 4]`: what is mixed into these colours; that of the frame before where
+            nothing is drawn, and at most 224 256ths.
     """
 
     steps: npt.NDArray[np.uint8]
@@ -82,6 +90,8 @@ class GopDetail:
     colours: npt.NDArray[np.uint8]
     indices: npt.NDArray[np.uint8]
     unfiltered: npt.NDArray[np.uint8]
+    pulls: npt.NDArray[np.uint8]
+    tints: npt.NDArray[np.uint8]
 
     @classmethod
     def empty(cls, frames: int, h: int, w: int) -> GopDetail:
@@ -100,12 +110,19 @@ class GopDetail:
             np.zeros((frames, h, w, MAX_COLOURS, COLOURS), np.uint8),
             np.zeros((frames, h, w, CUBE_PX, CUBE_PX), np.uint8),
             np.zeros(frames, np.uint8),
+            np.zeros(frames, np.uint8),
+            np.zeros((frames, 4), np.uint8),
         )
 
     @property
     def has_palettes(self) -> bool:
         """Whether a packet of profile 2 cannot say this."""
-        return bool(self.palettes.any() or self.unfiltered.any())
+        return bool(self.palettes.any() or self.unfiltered.any() or self.has_pulls)
+
+    @property
+    def has_pulls(self) -> bool:
+        """Whether a packet of profile 3 cannot say this."""
+        return bool(self.pulls.any() or self.tints.any())
 
     def part(self, step: int) -> GopDetail:
         """The two frames of a step, as a view."""
@@ -138,6 +155,8 @@ class GopDetail:
             ("colours", 255),
             ("indices", MAX_COLOURS - 1),
             ("unfiltered", 1),
+            ("pulls", MAX_PULL),
+            ("tints", 255),
         ):
             array, like = getattr(self, name), getattr(blank, name)
             if array.dtype != like.dtype or array.shape != like.shape:
@@ -147,6 +166,8 @@ class GopDetail:
                 )
             if array.size and max(int(array.max()), -int(array.min())) > top:
                 raise FormatError(f"{name} of the enhancement layer exceed {top}")
+        if int(self.tints[:, 0].max(initial=0)) > MAX_MIXED:
+            raise FormatError(f"a tint mixes in more than {MAX_MIXED} of 256")
         first = number == 0
         if self.weights[:first].any() or int(np.abs(self.weights[..., 0]).max()) > MAX_GAIN:
             raise FormatError(f"weights of the first frame must be 0, gains at most {MAX_GAIN}")

@@ -21,11 +21,13 @@ from relive.bitstream.fit_nets import fit_net
 from relive.bitstream.framing import ByteReader, crc32, pack_varint, seal, unseal
 from relive.bitstream.gop_codes import GopCodes
 from relive.bitstream.net import Net, stored_parts
+from relive.bitstream.shown import pack_shown, take_shown
 from relive.bitstream.tables import take_nets
 from relive.errors import FormatError
 
-PROFILE, FLAT_PROFILE = 2, 3
-"""Without and with palettes, and frames that are shown without the post-filter."""
+PROFILE, FLAT_PROFILE, PULL_PROFILE = 2, 3, 4
+"""Without and with palettes and frames that are shown without the post-filter; and with frames that
+are drawn to the colours of their game."""
 _NAME = "enhancement packet"
 
 
@@ -99,9 +101,12 @@ def encode_detail(detail: GopDetail, codes: GopCodes, tables: DetailTables) -> b
     encoder = SymbolEncoder()
     walk_detail(tables.start(encoder), detail, codes)
     profile = FLAT_PROFILE if detail.has_palettes else PROFILE
+    profile = PULL_PROFILE if detail.has_pulls else profile
     head = bytes([profile]) + pack_varint(len(detail.steps)) + pack_settings(detail)
     if profile == FLAT_PROFILE:
         head += np.packbits(detail.unfiltered).tobytes()
+    elif profile == PULL_PROFILE:
+        head += pack_shown(detail)
     return seal(head + struct.pack("<I", content_crc(detail, codes)) + encoder.to_bytes())
 
 
@@ -128,9 +133,9 @@ class DetailReader:
     def __init__(self, packet: bytes, codes: GopCodes, tables: DetailTables) -> None:
         reader = ByteReader(unseal(packet, _NAME), _NAME)
         profile = reader.byte()
-        if profile not in (PROFILE, FLAT_PROFILE):
+        if not PROFILE <= profile <= PULL_PROFILE:
             raise FormatError(
-                f"{_NAME} has profile {profile}; this version reads {PROFILE} and {FLAT_PROFILE}"
+                f"{_NAME} has profile {profile}; this version reads {PROFILE} to {PULL_PROFILE}"
             )
         self._count, h, w = codes.depths.shape
         frames = reader.varint()
@@ -141,9 +146,11 @@ class DetailReader:
         if profile == FLAT_PROFILE:
             bits = np.frombuffer(reader.take(-(-frames // 8)), np.uint8)
             self._detail.unfiltered[:] = np.unpackbits(bits)[:frames]
+        elif profile == PULL_PROFILE:
+            take_shown(reader, self._detail)
         (self._content,) = struct.unpack("<I", reader.take(4))
         model = tables.start(SymbolDecoder(reader.rest()))
-        self._walk = DetailWalk(model, h, w, palettes=profile == FLAT_PROFILE)
+        self._walk = DetailWalk(model, h, w, palettes=profile >= FLAT_PROFILE)
         self._steps = 0
 
     def step(self, index: int) -> GopDetail:
@@ -186,9 +193,11 @@ def content_crc(detail: GopDetail, codes: GopCodes) -> int:
 
     Of the content crc of the codes packet, strengths, weights, offsets, modes, sources, split,
     vectors and levels, little endian, in this order; in profile 3 then of palettes, colours,
-    indices and unfiltered.
+    indices and unfiltered, in profile 4 also of pulls and tints.
     """
     flat = [detail.palettes, detail.colours, detail.indices, detail.unfiltered]
+    if detail.has_pulls:
+        flat += [detail.pulls, detail.tints]
     return crc32(
         struct.pack("<I", codes_crc(codes)),
         detail.strengths.tobytes(),

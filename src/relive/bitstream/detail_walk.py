@@ -43,6 +43,8 @@ from relive.bitstream.grid import direct_neighbours
 from relive.bitstream.layout import GROUPS
 from relive.bitstream.palettes import PaletteCoder
 
+SETTINGS = ("steps", "strengths", "unfiltered", "pulls", "tints")
+"""What a packet says of frames before its symbols."""
 Rows = npt.NDArray[np.int64]
 Grid = npt.NDArray[np.int64]
 
@@ -52,13 +54,12 @@ def walk_detail(model: DetailModel, detail: GopDetail, codes: GopCodes) -> GopDe
 
     Args:
         model: encodes, decodes or collects.
-        detail: what is to be coded; for a decoder its `steps`, `strengths` and shapes alone.
+        detail: what is to be coded; for a decoder its `SETTINGS` and shapes alone.
         codes: of the base tier.
     """
     frames, h, w = detail.modes.shape
     walk = DetailWalk(model, h, w, palettes=detail.has_palettes)
     coded = GopDetail.empty(frames, h, w)
-    coded.unfiltered[:] = detail.unfiltered
     for step in range(frames // 2):
         walk.step(detail.part(step), codes.part(step), coded.part(step))
     return coded
@@ -122,11 +123,12 @@ class DetailWalk:
         """Code the two frames of the next step.
 
         Args:
-            detail: of this step alone; for a decoder its `steps`, `strengths` and shapes alone.
+            detail: of this step alone; for a decoder its `SETTINGS` and shapes alone.
             codes: of this step alone.
             coded: takes what was coded.
         """
-        coded.steps[:], coded.strengths[:] = detail.steps, detail.strengths
+        for name in SETTINGS:
+            getattr(coded, name)[:] = getattr(detail, name)
         coded.levels[:] = detail.levels
         for row in range(len(detail.steps)):
             flat = [getattr(coded, name)[row] for name in ("palettes", "colours", "indices")]

@@ -22,6 +22,7 @@ from relive.bitstream.detail_walk import DetailWalk
 from relive.bitstream.framing import CRC_BYTES, ByteReader, crc32, pack_varint
 from relive.bitstream.gop_codes import MAX_STEPS, GopCodes
 from relive.bitstream.live_states import StateRows
+from relive.bitstream.shown import pack_shown, take_shown
 from relive.bitstream.tables import Tables
 from relive.bitstream.walk import CodesWalk
 from relive.errors import FormatError
@@ -29,7 +30,7 @@ from relive.errors import FormatError
 STEP_MARK = 0x53
 MAX_GOPS = 1 << 32
 _NAME = "live packet"
-_TWO, _PRESENT, _DETAIL = 1, (2, 4), 8
+_TWO, _PRESENT, _DETAIL, _FLAT = 1, (2, 4), 8, 16
 _MAX_TIME = (1 << 63) - 1
 
 
@@ -62,6 +63,7 @@ class StepHead:
         times_ns: int64 `[n]`, n = 1 or 2.
         present: bool `[n]`.
         states: float32 `[n, S]`.
+        flat: whether cubes may have palettes, and it says how its frames are shown.
     """
 
     gop: int
@@ -69,6 +71,7 @@ class StepHead:
     times_ns: npt.NDArray[np.int64]
     present: npt.NDArray[np.bool_]
     states: npt.NDArray[np.float32]
+    flat: bool = False
 
 
 def is_keyframe(packet: bytes) -> bool:
@@ -84,6 +87,7 @@ def _walk(
     step: int,
     codes: GopCodes,
     detail: GopDetail | None,
+    flat: bool,
 ) -> tuple[GopCodes, GopDetail | None]:
     """Code one step, base tier and enhancement layer, and return what was coded."""
     delta, (h, w) = step > 0, layout.grid
@@ -92,7 +96,8 @@ def _walk(
     if detail is None or layout.detail is None:
         return codes, None
     coded = GopDetail.empty(2, h, w)
-    DetailWalk(layout.detail.start(coder), h, w, delta=delta).step(detail, codes, coded)
+    walk = DetailWalk(layout.detail.start(coder), h, w, delta=delta, palettes=flat)
+    walk.step(detail, codes, coded)
     return codes, coded
 
 
@@ -133,6 +138,8 @@ class StepWriter:
             detail: of this step alone, where the stream has a layer.
         """
         flags = _TWO * (len(times_ns) > 1) | _DETAIL * (detail is not None)
+        flat = detail is not None and detail.has_palettes
+        flags |= _FLAT * flat
         flags |= sum(bit for bit, here in zip(_PRESENT, present, strict=False) if here)
         body = bytes([STEP_MARK, flags]) + pack_varint(gop) + pack_varint(step)
         body += b"".join(pack_varint(int(t)) for t in np.diff(times_ns, prepend=0))
@@ -140,9 +147,9 @@ class StepWriter:
         references = [self._rows.blank, *rows[:-1]]
         body += b"".join(map(self._rows.pack, rows, references))
         coder = SymbolEncoder()
-        _walk(self._layout, coder, step, codes, detail)
+        _walk(self._layout, coder, step, codes, detail, flat)
         if detail is not None:
-            body += pack_settings(detail)
+            body += pack_settings(detail) + (pack_shown(detail) if flat else b"")
         body += struct.pack("<H", _content(codes, detail)) + coder.to_bytes()
         return body + struct.pack("<I", _checksum(self._layout, body))
 
@@ -165,7 +172,7 @@ class StepReader:
             raise FormatError(f"{_NAME} is damaged, or of another stream: its checksum differs")
         reader = ByteReader(body, _NAME)
         mark, flags = reader.byte(), reader.byte()
-        if mark != STEP_MARK or flags & ~(_TWO | sum(_PRESENT) | _DETAIL):
+        if mark != STEP_MARK or flags & ~(_TWO | sum(_PRESENT) | _DETAIL | _FLAT):
             raise FormatError(f"{_NAME}: mark {mark:#04x} or flags {flags:#04x} are unknown")
         if bool(flags & _DETAIL) != (self._layout.detail is not None):
             raise FormatError(f"{_NAME}: its tiers are not those of the stream")
@@ -177,7 +184,8 @@ class StepReader:
         present = np.array([bool(flags & bit) for bit in _PRESENT[:count]])
         rows = np.cumsum([self._rows.unpack(reader) for _ in range(count)], axis=0)
         states = np.stack([self._rows.to_state(row) for row in rows])
-        return StepHead(gop, step, np.cumsum(times, dtype=np.int64), present, states), reader
+        seen = np.cumsum(times, dtype=np.int64)
+        return StepHead(gop, step, seen, present, states, bool(flags & _FLAT)), reader
 
     def body(self, head: StepHead, reader: ByteReader) -> tuple[GopCodes, GopDetail | None]:
         """Decode the codes of a packet.
@@ -191,9 +199,11 @@ class StepReader:
         if self._layout.detail:
             layer = GopDetail.empty(2, h, w)
             take_settings(reader, layer)
+            if head.flat:
+                take_shown(reader, layer)
         (content,) = struct.unpack("<H", reader.take(2))
         coder = SymbolDecoder(reader.rest())
-        codes, detail = _walk(self._layout, coder, head.step, blank, layer)
+        codes, detail = _walk(self._layout, coder, head.step, blank, layer, head.flat)
         if _content(codes, detail) != content:
             raise FormatError(f"{_NAME} does not decode to what was encoded")
         return codes, detail

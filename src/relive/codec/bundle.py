@@ -22,6 +22,7 @@ from relive.bitstream import DetailTables, Tables
 from relive.bitstream.gop_codes import MAX_CODEBOOK, MAX_QUANTIZERS
 from relive.bitstream.layout import Layout
 from relive.config import ModelConfig
+from relive.enhancement.game_colours import MAX_COLOURS, MIN_COLOURS, GameColours
 from relive.enhancement.post_filter import PostFilter
 from relive.enhancement.search import LevelCosts
 from relive.errors import InputError, ModelMismatchError
@@ -49,6 +50,7 @@ class Bundle:
     detail: DetailTables  # of the enhancement layer
     level_costs: LevelCosts  # of the enhancement layer; encoder only
     post_filter: PostFilter | None  # of the enhancement layer
+    colours: GameColours | None = None  # that the game draws in
     adapter: bytes = b""  # that has changed the tables
     plain: Bundle | None = None  # without it
     path: Path | None = None  # of the file, if it came from one
@@ -68,6 +70,7 @@ def save_bundle(
     detail: DetailTables | None = None,
     level_costs: LevelCosts | None = None,
     post_filter: PostFilter | None = None,
+    colours: GameColours | None = None,
 ) -> None:
     """Write a model: networks and codebooks in FP16, tables as integers."""
     tensors = {f"model.{k}": v.half().contiguous() for k, v in model.state_dict().items()}
@@ -86,6 +89,8 @@ def save_bundle(
     if post_filter is not None:
         filters = post_filter.state_dict().items()
         tensors |= {f"filter.{k}": v.half().contiguous() for k, v in filters}
+    if colours is not None:
+        tensors["colours"] = torch.from_numpy(colours.colours.copy())
     part = path.with_name(path.name + ".part")
     save_file(tensors, part, metadata={"config": json.dumps(model.config.to_dict())})
     part.chmod(0o644)  # safetensors makes files that nobody else may read
@@ -158,8 +163,18 @@ def load_bundle(path: Path | str | None = None) -> Bundle:
         costs = LevelCosts(tensors["rate.levels"].float() / BIT_UNITS)
     networks = (model.eval(), quantizer.eval())
     post_filter = _load_filter({k[7:]: v for k, v in tensors.items() if k.startswith("filter.")})
+    colours = _load_colours(tensors.get("colours"))
     return Bundle(
-        digest, config, *networks, tables, sensitivity, detail, costs, post_filter, path=file
+        digest,
+        config,
+        *networks,
+        tables,
+        sensitivity,
+        detail,
+        costs,
+        post_filter,
+        colours,
+        path=file,
     )
 
 
@@ -209,6 +224,19 @@ def _build(file: Path, config: ModelConfig) -> tuple[HSTMAE, ResidualVQ]:
     except Exception as error:  # whatever torch says of a width that is none
         reason = str(error).partition("\n")[0][:200]
         raise InputError(f"{file} has a configuration that cannot be built: {reason}") from error
+
+
+def _load_colours(colours: Tensor | None) -> GameColours | None:
+    if colours is None:
+        return None
+    count = len(colours) if colours.ndim else 0
+    _check_shape("colours", colours, (count, 3))
+    if colours.dtype != torch.uint8 or not MIN_COLOURS <= count <= MAX_COLOURS:
+        raise InputError(
+            f"colours of the model are {count} of {colours.dtype}, "
+            f"not {MIN_COLOURS} to {MAX_COLOURS} of torch.uint8"
+        )
+    return GameColours(colours.numpy())
 
 
 def _load_filter(weights: dict[str, Tensor]) -> PostFilter | None:

@@ -1,8 +1,8 @@
-"""Rate control: how fine to code every GOP, for a bitrate or for a PSNR that no GOP may miss.
+"""Rate control: how fine to code a GOP, for a PSNR that none may miss; `targets.py` for bitrates.
 
-GOPs come one after the other, because what one has spent decides what the next may spend. Two
-neighbouring numbers of the scale are tried at a time, on two workers, until the target lies between
-them: with the guess of the GOP before that is mostly the first pair.
+GOPs come one after the other. Two neighbouring numbers of the scale are tried at a time, on two
+workers, until the target lies between them: with the guess of the GOP before that is mostly the
+first pair.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def search(
 
 
 class Control:
-    """Chooses GOP after GOP; remembers the last answer.
+    """Holds the target; for a PSNR chooses GOP after GOP, and remembers the last answer.
 
     Args:
         target: what to aim at.
@@ -117,30 +117,13 @@ class Control:
         self.missed = 0
         """GOPs whose PSNR stays under the floor even with the finest step."""
 
-    def choose(self, tries: Callable[[Sequence[int]], Sequence[C]], share: float, left: float) -> C:
-        """Encode a GOP as the target asks.
-
-        Args:
-            tries: see `search`.
-            share: bytes of this GOP at the bitrate.
-            left: bytes that the file may still grow by, with this GOP.
-        """
-        if self.target.psnr is not None:
-            done, best = search(
-                tries, lambda c: c.psnr_db or math.inf, self.target.psnr, self._guess, DB_A_NUMBER
-            )
-            self.missed += best < 0
-            best = min(max(best, 0), LAST)
-        else:
-            # What was spent too much or too little is made up for bit by bit.
-            goal = math.log2(max((share + left) / 2, share / 4, 1))
-            done, low = search(
-                tries, lambda c: math.log2(c.size), goal, self._guess, OCTAVES_A_NUMBER
-            )
-            near = [n for n in (low, low + 1) if n in done]
-            best = min(near, key=lambda n: abs(math.log2(done[n].size) - goal))
-        self._guess = best
-        return done[best]
+    def choose(self, tries: Callable[[Sequence[int]], Sequence[C]]) -> C:
+        """Encode a GOP as coarse as the floor allows; see `search` for `tries`."""
+        floor = self.target.psnr or 0.0
+        done, best = search(tries, lambda c: c.psnr_db or math.inf, floor, self._guess, DB_A_NUMBER)
+        self.missed += best < 0
+        self._guess = min(max(best, 0), LAST)
+        return done[self._guess]
 
     def reached(self, size: int, seconds: float) -> bool:
         """Whether a file of so many bytes, over so many seconds, meets the target."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,7 @@ from relive.codec.rate import CODES_ALONE, QUALITIES, Setting
 from relive.codec.refusals import check_processes, check_settings, check_tiers, target_of
 from relive.codec.report import EncodeReport, psnr_db, report_of
 from relive.codec.step import Geometry, StepCoder
+from relive.codec.targets import to_bitrate, to_psnr
 from relive.codec.workers import NUM_WORKERS, workers
 from relive.container import GopRecord, ReplayHeader, ReplayWriter
 from relive.errors import InputError
@@ -196,17 +197,6 @@ def _fit_adapter(
     return adapter, known
 
 
-def _try_all(
-    coder: StepCoder, given: _Given, search: _Search, numbers: Sequence[int]
-) -> list[_Encoded]:
-    """Encode one GOP at several numbers of the scale, each on a worker."""
-    waiting = [
-        workers().submit(_encode_one, coder, given, setting_of(number), search)
-        for number in numbers
-    ]
-    return [future.result() for future in waiting]
-
-
 def _encode_to(
     coder: StepCoder,
     session: Session,
@@ -214,16 +204,24 @@ def _encode_to(
     control: Control,
     search: _Search,
     out: Path,
+    watch: Watch,
 ) -> Iterator[_Encoded]:
     """Encode GOP after GOP as a target asks; `out` holds the GOPs that were taken before."""
-    rate = (control.target.bitrate or 0.0) / 8
-    for index, start in enumerate(range(0, session.num_frames, interval)):
-        stop = min(start + interval, session.num_frames)
-        given = _given(session, (index, start, stop), search.favour)
-        tries = partial(_try_all, coder, given, search)
-        began, ended = (_seconds(session, n) for n in (start, stop))
-        left = rate * ended - out.stat().st_size
-        yield control.choose(tries, rate * (ended - began), left)
+
+    @lru_cache(maxsize=NUM_WORKERS)
+    def given(index: int) -> _Given:
+        start = index * interval
+        place = index, start, min(start + interval, session.num_frames)
+        return _given(session, place, search.favour)
+
+    def submit(index: int, number: int) -> Future[_Encoded]:
+        return workers().submit(_encode_one, coder, given(index), setting_of(number), search)
+
+    count, rate = -(-session.num_frames // interval), control.target.bitrate
+    if rate is None:
+        return to_psnr(count, submit, control)
+    budget = rate / 8 * _seconds(session, session.num_frames)
+    return to_bitrate(count, submit, budget, lambda: out.stat().st_size, watch)
 
 
 def _seconds(session: Session, frame: int) -> float:
@@ -318,7 +316,9 @@ def encode(
             coder = coder.under(adapted(bundle, adapter))
             header = replace(header, adapter=adapter, version="")
         if control:
-            every = _encode_to(coder, session, keyframe_interval, control, search, Path(out))
+            watch = Watch(progress, on_stage)
+            place = (search, Path(out), watch)
+            every = _encode_to(coder, session, keyframe_interval, control, *place)
         else:
             crew = None
             processes = processes or processes_for(session.num_frames, keyframe_interval)
@@ -370,5 +370,6 @@ def _header(
         tiers=setting.tiers,
         light=coder.light,
         palettes=setting.tiers > 1,
+        pulls=setting.tiers > 1 and coder.bundle.colours is not None,
         extra={"preset": preset},
     )

@@ -20,6 +20,7 @@ from relive.codec.rate import CODES_ALONE, QUALITIES, fit_factors, measure_step
 from relive.codec.step import Geometry, StepCoder
 from relive.codec.workers import NUM_WORKERS, workers
 from relive.cubes.store import SessionStore
+from relive.enhancement.game_colours import GameColours
 from relive.enhancement.post_filter import FilterSample, PostFilter, fit_filter
 from relive.enhancement.search import LevelCosts, fit_costs
 from relive.model.context import Carry
@@ -30,6 +31,7 @@ from relive.quantizer.rvq import ResidualVQ
 Progress = Callable[[int, int], None]
 Frames = NDArray[np.uint8]
 GOP_FRAMES = 32
+COLOUR_PICTURES = 16  # of every session, to learn the colours of its game
 FIT_QUALITIES = (0, 2, 3, 4, 5, 6, 7, 8, 9)
 FILTER_QUALITIES = (3, 4, 5, 6, 7, 8, 9)
 FILTER_EVERY = 4  # frames of a GOP that the post-filter learns from
@@ -70,6 +72,13 @@ def measure_factors(bundle: Bundle, stores: list[SessionStore]) -> Tensor:
             _, carry = coder.finish(trial.step, trial.codes, depths)
         fitted = [fit_factors(torch.cat(rows)) for rows in measured]
     return torch.stack(fitted)
+
+
+def _pictures(stores: list[SessionStore]) -> Iterator[Frames]:
+    """Pictures spread over the sessions."""
+    for store in stores:
+        for row in np.linspace(0, len(store.frames) - 1, COLOUR_PICTURES).astype(int).tolist():
+            yield np.asarray(store.frames[row])
 
 
 Watch = Callable[[int, int, FilterSample], None]
@@ -162,8 +171,11 @@ def export_model(
             if progress:
                 progress(done, total)
 
+        colours = GameColours.learn(_pictures(stores))
+        save_bundle(draft, model, quantizer, factors=factors, colours=colours)
         post_filter, costs = _learn_layer(load_bundle(draft), stores, told)
-        save_bundle(draft, model, quantizer, None, factors, None, costs, post_filter)
+        looks = (post_filter, colours)
+        save_bundle(draft, model, quantizer, None, factors, None, costs, *looks)
         gops = []
         for gop in sample_gops(load_bundle(draft), stores, per_store):
             gops.append(gop)
@@ -171,7 +183,7 @@ def export_model(
         sizes = (model.config.quantizer.num_quantizers, model.config.quantizer.codebook_size)
         tables = Tables.fit([gop.codes for gop in gops], *sizes, NUM_MOTION)
         detail = DetailTables.fit((g.detail, g.codes) for g in gops if g.detail is not None)
-        save_bundle(out, model, quantizer, tables, factors, detail, costs, post_filter)
+        save_bundle(out, model, quantizer, tables, factors, detail, costs, *looks)
     finally:
         draft.unlink(missing_ok=True)
     return load_bundle(out)

@@ -10,7 +10,7 @@ Files and live packets share `encode_step` and `decode_step`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -21,7 +21,8 @@ from torch import Tensor
 from relive.bitstream import GopCodes, GopDetail, decode_track, encode_track
 from relive.codec.effort import DEFAULT_PRESET, PRESETS, Effort
 from relive.codec.favour import cube_importance, favouring
-from relive.codec.layer import Layer, Tools, decode_pair, encode_pair, layer_pair
+from relive.codec.layer import Layer, Tools, decode_pair, encode_pair
+from relive.codec.pairs import Looks, layer_pair, pull_of
 from relive.codec.rate import Setting, choose_depths, cube_error
 from relive.codec.step import Geometry, StepCoder, StepContext, StepState, to_picture
 from relive.enhancement.look_ahead import flat_plan, look_ahead
@@ -105,7 +106,7 @@ def encode_gop(
     gop = GopCodes.empty(steps, coder.bundle.config.quantizer.num_quantizers, h, w)
     detail = None if setting.step is None else GopDetail.empty(2 * steps, h, w)
     padded = coder.geometry.pad(frames)
-    tools = Tools(bundle.level_costs, bundle.post_filter, effort.vectors, effort.older, watch=watch)
+    tools = Tools(bundle.level_costs, Looks.of(bundle), effort.vectors, effort.older, watch=watch)
     aim = Aim(setting, tools, depth, skip_below)
     plan = None
     if setting.step is not None:
@@ -120,8 +121,10 @@ def encode_gop(
         start = start_step(coder, carry, padded, track, rows)
         layer = None
         if detail is not None and plan is not None:
-            before = None if index == 0 else detail.modes[2 * index - 1]
-            layer = Layer(detail.part(index), plan.part(index), kept, before)
+            layer = Layer(detail.part(index), plan.part(index), kept)
+            if index:
+                before = 2 * index - 1
+                layer = replace(layer, modes=detail.modes[before], pull=pull_of(detail, before))
         shown = encode_step(coder, carry, start, index, aim, gop.part(index), layer)
         carry = shown.carry
         if layer is not None:
@@ -233,7 +236,7 @@ def decode_step(
     if detail is None:
         return Shown(after, lambda: pixels)
     pair = layer_pair(after, carry, state, choice)
-    enhanced = decode_pair(detail, pair, coder.bundle.post_filter)
+    enhanced = decode_pair(detail, pair, Looks.of(coder.bundle))
     return Shown(enhanced.carry(after), enhanced.pixels)
 
 

@@ -5,9 +5,8 @@ The next step starts from the enhanced pair, so its codes say what is new agains
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -15,165 +14,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from relive.bitstream import GopDetail, cube_steps, has_levels
-from relive.codec.step import StepState
+from relive.codec.pairs import Enhanced, Frames, Looks, Pair, pull_of
 from relive.enhancement.copies import code_copies, find_copies, predict_copies
 from relive.enhancement.deblock import block_edges, choose_strength, deblock
-from relive.enhancement.frame import Reference, enlarge, predict, reconstruct, to_blocks, whole
+from relive.enhancement.frame import enlarge, predict, reconstruct, to_blocks, whole
+from relive.enhancement.game_colours import Pull
 from relive.enhancement.look_ahead import Plan
 from relive.enhancement.modes import choose_modes
 from relive.enhancement.palettes import Palettes, find_palettes
-from relive.enhancement.post_filter import FilterSample, PostFilter
+from relive.enhancement.post_filter import FilterSample
 from relive.enhancement.search import LAMBDA, LevelCosts, choose_levels
 from relive.enhancement.transform import forward
 from relive.enhancement.vectors import VectorSearch
 from relive.enhancement.weights import choose_weights
-from relive.model.context import Carry
-from relive.model.motion import Motion, positions
 
 
-@dataclass(frozen=True)
-class Pair:
-    """What a step knows before its layer.
-
-    Attributes:
-        base: decoded from the codes `[2, 3, H, W]`, whole numbers in 0..255.
-        last: the pair before, enhanced `[2, 3, H, W]`; None at a keyframe.
-        state: of the step.
-        choice: motion hypotheses int64 `[1, h, w]`.
-    """
-
-    base: Tensor
-    last: Tensor | None
-    state: StepState
-    choice: Tensor
-
-    def reference(
-        self, frame: int, first: Tensor | None, added: Tensor | None, older: bool
-    ) -> Reference | None:
-        """Reference of frame 0 or 1.
-
-        Args:
-            frame: 0 or 1.
-            first: frame 0, where 1 is asked for.
-            added: what the layer added to it.
-            older: with the frame before the reference, where there is one.
-        """
-        known = self._older(frame) if older and self.last is not None else None
-        if frame:
-            if first is None:
-                raise ValueError("the second frame of a pair follows the first")
-            return Reference(
-                first, added, *_places(self.state.within, 0, self.choice, first), known
-            )
-        if self.last is None:
-            return None
-        last = self.last[1]
-        return Reference(last, None, *_places(self.state.motion, 0, self.choice, last), known)
-
-    def _older(self, frame: int) -> Reference:
-        """The frame before the reference of frame 0 or 1."""
-        if self.last is None:
-            raise ValueError("nothing comes before a keyframe")
-        picture, motion = self.last[frame], self.state.motion
-        if frame or motion.camera is None:
-            return Reference(picture, None, *_places(motion, 1, self.choice, picture))
-        return Reference(picture, None, *_places(motion.before(), 0, self.choice, picture))
-
-
-def _places(motion: Motion, frame: int, choice: Tensor, picture: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the pixels of frame 0 or 1 lie in a picture before: columns and rows `[H, W]`."""
-    height, width = picture.shape[-2:]
-    pixels = enlarge(choice[0], (height, width)).long()[None, None]
-    x, y = positions(motion, frame, pixels, height, width)
-    return x[0, 0].expand(height, width), y[0, 0].expand(height, width)
-
-
-def layer_pair(carry: Carry, before: Carry | None, state: StepState, choice: Tensor) -> Pair:
-    """Put together what is known before the layer of a step.
-
-    Args:
-        carry: what the step left, its pictures as decoded from the codes.
-        before: what the step before left; None at a keyframe.
-        state: of the step.
-        choice: motion hypotheses int64 `[1, h, w]`.
-    """
-    last = None if before is None else (before.pictures[0] * 255).round()
-    return Pair((carry.pictures[0] * 255).round(), last, state, choice)
-
-
-@dataclass(frozen=True)
-class Enhanced:
-    """A pair with its layer, whole numbers in 0..255.
-
-    Attributes:
-        kept: what the next frames are predicted from `[2, 3, H, W]`.
-        filters: each shows a frame, the same through the post-filter `[3, H, W]`.
-    """
-
-    kept: Tensor
-    filters: Sequence[Callable[[], Tensor]]
-
-    def pixels(self) -> NDArray[np.uint8]:
-        """What is shown, uint8 `[2, H, W, 3]`."""
-        shown = torch.stack([show() for show in self.filters])
-        return shown.to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
-
-    def carry(self, carry: Carry) -> Carry:
-        """What the next step starts from."""
-        return replace(carry, pictures=self.kept[None] / 255)
-
-
-class _Frames:
-    """The frames of a pair as they come."""
-
-    def __init__(self, pair: Pair, post_filter: PostFilter | None) -> None:
-        self._pair, self._filter = pair, post_filter
-        self._kept: list[Tensor] = []
-        self._shown: list[Callable[[], Tensor]] = []
-        self._added: Tensor | None = None
-
-    def reference(self, older: bool) -> Reference | None:
-        """Of the frame that comes next; with the frame before that, where it is wanted."""
-        place = len(self._kept)
-        return self._pair.reference(place, self._kept[0] if place else None, self._added, older)
-
-    def add(
-        self, prediction: Tensor, frame: Tensor, sizes: Tensor, unfiltered: bool = False
-    ) -> None:
-        """Take the next frame, deblocked, and the quantiser steps of its cubes `[h, w]`."""
-        show = partial(_same, frame)
-        if self._filter is not None and not unfiltered:
-            base = self._pair.base[len(self._kept)]
-            show = partial(self._filter.apply_to, frame, prediction, base, sizes)
-        self._kept.append(frame)
-        self._shown.append(show)
-        self._added = frame - prediction
-
-    def show_better(self, target: Tensor) -> bool:
-        """Show the frame that came last as it is where the post-filter takes it from the target.
-
-        Returns:
-            Whether it does.
-        """
-        frame, filtered = self._kept[-1], self._shown[-1]()
-        errors = [float((shown - target).square().sum()) for shown in (frame, filtered)]
-        better = frame if errors[0] < errors[1] else filtered
-        self._shown[-1] = partial(_same, better)
-        return errors[0] < errors[1]
-
-    def done(self) -> Enhanced:
-        """Both frames."""
-        return Enhanced(torch.stack(self._kept), self._shown)
-
-
-def _same(frame: Tensor) -> Tensor:
-    """Show a frame as it is, without a filter."""
-    return frame
-
-
-def decode_pair(detail: GopDetail, pair: Pair, post_filter: PostFilter | None) -> Enhanced:
+def decode_pair(detail: GopDetail, pair: Pair, looks: Looks) -> Enhanced:
     """Decode the layer of a step; `detail` is of this step alone."""
-    frames = _Frames(pair, post_filter)
+    frames = Frames(pair, looks)
     for place in range(2):
         modes, sources, vectors, weights = (
             torch.from_numpy(array[place].astype(np.int64))
@@ -194,7 +52,8 @@ def decode_pair(detail: GopDetail, pair: Pair, post_filter: PostFilter | None) -
         frame = reconstruct(prediction, levels, sizes)
         edges = block_edges(levels, modes, sources, vectors)
         frame = deblock(frame, edges, sizes, int(detail.strengths[place]))
-        frames.add(prediction, frame, sizes, bool(detail.unfiltered[place]))
+        frames.add(prediction, frame, sizes)
+        frames.show(pull_of(detail, place), bool(detail.unfiltered[place]))
     return frames.done()
 
 
@@ -213,19 +72,17 @@ class Tools:
 
     Attributes:
         costs: estimated bits of levels.
-        post_filter: of the model, if it has one.
+        looks: of the model.
         vectors: how to search them.
         older: predict from the frame before the reference, too.
-        flat: palettes, and frames without the post-filter; live packets have neither.
         watch: told every frame of the GOP by its number, before the filter.
         tiles: contents of cubes with palettes that the GOP has so far.
     """
 
     costs: LevelCosts
-    post_filter: PostFilter | None
+    looks: Looks
     vectors: VectorSearch
     older: bool = True
-    flat: bool = True
     watch: Callable[[int, FilterSample], None] | None = None
     tiles: set[bytes] = field(default_factory=set)
 
@@ -239,18 +96,18 @@ class Layer:
         plan: of this step alone.
         kept: offsets of the frame before, int8 `[h, w]`; 0 at a keyframe.
         modes: of the frame before, uint8 `[h, w]`; None at a keyframe, or where it is not known.
+        pull: of the frame before.
     """
 
     detail: GopDetail
     plan: Plan
     kept: NDArray[np.int8]
     modes: NDArray[np.uint8] | None = None
+    pull: Pull = Pull.NONE
 
 
 def _palettes(target: Tensor, price: Tensor, tools: Tools) -> tuple[Palettes, Tensor]:
     """Palettes of a frame, and what a cube costs with one, squared error, `[h, w]`."""
-    if not tools.flat:
-        return Palettes.none(*price.shape), torch.full_like(price, torch.inf)
     found, bits = find_palettes(target, tools.tiles)
     return found, price * bits
 
@@ -274,7 +131,8 @@ def encode_pair(
     Returns:
         What `decode_pair` will give.
     """
-    frames = _Frames(pair, tools.post_filter)
+    frames = Frames(pair, tools.looks)
+    pull = layer.pull
     detail, plan, kept, before = layer.detail, layer.plan, layer.kept, layer.modes
     for place in range(2):
         number, offsets = int(plan.steps[place]), plan.offsets[place]
@@ -324,13 +182,16 @@ def encode_pair(
         edges = block_edges(levels, modes, sources, vectors)
         strength, frame = choose_strength(target[place], frame, edges, sizes)
         frames.add(prediction, frame, sizes)
-        if tools.flat:
-            detail.unfiltered[place] = frames.show_better(target[place])
+        pull, unfiltered = frames.show_best(target[place], pull)
+        detail.unfiltered[place], detail.pulls[place] = unfiltered, pull.strength
+        detail.tints[place] = pull.tint
         detail.palettes[place], detail.colours[place] = flat.sizes, flat.colours
         detail.indices[place] = flat.indices
         tools.tiles.update(key for *_, key in flat.contents())
         if tools.watch is not None:
-            a, b, c, d = _bytes(frame, prediction, pair.base[place], target[place])
+            colours = tools.looks.colours
+            guide = pair.base[place] if colours is None else colours.apply(frame, pull)
+            a, b, c, d = _bytes(frame, prediction, guide, target[place])
             half = [side // 2 for side in a.shape[1:]]
             sample = FilterSample(a, b, c, d, enlarge(sizes, half).numpy())
             tools.watch(2 * index + place, sample)

@@ -16,6 +16,7 @@ from relive.codec.encoder import CODES_QUALITY, DEFAULT_QUALITY
 from relive.codec.gop import Aim, encode_step, start_pair
 from relive.codec.layer import Layer, Tools
 from relive.codec.live import GREY, MAX_PIXELS, on_worker, step_layout
+from relive.codec.pairs import Looks
 from relive.codec.rate import CODES_ALONE, QUALITIES
 from relive.codec.refusals import MIN_SIDE_PX, check_tiers
 from relive.codec.step import Geometry, StepCoder, to_picture
@@ -82,7 +83,7 @@ class Encoder:
         setting = QUALITIES[quality - 1] if tiers > 1 else CODES_ALONE
         quantizer = bundle.config.quantizer
         vectors = PRESETS[DEFAULT_PRESET].vectors
-        self._aim = Aim(setting, Tools(bundle.level_costs, bundle.post_filter, vectors, flat=False))
+        self._aim = Aim(setting, Tools(bundle.level_costs, Looks.of(bundle), vectors))
         self.header = pack_live_header(
             ReplayHeader(
                 bundle.model_id,
@@ -96,6 +97,7 @@ class Encoder:
                 schema.to_dict(),
                 regions.to_dict() if regions else None,
                 tiers=setting.tiers,
+                pulls=setting.tiers > 1 and bundle.colours is not None,
                 extra={"stream": secrets.token_hex(8)},
             )
         )
@@ -164,6 +166,7 @@ class Encoder:
             self._carry, self._before = None, [inputs[0]] * 2
         pair = [inputs[0], inputs[-1]]
         four = [*self._before, *pair]
+        self._aim.tools.tiles.clear()  # a packet knows those of no other
         h, w = self._coder.geometry.grid
         codes = GopCodes.empty(1, self._coder.bundle.config.quantizer.num_quantizers, h, w)
         layer = None

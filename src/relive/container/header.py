@@ -14,6 +14,7 @@ VERSION_MAJOR = 1
 _MINOR_BY_TIERS = {1: 0, 2: 3}
 _MINOR_WITH_ADAPTER = 4
 _MINOR_WITH_PALETTES = 5
+_MINOR_WITH_PULLS = 6
 MAX_ADAPTER_BYTES = 1 << 18
 METADATA_NAME = "relive"
 _MAX_JSON_BYTES = 1 << 20
@@ -51,6 +52,7 @@ class ReplayHeader:
         light: deltas without codes run no network; their base pictures are the frames before,
             warped.
         palettes: enhancement packets may have profile 3; not in the file but by its version.
+        pulls: they may have profile 4, likewise.
         extra: further text of the encoder.
     """
 
@@ -69,6 +71,7 @@ class ReplayHeader:
     adapter: bytes = b""
     light: bool = False
     palettes: bool = False
+    pulls: bool = False
     extra: dict[str, str] = field(default_factory=dict)
     version: str = ""
 
@@ -88,6 +91,8 @@ class ReplayHeader:
             object.__setattr__(self, "version", f"{VERSION_MAJOR}.{self._minor()}")
 
     def _minor(self) -> int:
+        if self.pulls:
+            return _MINOR_WITH_PULLS
         if self.light or self.palettes:
             return _MINOR_WITH_PALETTES
         return _MINOR_WITH_ADAPTER if self.adapter else _MINOR_BY_TIERS[self.tiers]
@@ -133,11 +138,17 @@ class ReplayHeader:
             tiers=_number(pairs, "tiers") if "tiers" in pairs else 1,
             adapter=_unpack_bytes(pairs.get("adapter", "")),
             light=_flag(pairs, "light"),
-            palettes=version == f"{VERSION_MAJOR}.{_MINOR_WITH_PALETTES}",
+            palettes=_minor_of(version) >= _MINOR_WITH_PALETTES,
+            pulls=_minor_of(version) >= _MINOR_WITH_PULLS,
             region_schema=None if regions is None else _unpack_json(regions),
             extra={k[len(_EXTRA) :]: v for k, v in pairs.items() if k.startswith(_EXTRA)},
             **{name: _number(pairs, name) for name in _RANGES},
         )
+
+
+def _minor_of(version: str) -> int:
+    minor = version.partition(".")[2]
+    return int(minor) if minor.isascii() and minor.isdigit() else 0
 
 
 def _checksum(pairs: dict[str, str]) -> str:

@@ -10,7 +10,7 @@ from relive.container.header import ReplayHeader
 from relive.errors import FormatError
 
 HEADER_MAGIC = b"RLVH"
-LIVE_VERSION = 2
+LIVE_VERSION = 3
 MAX_HEADER_BYTES = 4 << 20
 _CRC_BYTES = 4
 

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from relive.bitstream.detail import COLOURS, MAX_COLOURS
+from relive.bitstream.detail import MAX_COLOURS
 from relive.config import CUBE_PX
 from relive.kernels.palettes import find
 
@@ -39,15 +39,6 @@ class Palettes:
     sizes: NDArray[np.uint8]
     colours: NDArray[np.uint8]
     indices: NDArray[np.uint8]
-
-    @classmethod
-    def none(cls, h: int, w: int) -> Palettes:
-        """Of a frame without any."""
-        return cls(
-            np.zeros((h, w), np.uint8),
-            np.zeros((h, w, MAX_COLOURS, COLOURS), np.uint8),
-            np.zeros((h, w, CUBE_PX, CUBE_PX), np.uint8),
-        )
 
     @property
     def where(self) -> Tensor:

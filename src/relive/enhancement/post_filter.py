@@ -1,8 +1,10 @@
 """The post-filter of the enhancement layer: what a small network can tell of quantisation noise.
 
-It sees a frame as the levels left it, its prediction and its base picture, on a halved grid, and
-adds to what is shown. The next frame is predicted from the frame without it: applied again and
-again to what was filtered before, it blurs (measured: 1.5 dB lost in 64 frames).
+It sees a frame as the levels left it, its prediction and a guide, on a halved grid, and adds to
+what is shown. The guide is the frame drawn to the colours of its game (`game_colours.py`), or its
+base picture where the model knows no such colours. The next frame is predicted from the frame
+without it: applied again and again to what was filtered before, it blurs (measured: 1.5 dB lost in
+64 frames).
 
 Shapes: B batch, H W pixels, both even. Pictures are 0..255.
 """
@@ -38,20 +40,20 @@ class PostFilter(nn.Module):
         self.write = nn.Conv2d(WIDTH, 12, 3, padding=1)
         start_at_zero(self.write)
 
-    def forward(self, shown: Tensor, prediction: Tensor, base: Tensor, step: Tensor) -> Tensor:
+    def forward(self, shown: Tensor, prediction: Tensor, guide: Tensor, step: Tensor) -> Tensor:
         """Filter frames.
 
         Args:
             shown: prediction and levels `[B, 3, H, W]`.
             prediction: `[B, 3, H, W]`.
-            base: decoded from the codes `[B, 3, H, W]`.
+            guide: `[B, 3, H, W]`.
             step: of the quantiser `[B, H/2, W/2]`.
 
         Returns:
             `[B, 3, H, W]`, neither rounded nor clamped.
         """
         size = F.interpolate(_size(step)[:, None], scale_factor=2)
-        seen = torch.cat([shown - 128, prediction - 128, base - 128, size], 1)
+        seen = torch.cat([shown - 128, prediction - 128, guide - 128, size], 1)
         return shown + SCALE * F.pixel_shuffle(self._change(seen), 2)
 
     def _change(self, seen: Tensor) -> Tensor:
@@ -66,7 +68,7 @@ class PostFilter(nn.Module):
         """Weight of the first convolution for whole pictures `[WIDTH, 10, 6, 6]`.
 
         The same map as that of 3x3 on 2x2 pixels at a time, of (shown - 128) / 128, (shown -
-        prediction) / 32, (shown - base) / 32 and the step.
+        prediction) / 32, (shown - guide) / 32 and the step.
         """
         pixels, step = self.read.weight.split((36, 1), 1)
         whole = pixels.unflatten(1, (3, 3, 2, 2)).permute(0, 1, 2, 5, 3, 6, 4)
@@ -75,12 +77,12 @@ class PostFilter(nn.Module):
         parts = [level / 128 + added / 32 + gained / 32, -added / 32, -gained / 32, once]
         return torch.cat(parts, 1).contiguous(memory_format=torch.channels_last)
 
-    def apply_to(self, shown: Tensor, prediction: Tensor, base: Tensor, steps: Tensor) -> Tensor:
+    def apply_to(self, shown: Tensor, prediction: Tensor, guide: Tensor, steps: Tensor) -> Tensor:
         """Filter one frame `[3, H, W]`, given steps of cubes `[h, w]`, to whole numbers."""
         height, width = shown.shape[1:]
         size = _size(enlarge(steps, (height // 2, width // 2)))
         seen = torch.empty(height, width, 10)
-        arrays = [to_array(part) for part in (shown, prediction, base, size)]
+        arrays = [to_array(part) for part in (shown, prediction, guide, size)]
         kernels.lay_out(arrays[0], arrays[1], arrays[2], arrays[3], seen.numpy())
         change = self._change(seen.permute(2, 0, 1)[None])[0].permute(1, 2, 0)
         filtered = torch.empty_like(shown)
@@ -99,7 +101,7 @@ class FilterSample:
 
     shown: NDArray[np.uint8]
     prediction: NDArray[np.uint8]
-    base: NDArray[np.uint8]
+    guide: NDArray[np.uint8]
     target: NDArray[np.uint8]
     step: NDArray[np.float32]
 
@@ -144,7 +146,7 @@ def _crops(samples: Sequence[FilterSample], rng: np.random.Generator) -> list[Te
     for sample in chosen:
         height, width = sample.shown.shape[1:]
         y, x = (2 * int(rng.integers(0, (side - CROP) // 2 + 1)) for side in (height, width))
-        parts = (sample.shown, sample.prediction, sample.base, sample.target)
+        parts = (sample.shown, sample.prediction, sample.guide, sample.target)
         rows.append([part[:, y : y + CROP, x : x + CROP] for part in parts])
         rows[-1].append(sample.step[y // 2 : (y + CROP) // 2, x // 2 : (x + CROP) // 2])
     return [torch.from_numpy(np.stack(part)).float() for part in zip(*rows, strict=True)]

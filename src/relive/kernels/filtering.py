@@ -14,13 +14,13 @@ MIDDLE, BLACK, WHITE = np.float32(128), np.float32(0), np.float32(255)
 
 
 @compiled
-def lay_out(shown: Floats, prediction: Floats, base: Floats, size: Floats, out: Floats) -> None:
+def lay_out(shown: Floats, prediction: Floats, guide: Floats, size: Floats, out: Floats) -> None:
     """Lay three pictures around 0 `[3, H, W]` and the step `[H/2, W/2]` side by side.
 
     Args:
         shown: prediction and levels.
         prediction: of the frame.
-        base: decoded from the codes.
+        guide: as the filter takes it.
         size: as the filter takes it.
         out: takes the result, channels last `[H, W, 10]`.
     """
@@ -29,7 +29,7 @@ def lay_out(shown: Floats, prediction: Floats, base: Floats, size: Floats, out: 
             for plane in range(3):
                 out[i, j, plane] = shown[plane, i, j] - MIDDLE
                 out[i, j, 3 + plane] = prediction[plane, i, j] - MIDDLE
-                out[i, j, 6 + plane] = base[plane, i, j] - MIDDLE
+                out[i, j, 6 + plane] = guide[plane, i, j] - MIDDLE
             out[i, j, 9] = size[i // 2, j // 2]
 
 
