@@ -120,7 +120,8 @@ def _fit_around(gap: Gap, colours: Floats) -> Floats:
     if not known.any():
         return np.zeros(colours.shape[:3], np.float32)
     wrong = _apart(colours, gap.target.pixels.astype(np.float32)) * known
-    return np.stack([mean_over(one, AROUND) for one in wrong]) / told.clip(1e-3)
+    around = np.stack([mean_over(one, AROUND) for one in wrong])
+    return np.asarray(around / told.clip(1e-3), np.float32)
 
 
 def _apart(colours: Floats, other: Floats) -> Floats:
