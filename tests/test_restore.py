@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from relive.errors import InputError
 from relive.restore import Hidden, Output, interpolate, restore
-from relive.restore.candidates import depth_labels
-from relive.restore.completing import smooth_filling
+from relive.restore.depth import depth_labels
+from relive.restore.filling import smooth_filling
 from relive.restore.interpolating import grid
 from relive.restore.opening import fill_states, state_at
 from relive.restore.scroll import learn_scroll

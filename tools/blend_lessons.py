@@ -16,7 +16,6 @@ from safetensors.torch import save_file
 
 from relive.restore.blend import BlendNet
 
-CROP = 112
 Sample = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 """Features, colours of candidates, the truth, and which pixels count."""
 Samples = Callable[[list[Path], int, int, float], Iterator[Sample]]
@@ -28,12 +27,13 @@ def crop(
     truth: NDArray[np.uint8],
     counts: NDArray[np.bool_],
     corner: tuple[int, int],
+    side: int,
 ) -> Sample:
-    """Cut a square out of all that a candidate frame knows, from its top left corner."""
-    rows, columns = (slice(place, place + CROP) for place in corner)
+    """Cut a square out of all that is known of a frame, from its top left corner."""
+    rows, columns = (slice(place, place + side) for place in corner)
     return (
-        torch.from_numpy(given[:, :, rows, columns].copy()),
-        torch.from_numpy(colours[:, rows, columns].copy()),
+        torch.from_numpy(given[:, :, rows, columns].astype(np.float16)),
+        torch.from_numpy(colours[:, rows, columns].astype(np.float16)),
         torch.from_numpy(truth[rows, columns].astype(np.float32)),
         torch.from_numpy(counts[rows, columns].astype(np.float32)),
     )
@@ -42,11 +42,11 @@ def crop(
 def part_of(sample: Sample, side: int) -> Sample:
     """A random square of a crop."""
     given, colours, truth, counts = sample
-    top, left = (int(torch.randint(0, CROP - side + 1, ())) for _ in range(2))
+    top, left = (int(torch.randint(0, len(truth) - side + 1, ())) for _ in range(2))
     rows, columns = slice(top, top + side), slice(left, left + side)
     return (
-        given[:, :, rows, columns],
-        colours[:, rows, columns],
+        given[:, :, rows, columns].float(),
+        colours[:, rows, columns].float(),
         truth[rows, columns],
         counts[rows, columns],
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from blend_lessons import CROP, Sample, crop, teach
+from blend_lessons import Sample, crop, teach
 
 from relive.cubes.states import camera_poses
 from relive.restore.blend import BlendNet
@@ -25,7 +25,7 @@ from relive.view.render import look
 from relive.view.viewer import Viewer
 from relive.view.viewing import usable_frames
 
-PART, CROPS = 64, 3
+CROP, PART, CROPS = 112, 64, 3
 GAPS = (1, 2, 4, 8, 16, 32)
 HUD = 4  # labels from here on are fixed to the screen
 
@@ -61,7 +61,7 @@ def crops(session: Session, gap: int, rng: np.random.Generator) -> Iterator[Samp
     for _ in range(CROPS):
         height = viewer.camera.bottom_px
         top, left = (int(rng.integers(0, side - CROP)) for side in (height, truth.shape[1]))
-        yield crop(given, looks.colours, truth, counts, (top, left))
+        yield crop(given, looks.colours, truth, counts, (top, left), CROP)
 
 
 def weigh(net: BlendNet, sample: Sample) -> torch.Tensor:

@@ -65,7 +65,7 @@ def measure(session: Session, every: int, pictures: Path | None) -> dict[str, An
         seconds += time.process_time() - began
         before, after = session.frame(index - 1), session.frame(index + 1)
         blend = np.rint((before.astype(float) + after) / 2)
-        stated = complete_between(gaps.between(time_ns, session.states[index])).pixels
+        stated = complete_between(gaps.between(time_ns, session.states[index], False)).pixels
         said = {
             "ours": made,
             "ours_with_states": stated,

@@ -38,7 +38,7 @@ def lose(session: Session, case: str, rng: np.random.Generator) -> tuple[Session
     lost = np.zeros(session.num_frames, np.bool_)
     hidden: dict[int, np.ndarray] = {}
     wanted = range(FIRST, FIRST + FRAMES)
-    states = None
+    states, stated = None, np.ones(session.num_frames, np.bool_)
     if case == "frames":
         lost[rng.choice(np.arange(1, session.num_frames - 1), session.num_frames // 10, False)] = (
             True
@@ -52,14 +52,15 @@ def lose(session: Session, case: str, rng: np.random.Generator) -> tuple[Session
     else:
         lost[GOP.start : GOP.stop] = True
         if case == "gop":
-            states = fill_states(session.schema, session.times_ns, session.states, ~lost)
+            stated = ~lost
+            states = fill_states(session.schema, session.times_ns, session.states, stated)
     if case == "cubes":
         chosen = list(wanted)[::8]
     elif case == "frames":
         chosen = [i for i in wanted if lost[i]]
     else:
         chosen = list(GOP)[3::8]
-    return SessionGaps(session, lost, hidden, states), chosen
+    return SessionGaps(session, lost, hidden, states, stated), chosen
 
 
 def plain(gaps: SessionGaps, session: Session, index: int) -> Iterator[tuple[str, np.ndarray]]:

@@ -27,7 +27,7 @@ from relive.bench.metrics import flip_error
 from relive.bench.provenance import provenance, write_json
 from relive.cubes.states import camera_poses
 from relive.restore import kernels as matching
-from relive.restore.completing import smooth_filling
+from relive.restore.filling import smooth_filling
 from relive.restore.sources import eye_between
 from relive.session import Session
 from relive.view.memory import angle_between

@@ -21,6 +21,7 @@ PACKAGES = (
     "mcap",
     "numba",
     "numpy",
+    "opencv-python-headless",
     "protobuf",
     "pydantic",
     "rich",

@@ -1,7 +1,8 @@
 """How much of each candidate: a small network that was taught on training sessions.
 
-It sees how well the sides of an explanation agree, and weighs; it cannot paint. Every pixel of
-the result is a mean of pixels that were recorded.
+It sees how well the sides of an explanation agree, how far its pixels are to be believed and what
+the other candidates say, and weighs; it cannot paint. Every pixel of the result is a mean of pixels
+that were recorded.
 
 Shapes: K candidates, F features, H W pixels.
 """
@@ -18,15 +19,18 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from relive.restore.candidates import Candidates, mean_over, misfit
+from relive.restore.candidates import FLOW, KINDS, LANDED, Candidates, Explanation
+from relive.restore.looks import mean_over, misfit
 from relive.restore.sources import Gap
 
-NUM_FEATURES = 14
+NUM_FEATURES = 20 + len(KINDS)
 WIDTH = 24
 WEIGHTS = Path(__file__).parents[1] / "weights" / "restore.safetensors"
 LEVELS = 20.0  # a misfit of so many levels counts as one
+MOST = 3.0  # a difference counts no more
 FARTHEST_S = 0.3
 RADII = (2, 6)
+AROUND = 12
 UNSEEN_SCORE = -1e4
 
 Floats = NDArray[np.float32]
@@ -65,24 +69,64 @@ def load_blend() -> BlendNet:
 def features(gap: Gap, candidates: Candidates) -> Floats:
     """What the network sees of each candidate, `[K, F, H, W]`."""
     colours, seen = candidates.colours, candidates.seen
-    count, known = len(seen), gap.target.known
-    pairs = [[(colours[k + side], seen[k + side]) for side in (0, 1)] for k in range(0, count, 2)]
-    fits = np.stack([[misfit(gap, pair, radius) for radius in RADII] for pair in pairs]) / LEVELS
-    centre = colours.mean(0)
-    shares = gap.shares
+    found, known = candidates.explanations, gap.target.known
+    fits = np.stack([[misfit(gap, one.looks, radius) for radius in RADII] for one in found])
+    fits /= LEVELS
     spans_s = [abs(gap.target.time_ns - source.time_ns) / 1e9 for source in (gap.before, gap.after)]
-    told = mean_over(known.astype(np.float32), RADII[1])
-    out = np.zeros((count, NUM_FEATURES, *known.shape), np.float32)
-    for k in range(count):
-        out[k, 0:2] = fits[k // 2]
-        out[k, 2:4] = fits[k // 2] - fits.min(0)
-        out[k, 4], out[k, 5] = seen[k], seen[k ^ 1]
-        out[k, 6] = 1 - shares[k % 2]
-        out[k, 7] = min(1.0, spans_s[k % 2] / FARTHEST_S)
-        out[k, 8] = np.abs(colours[k] - centre).mean(-1) / LEVELS
-        out[k, 9 + candidates.kinds[k]] = 1
-        out[k, 13] = told
+    out = np.zeros((len(seen), NUM_FEATURES, *known.shape), np.float32)
+    out[:, 17] = mean_over(known.astype(np.float32), RADII[1])
+    out[:, 18] = gap.target.guessed
+    out[:, 19] = _fit_around(gap, colours)
+    for k, here in enumerate(out):
+        one = found[k // 2]
+        here[0:2] = fits[k // 2]
+        here[2:4] = fits[k // 2] - fits.min(0)
+        here[4], here[5] = seen[k], seen[k ^ 1]
+        here[6] = 1 - gap.shares[k % 2]
+        here[7] = min(1.0, spans_s[k % 2] / FARTHEST_S)
+        _say_landing(one, k % 2, here[8:12])
+        here[20 + one.kind] = 1
+    _say_others(candidates, out[:, 12:17])
     return out
+
+
+def _say_landing(one: Explanation, side: int, out: Floats) -> None:
+    """How far pixels that were followed are to be believed, and whether they are this side's."""
+    if one.landed is None:
+        return
+    out[0] = one.landed.errors / LEVELS
+    out[1] = mean_over(one.landed.errors, RADII[0]) / LEVELS
+    out[2] = one.landed.fell
+    out[3] = 1.0 if side == one.own else -1.0
+
+
+def _say_others(candidates: Candidates, out: Floats) -> None:
+    """How far a candidate is from their mean and median, from those that landed, and the flow."""
+    colours = candidates.colours
+    out[:, 0] = _apart(colours, colours.mean(0))
+    out[:, 1] = _apart(colours, np.median(colours, 0))
+    for place, kind in ((2, LANDED), (3, FLOW)):
+        some = [k for k in range(len(colours)) if candidates.explanations[k // 2].kind == kind]
+        if some:
+            out[:, place] = _apart(colours, colours[some].mean(0))
+    both = colours.reshape(-1, 2, *colours.shape[1:]).mean(1)
+    out[:, 4] = _apart(both, np.median(both, 0)).repeat(2, 0)
+
+
+def _fit_around(gap: Gap, colours: Floats) -> Floats:
+    """How far a candidate is from what is known of the target around a pixel, in `LEVELS`."""
+    known = gap.target.known.astype(np.float32)
+    told = mean_over(known, AROUND)
+    if not known.any():
+        return np.zeros(colours.shape[:3], np.float32)
+    wrong = _apart(colours, gap.target.pixels.astype(np.float32)) * known
+    around = np.stack([mean_over(one, AROUND) for one in wrong])
+    return np.asarray(around / told.clip(1e-3), np.float32)
+
+
+def _apart(colours: Floats, other: Floats) -> Floats:
+    difference = np.abs(colours - other).mean(-1) / LEVELS
+    return np.asarray(difference.clip(0, MOST), np.float32)
 
 
 @torch.inference_mode()

@@ -1,10 +1,12 @@
 """What the pixels of a gap may look like: each candidate comes from one side, by one explanation.
 
 ```
- before ─┬─ depth: the scene stood still, the camera moved ──┐
-         ├─ shift: things moved over the screen ─────────────┼─► candidates, how well sides agree
- after ──┼─ scroll: the picture moved as the state says ─────┤
-         └─ still: nothing moved ────────────────────────────┘
+ before ─┬─ depth: the scene stood still, the camera moved ──────┐
+         ├─ landed: each side's pixels went where depth says ────┤
+         ├─ flow: each side's pixels went on as the picture did ─┼─► candidates, how much to
+ after ──┼─ shift: part of the target is known; what fits it? ───┤    believe them
+         ├─ scroll: the picture moved as the state says ─────────┤
+         └─ still: nothing moved ────────────────────────────────┘
 ```
 
 Shapes: K candidates (the two sides of an explanation follow one another), H W pixels, L labels.
@@ -12,111 +14,83 @@ Shapes: K candidates (the two sides of an explanation follow one another), H W p
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from relive.model.warp import Pinhole
 from relive.restore import kernels
-from relive.restore.sources import Gap, Source, eye
+from relive.restore.depth import find_depth, land_by_depth, look_from_both
+from relive.restore.flow import land_by_flow
+from relive.restore.landing import Landed
+from relive.restore.looks import Floats, Look, look_along, misfit
+from relive.restore.sources import Gap, Source
 
-DEPTH, SHIFT, SCROLL, STILL = range(4)
-NEAREST_DEPTH = 12.0  # world units
-MAX_DEPTHS = 64
-PARALLAX_PX, GROWTH, FINEST = 0.6, 0.07, 1 / 4000  # between neighbouring depths
-SMALL_STEP, ANY_STEP = np.float32(6), np.float32(24)  # levels that a change of depth costs
-SURCHARGE = np.float32(1.1)
+DEPTH, LANDED, FLOW, SHIFT, SCROLL, STILL = KINDS = range(6)
+NOBODY = -1
 REACH = 7  # displacements, in steps of two pixels for either half of the way
 TOLL = np.float32(0.15)
 
-Floats = NDArray[np.float32]
+
+@dataclass(frozen=True)
+class Explanation:
+    """Both sides' looks at the target, by one idea of what happened.
+
+    Attributes:
+        kind: one of `KINDS`.
+        looks: of the side before and of the side after.
+        own: side of which the pixels were followed, or `NOBODY`.
+        landed: how those fell, where pixels were followed.
+    """
+
+    kind: int
+    looks: list[Look]
+    own: int = NOBODY
+    landed: Landed | None = None
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Explanations of a gap.
+    """Explanations of a gap; candidate k is side k % 2 of explanation k // 2.
 
     Attributes:
         colours: float32 `[K, H, W, 3]`, levels.
         seen: bool `[K, H, W]`; False where the source does not show the place.
-        kinds: explanation of each, `[K]`.
-        near: inverse depth `[H, W]` where there is a camera.
+        explanations: `[K / 2]`.
     """
 
     colours: Floats
     seen: NDArray[np.bool_]
-    kinds: tuple[int, ...]
-    near: Floats | None = None
+    explanations: list[Explanation]
 
 
 def explain(gap: Gap) -> Candidates:
     """Find every explanation that this session allows."""
-    pairs, kinds, near = [], [], None
+    found = list(_explanations(gap))
+    looks = [look for one in found for look in one.looks]
+    return Candidates(np.stack([c for c, _ in looks]), np.stack([s for _, s in looks]), found)
+
+
+def _explanations(gap: Gap) -> Iterator[Explanation]:
     if gap.camera is not None:
-        near = find_depth(gap, gap.camera)
-        pairs.append(_by_depth(gap, gap.camera, near))
-        kinds.append(DEPTH)
-    pairs.append(_by_shift(gap))
-    kinds.append(SHIFT)
+        yield from _by_depth(gap, gap.camera)
+    for own, (looks, landed) in enumerate(land_by_flow(gap)):
+        yield Explanation(FLOW, looks, own, landed)
+    if gap.target.known.any():
+        yield Explanation(SHIFT, _by_shift(gap))
     if gap.scrolls is not None:
-        pairs.append(_by_scroll(gap, gap.scrolls))
-        kinds.append(SCROLL)
-    pairs.append([(s.pixels.astype(np.float32), s.known) for s in (gap.before, gap.after)])
-    kinds.append(STILL)
-    looks = [look for pair in pairs for look in pair]
-    return Candidates(
-        np.stack([colours for colours, _ in looks]),
-        np.stack([seen for _, seen in looks]),
-        tuple(kind for kind in kinds for _ in range(2)),
-        near,
-    )
+        yield Explanation(SCROLL, _by_scroll(gap, gap.scrolls))
+    sides = gap.before, gap.after
+    yield Explanation(STILL, [(side.pixels.astype(np.float32), side.known) for side in sides])
 
 
-Look = tuple[Floats, NDArray[np.bool_]]
-
-
-def depth_labels(focal_px: float, baseline: float) -> Floats:
-    """Inverse depths to try: the parallax of neighbours differs by half a pixel, or 7 percent."""
-    nears, finest = [0.0], max(PARALLAX_PX / (focal_px * max(baseline, 1e-3)), FINEST)
-    while nears[-1] < 1 / NEAREST_DEPTH and len(nears) < MAX_DEPTHS:
-        nears.append(nears[-1] + max(finest, GROWTH * nears[-1]))
-    return np.array(nears, np.float32)
-
-
-def find_depth(gap: Gap, camera: Pinhole) -> Floats:
-    """Plane sweep between both sides: where do they show the same? `[H, W]`."""
-    height, width = gap.target.known.shape
-    before, after, target = gap.before, gap.after, gap.target
-    baseline = float(np.linalg.norm(after.pose[:3] - before.pose[:3]))
-    nears = depth_labels(camera.focal_x_px, baseline)
-    cost = np.empty((min(height, camera.bottom_px), width, len(nears)), np.float32)
-    eyes = eye(camera, before, target), eye(camera, after, target)
-    sources = before.pixels, before.known, after.pixels, after.known
-    kernels.sweep(sources, eyes, (target.pixels, target.known), nears, cost)
-    kernels.settle(cost, SURCHARGE)
-    mean, total = np.empty_like(cost), np.zeros_like(cost)
-    kernels.box(cost, 1, mean)
-    kernels.smooth(mean, SMALL_STEP, ANY_STEP, total)
-    near = np.zeros((height, width), np.float32)
-    kernels.choose(total, nears, near[: len(cost)])
-    return near
-
-
-def _by_depth(gap: Gap, camera: Pinhole, near: Floats) -> list[Look]:
-    return [look_at(source, gap.target, camera, near) for source in (gap.before, gap.after)]
-
-
-def look_at(source: Source, target: Source, camera: Pinhole, near: Floats) -> Look:
-    """Read a source from the target's camera; nothing is seen outside the camera's view."""
-    seen = np.empty(near.shape, np.bool_)
-    colours = np.empty((*near.shape, 3), np.float32)
-    kernels.look((source.pixels, source.known), eye(camera, source, target), near, seen, colours)
-    view = np.zeros_like(seen)
-    view[camera.top_px : camera.bottom_px, camera.left_px : camera.right_px] = True
-    return colours, seen & view
+def _by_depth(gap: Gap, camera: Pinhole) -> Iterator[Explanation]:
+    yield Explanation(DEPTH, look_from_both(gap, camera, find_depth(gap, camera)))
+    for own in (0, 1):
+        looks, landed = land_by_depth(gap, camera, own)
+        yield Explanation(LANDED, looks, own, landed)
 
 
 def _by_shift(gap: Gap) -> list[Look]:
@@ -154,7 +128,7 @@ def _finer(gap: Gap, shifts: Floats, parts: tuple[np.float32, np.float32]) -> li
     for dx, dy in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)):
         moved = shifts + np.array([dx, dy], np.float32)
         looks = [
-            _shifted(source, moved, part)
+            look_along(source, moved, part)
             for source, part in ((gap.before, -parts[0]), (gap.after, parts[1]))
         ]
         tries.append((looks, misfit(gap, looks, 2)))
@@ -168,39 +142,10 @@ def _finer(gap: Gap, shifts: Floats, parts: tuple[np.float32, np.float32]) -> li
     ]
 
 
-def _shifted(source: Source, shifts: Floats, part: np.float32 | float) -> Look:
-    seen = np.empty(source.known.shape, np.bool_)
-    colours = np.empty((*seen.shape, 3), np.float32)
-    place = source.pixels, source.known
-    kernels.look_shifted(place, shifts, np.float32(part), seen, colours)
-    return colours, seen
-
-
 def _by_scroll(gap: Gap, scrolls: NDArray[np.float64]) -> list[Look]:
     """The whole picture moved by what the states say."""
     looks = []
     for source, move, sign in ((gap.before, scrolls[0], -1.0), (gap.after, scrolls[1], 1.0)):
         shifts = np.broadcast_to(move.astype(np.float32), (*source.known.shape, 2))
-        looks.append(_shifted(source, np.ascontiguousarray(shifts), sign))
+        looks.append(look_along(source, np.ascontiguousarray(shifts), sign))
     return looks
-
-
-def misfit(gap: Gap, looks: list[Look], radius: int) -> Floats:
-    """How badly two sides agree, or fit the target where it is known; mean over squares."""
-    (a, seen_a), (b, seen_b) = looks
-    between = np.abs(a - b).mean(-1).clip(0, kernels.MAX_MISFIT)
-    between[~(seen_a & seen_b)] = kernels.MAX_MISFIT / 2
-    known = gap.target.known
-    if known.any():
-        truth = gap.target.pixels.astype(np.float32)
-        own = (np.abs(a - truth).mean(-1) + np.abs(b - truth).mean(-1)) / 2
-        between[known] = own[known]
-    return mean_over(between, radius)
-
-
-def mean_over(values: Floats, radius: int) -> Floats:
-    """Mean over squares of pixels `[H, W]`, smaller at the edges."""
-    side = 2 * radius + 1
-    picture = torch.from_numpy(np.ascontiguousarray(values, np.float32))[None, None]
-    mean = F.avg_pool2d(picture, side, 1, radius, count_include_pad=False)[0, 0]
-    return np.asarray(mean.numpy(), np.float32)

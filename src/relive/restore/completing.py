@@ -12,12 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from relive.restore.blend import blend
 from relive.restore.candidates import explain
+from relive.restore.filling import smooth_filling
 from relive.restore.gaps import SessionGaps
 from relive.restore.sources import Frame, Gap, Mask
 
@@ -97,27 +96,3 @@ def _further(gaps: SessionGaps, index: int, turn: int, pixels: Frame, filled: Ma
     if gap is None:
         return None
     return replace(gap, target=replace(gap.target, pixels=pixels.copy(), known=filled))
-
-
-def smooth_filling(pixels: Frame, known: Mask) -> Frame:
-    """Fill from what is around, smoothly: means of ever larger squares (pull and push)."""
-    picture = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None]
-    weight = torch.from_numpy(known.astype(np.float32))[None, None]
-    filled = _pull_push(picture * weight, weight)[0].permute(1, 2, 0)
-    return np.asarray(filled.round().clamp(0, 255).to(torch.uint8).numpy())
-
-
-def _pull_push(weighted: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Means `[1, 3, H, W]` where there is weight, and smooth values elsewhere."""
-    own = weighted / weight.clamp_min(1e-6)
-    height, width = weight.shape[-2:]
-    if min(height, width) == 1 or bool((weight > 0).all()):
-        return own
-    coarse = _pull_push(
-        *(
-            F.avg_pool2d(part, 2, ceil_mode=True, count_include_pad=False)
-            for part in (weighted, weight)
-        )
-    )
-    around = F.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)
-    return torch.where(weight > 0, own, around)

@@ -41,6 +41,13 @@ class SessionGaps:
     Attributes:
         lost: bool `[T]`; True where the whole frame is missing.
         hidden: parts that are missing of frames, by their numbers, bool `[H, W]`.
+
+    Args:
+        recording: a session or a replay.
+        lost: as above.
+        hidden: as above.
+        states: with guesses where they are not known; None for those of the recording.
+        stated: False where a state was guessed; None where none was.
     """
 
     def __init__(
@@ -49,8 +56,10 @@ class SessionGaps:
         lost: NDArray[np.bool_],
         hidden: Mapping[int, Mask],
         states: NDArray[np.float32] | None = None,
+        stated: NDArray[np.bool_] | None = None,
     ) -> None:
         self._recording = recording
+        self._stated = np.ones(len(lost), np.bool_) if stated is None else stated
         self.lost, self.hidden = lost.copy(), hidden
         self.times_ns = recording.times_ns
         self.states = recording.states if states is None else states
@@ -82,7 +91,8 @@ class SessionGaps:
         pixels = np.zeros((*self._shape, 3), np.uint8) if self.lost[index] else self._read(index)
         time = int(self.times_ns[index])
         place = None if self._places is None else self._places[index]
-        return Source(pixels, known, self.states[index], self._poses[index], time, place)
+        pose, guessed = self._poses[index], not self._stated[index]
+        return Source(pixels, known, self.states[index], pose, time, place, guessed)
 
     def gap(self, index: int) -> Gap:
         """Surround a frame by the nearest frames that show something.
@@ -116,15 +126,22 @@ class SessionGaps:
             self._scrolls(*(s.place for s in (before, target, after))),
         )
 
-    def between(self, time_ns: int, state: NDArray[np.float32]) -> Gap:
-        """Surround a moment by the frames that are there, before and after it."""
+    def between(self, time_ns: int, state: NDArray[np.float32], guessed: bool = True) -> Gap:
+        """Surround a moment by the frames that are there, before and after it.
+
+        Args:
+            time_ns: the moment.
+            state: at the moment `[S]`.
+            guessed: it was not recorded.
+        """
         there = np.flatnonzero(~self.lost)
         at = int(np.searchsorted(self.times_ns[there], time_ns))
         first, last = (int(there[i]) for i in (max(0, at - 1), min(at, len(there) - 1)))
         pose = camera_poses(self._recording.schema, state[None])[0]
         place = self._place_of(state[None])
         nothing = np.zeros((*self._shape, 3), np.uint8), np.zeros(self._shape, np.bool_)
-        target = Source(*nothing, state, pose, time_ns, None if place is None else place[0])
+        place = None if place is None else place[0]
+        target = Source(*nothing, state, pose, time_ns, place, guessed)
         before, after = self.source(first), self.source(last)
         return Gap(
             target,

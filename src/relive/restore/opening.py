@@ -28,11 +28,13 @@ class Opened:
         recording: where frames come from.
         lost: frames that are missing or damaged, bool `[T]`.
         states: with guesses where they are not known, or a GOP took them along, float32 `[T, S]`.
+        stated: bool `[T]`; False where a state is such a guess.
     """
 
     recording: Session | Replay
     lost: NDArray[np.bool_]
     states: NDArray[np.float32]
+    stated: NDArray[np.bool_]
 
     @property
     def path(self) -> Path:
@@ -69,7 +71,7 @@ class Opened:
 
     def gaps(self, hidden: dict[int, Mask]) -> SessionGaps:
         """Surround what is lost, and what is hidden."""
-        return SessionGaps(self.recording, self.lost, hidden, self.states)
+        return SessionGaps(self.recording, self.lost, hidden, self.states, self.stated)
 
 
 @contextmanager
@@ -83,7 +85,7 @@ def open_recording(path: Path, model: Path | None = None) -> Iterator[Opened]:
     if path.suffix.lower() != REPLAY_SUFFIX:
         with Session.open(path, verify=True) as session:
             states = fill_states(session.schema, session.times_ns, session.states, session.stated)
-            yield Opened(session, ~session.present, states)
+            yield Opened(session, ~session.present, states, session.stated)
         return
     with Replay.open(path, model) as replay:
         stated = replay.stated.copy()
@@ -94,7 +96,7 @@ def open_recording(path: Path, model: Path | None = None) -> Iterator[Opened]:
         if not replay.present.any():
             raise InputError(f"{path}: all frames are missing; there is nothing to restore from")
         states = fill_states(replay.schema, replay.times_ns, replay.states, stated)
-        yield Opened(replay, ~replay.present, states)
+        yield Opened(replay, ~replay.present, states, stated)
 
 
 def fill_states(

@@ -26,6 +26,7 @@ class Source:
         pose: x, y, z, yaw, pitch, roll in world units and radians `[6]`.
         time_ns: its time.
         place: of the actor, where the state tells it, `[2]`.
+        guessed: the state was not recorded, and so the pose is somewhere near.
     """
 
     pixels: Frame
@@ -34,6 +35,7 @@ class Source:
     pose: NDArray[np.float64]
     time_ns: int
     place: NDArray[np.float64] | None = None
+    guessed: bool = False
 
 
 @dataclass(frozen=True)

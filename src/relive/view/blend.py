@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from relive.restore.blend import RADII, BlendNet
-from relive.restore.candidates import mean_over
+from relive.restore.looks import mean_over
 from relive.view.render import Looks
 
 Floats = NDArray[np.float32]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from relive.model.warp import Pinhole
 from relive.restore import kernels as matching
-from relive.restore.candidates import mean_over
+from relive.restore.looks import mean_over
 from relive.restore.sources import Frame, Mask, eye_between
 from relive.view.memory import SessionMemory
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from relive.cubes.states import camera_poses
 from relive.errors import InputError
-from relive.restore.completing import smooth_filling
+from relive.restore.filling import smooth_filling
 from relive.restore.gaps import Recording, make_camera
 from relive.restore.sources import Frame, Mask
 from relive.view.blend import blend
