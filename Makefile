@@ -8,7 +8,7 @@
 
 PYTHON ?= python3
 TORCH_ARGS ?=
-EXTRAS := games,bench,train,live,play,rerun,search,data,dev
+EXTRAS := games,bench,train,live,play,rerun,restore,search,data,dev
 BIN := .venv/bin
 TEST_SPLITS := runs/corpus/test_known runs/corpus/test_unknown
 STAMP := .venv/.relive-setup

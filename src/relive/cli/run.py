@@ -18,6 +18,7 @@ _EXTRA_OF = {
     "accelerate": "train",
     "bjontegaard": "bench",
     "crafter": "games",
+    "cv2": "restore",
     "duckdb": "search",
     "fastapi": "play",
     "flip_evaluator": "bench",

@@ -7,10 +7,10 @@ the pixel was half-way.
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from relive.errors import MissingExtraError
 from relive.restore.filling import smooth_filling
 from relive.restore.landing import UNBELIEVABLE, Landed, drop
 from relive.restore.looks import Look, look_along, mean_over
@@ -39,9 +39,17 @@ def land_by_flow(gap: Gap) -> list[tuple[list[Look], Landed]]:
 
 
 def dense_flow(one: Frame, two: Frame) -> Floats:
-    """Columns and rows that every pixel of one picture moves to be in the other `[H, W, 2]`."""
+    """Columns and rows that every pixel of one picture moves to be in the other `[H, W, 2]`.
+
+    Raises:
+        MissingExtraError: OpenCV is not installed.
+    """
     if min(one.shape[:2]) < SMALLEST:
         return np.zeros((*one.shape[:2], 2), np.float32)
+    try:
+        import cv2
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("opencv-python-headless", "restore") from error
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     search.setFinestScale(0)
     search.setPatchStride(2)
