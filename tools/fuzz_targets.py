@@ -46,6 +46,7 @@ from relive.bitstream.adapter import (
     pack_adapter,
     pack_family,
 )
+from relive.bitstream.detail import MAX_MIXED, MAX_PULL
 from relive.bitstream.framing import ByteReader, pack_varint, seal
 from relive.bitstream.net import Net
 from relive.bitstream.shown import pack_shown
@@ -202,8 +203,8 @@ def _palettes(bundle: Bundle) -> Target:
     detail.colours[there] = colours[which[there]]
     detail.indices[there] = indices[which[there]]
     detail.unfiltered[:] = rng.integers(0, 2, 2 * steps)
-    detail.pulls[:] = rng.integers(0, detail_module.MAX_PULL + 1, 2 * steps)
-    detail.tints[steps:] = rng.integers(0, detail_module.MAX_MIXED + 1, 4)
+    detail.pulls[:] = rng.integers(0, MAX_PULL + 1, 2 * steps)
+    detail.tints[steps:] = rng.integers(0, MAX_MIXED + 1, 4)
     base = GopCodes.empty(steps, bundle.config.quantizer.num_quantizers, h, w)
     return _detail(encode_detail(detail, base, bundle.detail), base, bundle)
 
