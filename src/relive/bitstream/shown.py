@@ -44,11 +44,13 @@ def take_shown(reader: ByteReader, detail: GopDetail) -> None:
     unfiltered, pull, tint = 0, 0, list(NO_TINT)
     for row in range(len(detail.steps)):
         if bits.number(1):
-            was = (unfiltered, pull, tint)
+            was = (unfiltered, pull)
             unfiltered, pull = bits.number(1), bits.number(PULL_BITS)
-            if bits.number(1):
+            before = tint
+            tinted = bits.number(1)
+            if tinted:
                 tint = [bits.number(TINT_BITS) for _ in NO_TINT]
-            if was == (unfiltered, pull, tint):
+            if tint == before and (tinted or was == (unfiltered, pull)):
                 raise FormatError("a frame is said to be shown otherwise than it was, and is not")
         detail.unfiltered[row], detail.pulls[row], detail.tints[row] = unfiltered, pull, tint
     if any(bits.rest()):
