@@ -144,7 +144,7 @@ def test_frames_shown_alike_cost_a_bit() -> None:
     assert len(pack_shown(detail)) == -(-(1 + 1 + 3 + 1 + 31) // 8)
 
 
-@pytest.mark.parametrize("data", [b"\x80", b"\x01", b"", b"\x96\x00\x00\x00\x00\x00"])
+@pytest.mark.parametrize("data", [b"\x80", b"\x01", b"", b"\x8c\x00\x00\x00\x00"])
 def test_bits_that_no_writer_writes_are_refused(data: bytes) -> None:
     with pytest.raises(FormatError):
         take_shown(ByteReader(data, "test"), GopDetail.empty(2, 1, 1))
