@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,7 +9,6 @@ from numpy.typing import NDArray
 from relive.bitstream import DetailReader, GopCodes, GopDetail, decode_codes, decode_track
 from relive.codec.gop import Shown, decode_step, step_rows
 from relive.codec.step import StepCoder
-from relive.codec.workers import readers
 from relive.container import GopRecord
 from relive.errors import FormatError
 from relive.session import StateSchema
@@ -75,14 +72,9 @@ class Decoding:
         Raises:
             FormatError: the enhancement layer does not decode; this GOP can only begin anew.
         """
-        ahead: Future[GopDetail] | None = None  # a seek reads the next step beside this one
         while self._index < index:
             k = self._index + 1
-            detail = None
-            if self._detail is not None:
-                detail = self._detail.step(k) if ahead is None else ahead.result()
-                if k < index:
-                    ahead = readers().submit(self._detail.step, k + 1)
+            detail = None if self._detail is None else self._detail.step(k)
             rows = step_rows(k, self.count)
             state = self.coder.state(self.states[rows], self.times_ns[rows])
             carry = None if self._shown is None else self._shown.carry

@@ -34,12 +34,6 @@ def prepare() -> None:
 
 
 @lru_cache(maxsize=1)
-def readers() -> ThreadPoolExecutor:
-    """Threads that read packets while others make pixels; what runs there waits for nobody."""
-    return ThreadPoolExecutor(NUM_WORKERS, thread_name_prefix="relive-read", initializer=prepare)
-
-
-@lru_cache(maxsize=1)
 def workers() -> ThreadPoolExecutor:
     """The pool; made on first use."""
     return ThreadPoolExecutor(NUM_WORKERS, thread_name_prefix="relive", initializer=prepare)
