@@ -179,11 +179,10 @@ class Frames:
         first = self._kept[0]
         return self._pair.reference(1, first.frame, first.frame - first.prediction, older)
 
-    def add(self, prediction: Tensor, frame: Tensor, sizes: Tensor) -> Decoded:
+    def add(self, prediction: Tensor, frame: Tensor, sizes: Tensor) -> None:
         """Take the next frame, deblocked, and the quantiser steps of its cubes `[h, w]`."""
         base = self._pair.base[len(self._kept)]
         self._kept.append(Decoded(frame, prediction, base, sizes))
-        return self._kept[-1]
 
     def show(self, pull: Pull, unfiltered: bool) -> None:
         """Show the frame that came last so."""

@@ -67,7 +67,7 @@ def to_bitrate(
         under_way = sum(expected for expected, _ in waiting) + beside * len(waiting)
         left = budget - written() - under_way - beside * (count - index)
         number = plan.choose(index, left)
-        waiting.append((plan.expected(index, number), samples.submit(index, number)))
+        waiting.append((plan.expected(index, number), samples.take(index, number)))
         if len(waiting) > NUM_WORKERS:
             encoded = waiting.popleft()[1].result()
             sizes, done = sizes + encoded.size, done + 1
@@ -133,6 +133,10 @@ class Samples(Generic[C]):
         if (index, number) not in self.known:
             self.known[index, number] = self.begin(index, number)
         return self.known[index, number]
+
+    def take(self, index: int, number: int) -> Future[C]:
+        """As `submit`, for the last time: it is not kept, so that long sessions need no more."""
+        return self.known.pop((index, number), None) or self.begin(index, number)
 
     def total(self, gops: Sequence[int], number: int) -> int:
         """Bytes of some GOPs at a number."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import zipfile
-import zlib
 from collections.abc import Generator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,11 +16,11 @@ from numpy.typing import NDArray
 
 from relive.errors import InputError
 from relive.session import StateSchema
+from relive.session.sources.region_maps import BROKEN_NPZ
 
 FPS, SCHEMA = "fps", "schema"
 MAX_WIDTH = 256
 _MAX_TEXT_BYTES = 1 << 22
-_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, OSError)
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class NpzEpisode:
                 self._headers = {name.removesuffix(".npy"): self._header(name) for name in names}
             except FileNotFoundError:
                 raise InputError(f"cannot read {path}: no such file") from None
-            except _BROKEN as error:
+            except BROKEN_NPZ as error:
                 reason = " ".join(str(error).split())
                 raise InputError(f"{path} is not an NPZ file: {reason}") from None
             self.pictures_key = self._find_pictures(frame)
@@ -140,7 +139,7 @@ class NpzEpisode:
             for number in range(self.num_frames):
                 try:
                     data = file.read(count)
-                except _BROKEN as error:
+                except BROKEN_NPZ as error:
                     raise InputError(f"{self.path}, picture {number}: {error}") from None
                 if len(data) != count:
                     raise InputError(f"{self.path}, picture {number}: the file ends early")
@@ -186,7 +185,7 @@ class NpzEpisode:
         try:
             with self._zip.open(f"{name}.npy") as file:
                 return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
-        except (*_BROKEN, MemoryError) as error:
+        except (*BROKEN_NPZ, MemoryError) as error:
             raise InputError(f"{self.path}: {name!r} cannot be read: {error}") from None
 
 

@@ -19,7 +19,8 @@ from relive.errors import InputError
 from relive.session.regions import RegionSchema
 
 MAX_SCHEMA_BYTES = 1 << 20
-_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, OSError)
+BROKEN_NPZ = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, OSError)
+"""What reading a damaged NPZ file raises."""
 
 
 class RegionMaps:
@@ -47,7 +48,7 @@ class RegionMaps:
                 raise InputError(f"{path}: the array 'regions' is missing") from None
             except InputError as error:
                 raise InputError(f"{path}: {error}") from None
-            except _BROKEN as error:
+            except BROKEN_NPZ as error:
                 reason = " ".join(str(error).split())
                 raise InputError(f"{path} is not an NPZ file: {reason}") from None
             self._open = stack.pop_all()
@@ -73,7 +74,7 @@ class RegionMaps:
         for number in range(self.shape[0]):
             try:
                 data = self._file.read(height * width)
-            except _BROKEN as error:
+            except BROKEN_NPZ as error:
                 raise InputError(f"{self.path}, map {number}: {error}") from None
             if len(data) != height * width:
                 raise InputError(f"{self.path}, map {number}: the file ends early")
