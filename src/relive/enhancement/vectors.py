@@ -37,10 +37,13 @@ class VectorSearch:
     Attributes:
         reach: of the search of every cube, pixels of the halved picture.
         diagonal: try all eight neighbours; without, four.
+        far: vectors from afar that a cube tries at most, those that explain it best on halved
+            pictures.
     """
 
     reach: int = 8
     diagonal: bool = True
+    far: int = FAR
 
 
 WIDE = VectorSearch()
@@ -78,10 +81,16 @@ def search_vectors(
     kernels.search_cubes(scene, bits, begins, how.diagonal, found.numpy(), costs.numpy())
     poor = costs > FAR_BITS * price
     if poor.any():
-        far = np.array(far_vectors(small, there, poor)) * (COARSE * VECTOR_UNITS)
+        far = np.array(far_vectors(small, there, poor)).reshape(-1, 2)
         if len(far):
+            offered = np.empty((*poor.shape, min(how.far, len(far)), 2), np.int64)
+            padded = F.pad(there[None, None], (FARTHEST,) * 4, mode="replicate")[0, 0]
+            kernels.offer_far(
+                to_array(small), to_array(padded), FARTHEST, far, poor.numpy(), offered
+            )
+            offered *= COARSE * VECTOR_UNITS
             results = found.numpy(), costs.numpy()
-            kernels.search_far(scene, bits, far, poor.numpy(), how.diagonal, *results)
+            kernels.search_far(scene, bits, offered, poor.numpy(), how.diagonal, *results)
     return found
 
 
@@ -97,10 +106,10 @@ def scene_of(target: Tensor, reference: Reference) -> kernels.Scene:
     fine = np.empty((4 * height - 3, 4 * width - 3), np.float32)
     kernels.enlarge(grey, fine)
     x, y = to_array(reference.x).ravel(), to_array(reference.y).ravel()
-    columns, rows = np.empty((2, height * width), np.int32)
-    kernels.nearest(x, y, columns, rows)
+    whole = np.empty((3, height * width), np.int32)
+    kernels.nearest(x, y, (height, width), *whole)
     return kernels.Scene(
-        goal.ravel(), grey.ravel(), fine.ravel(), x, y, columns, rows, (height, width)
+        goal.ravel(), grey.ravel(), fine.ravel(), x, y, *whole, (height, width)
     )
 
 

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relive.compiled import compiled
-from relive.kernels.pictures import ONE, Floats
+from relive.kernels.pictures import HALF, ONE, Floats
 
+ZERO = np.float32(0)
 NEAREST = np.float32(1e-3)
 
 
@@ -67,3 +68,70 @@ def positions(
                     y[m, i, j] = -(b + shift[1] * near) * view.focal[1] * over + view.centre[1]
                 else:
                     x[m, i, j], y[m, i, j] = columns[j], rows[i]
+
+
+@compiled
+def add_errors(
+    view: View,
+    columns: Floats,
+    rows: Floats,
+    turn: Floats,
+    shift: Floats,
+    depths: Floats,
+    picture: Floats,
+    target: Floats,
+    late: np.float32,
+    errors: Floats,
+) -> None:
+    """Add the squared error of every hypothesis for every cube, at pixels some steps apart.
+
+    Args:
+        view: as in `positions`, like the next five.
+        columns: `[W]`.
+        rows: `[H]`.
+        turn: `[3, 3]`.
+        shift: `[3]`.
+        depths: `[M]`.
+        picture: the other one, in grey `[H', W']`.
+        target: the true one at the pixels `[H, W]`.
+        late: added to positions in the other picture.
+        errors: sums, changed `[h, w, M]`.
+    """
+    height, width = picture.shape
+    flat, side = picture.ravel(), len(rows) // len(errors)
+    last = np.float32(width - 1), np.float32(height - 1)
+    over, fx, fy = np.empty((3, len(depths)), np.float32)
+    place = np.empty(len(depths), np.int32)
+    along, down = shift[0] * view.focal[0], -shift[1] * view.focal[1]
+    for i in range(len(rows)):
+        inside = view.top <= rows[i] < view.bottom
+        up = -(rows[i] - view.centre[1]) / view.focal[1]
+        for j in range(len(columns)):
+            shown = inside and view.left <= columns[j] < view.right
+            right = (columns[j] - view.centre[0]) / view.focal[0]
+            a = (turn[0, 0] * right + turn[0, 1] * up + turn[0, 2]) * view.focal[0]
+            b = -(turn[1, 0] * right + turn[1, 1] * up + turn[1, 2]) * view.focal[1]
+            c = turn[2, 0] * right + turn[2, 1] * up + turn[2, 2]
+            # in loops of their own, for vector units; only the last one reads at any place
+            for m in range(len(depths)):
+                over[m] = ONE / max(c + shift[2] * depths[m], NEAREST)
+            for m in range(len(depths)):
+                x = (a + along * depths[m]) * over[m] + view.centre[0]
+                y = (b + down * depths[m]) * over[m] + view.centre[1]
+                if m == 0 or not shown:
+                    x, y = columns[j], rows[i]
+                x = min(max(ZERO, x + late - HALF), last[0])  # NaN becomes 0
+                y = min(max(ZERO, y + late - HALF), last[1])
+                column = min(np.int32(x), np.int32(width - 2))
+                row = min(np.int32(y), np.int32(height - 2))
+                fx[m], fy[m] = x - np.float32(column), y - np.float32(row)
+                place[m] = row * np.int32(width) + column
+            goal, total = target[i, j], errors[i // side, j // side]
+            for m in range(len(depths)):
+                p = np.uint64(place[m])
+                q = p + np.uint64(width)
+                upper, lower = flat[p], flat[q]
+                upper += fx[m] * (flat[p + np.uint64(1)] - upper)
+                lower += fx[m] * (flat[q + np.uint64(1)] - lower)
+                error = upper + fy[m] * (lower - upper) - goal
+                total[m] += error * error

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relive.bitstream.detail import MAX_VECTOR as LIMIT
-from relive.compiled import compiled
+from relive.compiled import compiled, loosely
 from relive.kernels.pictures import HALF, QUARTER, Floats, cut
 
-Ints = NDArray[np.int64]
+Ints, Whole = NDArray[np.int64], NDArray[np.int32]
 FOUR = 4
 COLOURS, ANY = np.float32(3), np.float32(np.inf)
 WORSE = np.float32(1.1)
@@ -37,6 +37,7 @@ class Scene(NamedTuple):
         y: rows.
         columns: the nearest quarters, int32 `[H * W]`.
         rows: the same.
+        places: where these are in `fine`, whether or not they are inside, int32 `[H * W]`.
         size: H and W.
     """
 
@@ -47,6 +48,7 @@ class Scene(NamedTuple):
     y: Floats
     columns: NDArray[np.int32]
     rows: NDArray[np.int32]
+    places: NDArray[np.int32]
     size: tuple[int, int]
 
 
@@ -68,12 +70,25 @@ def enlarge(grey: Floats, fine: Floats) -> None:
 
 
 @compiled
-def nearest(x: Floats, y: Floats, columns: NDArray[np.int32], rows: NDArray[np.int32]) -> None:
-    """Quarters nearest to positions in pixels; those far outside come nearer."""
-    far = np.float32(1 << 20)
+def nearest(
+    x: Floats, y: Floats, size: tuple[int, int], columns: Whole, rows: Whole, places: Whole
+) -> None:
+    """Quarters nearest to positions in pixels; those too far outside for any vector come nearer.
+
+    Args:
+        x: columns of positions `[n]`.
+        y: rows.
+        size: H and W of the picture.
+        columns: takes those of the quarters `[n]`.
+        rows: takes theirs.
+        places: takes where they are in the picture at quarters `[n]`.
+    """
+    wide, high, far = FOUR * size[1] - FOUR, FOUR * size[0] - FOUR, np.float32(LIMIT + FOUR)
+    right, low = np.float32(wide) + far, np.float32(high) + far
     for k in range(x.size):
-        columns[k] = np.int32(min(max((x[k] - HALF) * np.float32(FOUR) + HALF, -far), far))
-        rows[k] = np.int32(min(max((y[k] - HALF) * np.float32(FOUR) + HALF, -far), far))
+        columns[k] = np.int32(min(max(-far, (x[k] - HALF) * np.float32(FOUR) + HALF), right))
+        rows[k] = np.int32(min(max(-far, (y[k] - HALF) * np.float32(FOUR) + HALF), low))
+        places[k] = rows[k] * (wide + 1) + columns[k]
 
 
 @compiled
@@ -102,43 +117,77 @@ def expect(vectors: Ints, i: int, j: int) -> tuple[int, int]:
     return _middle(lx, ux, rx), _middle(ly, uy, ry)
 
 
+@loosely
+def _row_error(seen: Floats, goal: Floats, start: int, count: int) -> np.float32:
+    """Squared error of a row of pixels, three colours."""
+    total = np.float32(0)
+    for j in range(count):
+        error = seen[j] - goal[np.uint64(start + j)]
+        total += error * error
+    return COLOURS * total
+
+
+@compiled
+def reach_of(scene: Scene, square: tuple[int, int, int]) -> tuple[int, int, int, int]:
+    """How far a square may go to the left, the right, up and down, in quarters."""
+    height, width = scene.size
+    top, left, side = square
+    least = most = scene.columns[top * width + left]
+    lowest = highest = scene.rows[top * width + left]
+    for i in range(top, top + side):
+        for k in range(i * width + left, i * width + left + side):
+            column, row = scene.columns[np.uint64(k)], scene.rows[np.uint64(k)]
+            least, most = min(least, column), max(most, column)
+            lowest, highest = min(lowest, row), max(highest, row)
+    return least, FOUR * width - FOUR - most, lowest, FOUR * height - FOUR - highest
+
+
 @compiled
 def best_on_grid(
     scene: Scene,
     square: tuple[int, int, int],
+    reach: tuple[int, int, int, int],
     price: np.float32,
     expected: tuple[int, int],
     offered: Ints,
     first: int,
     count: int,
     least: np.float32,
+    seen: Floats,
 ) -> tuple[int, np.float32]:
     """As `best_of`, on the grid of quarters, from the first vector on and with the cost.
 
-    The loops are written out in both: a call for every vector costs as much as a block of pixels.
-    A vector must cost less than `least`; if none does, the number is 0.
+    A vector must cost less than `least`; if none does, the number is 0. `reach` is that of the
+    square, and `seen` has room for a row of it.
     """
     best = 0
     height, width = scene.size
     wide, high = FOUR * width - FOUR, FOUR * height - FOUR
-    fine, goal, columns, rows = scene.fine, scene.goal, scene.columns, scene.rows
+    fine, goal = scene.fine, scene.goal
+    columns, rows, places = scene.columns, scene.rows, scene.places
     top, left, side = square
     for number in range(first, count):
         dx, dy = offered[number, 0], offered[number, 1]
-        if max(abs(dx), abs(dy)) > LIMIT:
+        same = number > first and dx == offered[best, 0] and dy == offered[best, 1]
+        if same or max(abs(dx), abs(dy)) > LIMIT:
             continue
         cost = price * vector_bits(dx - expected[0], dy - expected[1])
+        inside = -reach[0] <= dx <= reach[1] and -reach[2] <= dy <= reach[3]
+        off = np.int32(dy * (wide + 1) + dx)
         for i in range(top, top + side):
             if cost >= least:
                 break
             start = i * width + left
-            for j in range(side):
-                k = np.uint64(start + j)
-                column, row = columns[k] + dx, rows[k] + dy
-                column = min(max(column, 0), wide)
-                row = min(max(row, 0), high)
-                error = fine[np.uint64(row * (wide + 1) + column)] - goal[k]
-                cost += COLOURS * error * error
+            if inside:
+                for j in range(side):
+                    seen[j] = fine[np.uint64(places[np.uint64(start + j)] + off)]
+            else:
+                for j in range(side):
+                    k = np.uint64(start + j)
+                    column = min(max(columns[k] + dx, 0), wide)
+                    row = min(max(rows[k] + dy, 0), high)
+                    seen[j] = fine[np.uint64(row * (wide + 1) + column)]
+            cost += _row_error(seen, goal, start, side)
         if cost < least:
             best, least = number, cost
     return best, least
@@ -171,7 +220,8 @@ def best_of(
     top, left, side = square
     for number in range(count):
         dx, dy = offered[number, 0], offered[number, 1]
-        if max(abs(dx), abs(dy)) > LIMIT:
+        same = number > 0 and dx == offered[best, 0] and dy == offered[best, 1]
+        if same or max(abs(dx), abs(dy)) > LIMIT:
             continue
         cost = price * vector_bits(dx - expected[0], dy - expected[1])
         right, down = np.float32(dx) * QUARTER, np.float32(dy) * QUARTER
@@ -226,8 +276,11 @@ def refine(
     Returns:
         The vector, and what it costs.
     """
-    tried = np.empty((11, 2), np.int64)
-    best, least = best_on_grid(scene, square, price, expected, offered, 0, len(offered), most)
+    tried, seen = np.empty((11, 2), np.int64), np.empty(square[2], np.float32)
+    reach = reach_of(scene, square)
+    best, least = best_on_grid(
+        scene, square, reach, price, expected, offered, 0, len(offered), most, seen
+    )
     if least >= most:
         return 0, 0, most
     x, y = offered[best, 0], offered[best, 1]
@@ -235,14 +288,15 @@ def refine(
     for unit in (4, 2, 1):
         for k in range(around):
             tried[k, 0], tried[k, 1] = x + unit * AROUND[k, 0], y + unit * AROUND[k, 1]
-        if unit > 1:
-            best, least = best_on_grid(scene, square, price, expected, tried, 1, around, least)
-        else:
-            tried[around, 0] = tried[around, 1] = 0
-            tried[around + 1, 0], tried[around + 1, 1] = expected
-            best, least = best_of(scene, square, price, expected, tried, around + 2)
+        best, least = best_on_grid(
+            scene, square, reach, price, expected, tried, 1, around, least, seen
+        )
         x, y = tried[best, 0], tried[best, 1]
-    return x, y, least
+    tried[0, 0], tried[0, 1] = x, y
+    tried[1, 0] = tried[1, 1] = 0
+    tried[2, 0], tried[2, 1] = expected
+    best, least = best_of(scene, square, price, expected, tried, 3)
+    return tried[best, 0], tried[best, 1], least
 
 
 @compiled
@@ -276,6 +330,50 @@ def search_cubes(
 
 
 @compiled
+def offer_far(
+    small: Floats,
+    there: Floats,
+    margin: int,
+    far: Ints,
+    tried: NDArray[np.bool_],
+    offered: Ints,
+) -> None:
+    """Name the displacements of halved pictures that explain each of some cubes best.
+
+    Args:
+        small: the true frame, halved `[H/2, W/2]`.
+        there: where to search, the same way, with a margin on all sides.
+        margin: as many pixels.
+        far: displacements, columns and rows `[n, 2]`.
+        tried: which cubes `[h, w]`.
+        offered: takes the best, n >= k, the best first `[h, w, k, 2]`.
+    """
+    h, w = tried.shape
+    side, width = len(small) // h, there.shape[1]
+    goal, seen = small.ravel(), there.ravel()
+    kept = offered.shape[2]
+    least, best = np.empty(kept + 1, np.float32), np.empty(kept + 1, np.int64)
+    for i in range(h):
+        for j in range(w):
+            if not tried[i, j]:
+                continue
+            least[:] = ANY
+            for n in range(len(far)):
+                first = (margin + i * side + far[n, 1]) * width + margin + j * side + far[n, 0]
+                error = np.float32(0)
+                for row in range(side):
+                    start = (i * side + row) * w * side + j * side
+                    error += _row_error(seen[first + row * width :], goal, start, side)
+                k = kept
+                while k > 0 and least[k - 1] > error:
+                    least[k], best[k] = least[k - 1], best[k - 1]
+                    k -= 1
+                least[k], best[k] = error, n
+            for k in range(kept):
+                offered[i, j, k] = far[best[k]]
+
+
+@compiled
 def search_far(
     scene: Scene,
     price: Floats,
@@ -285,12 +383,12 @@ def search_far(
     found: Ints,
     costs: Floats,
 ) -> None:
-    """Search again, where that is asked for, from vectors that are offered to all cubes.
+    """Search again, where that is asked for, from vectors that are offered.
 
     Args:
         scene: what is searched.
         price: squared error that one bit must save `[h, w]`.
-        begin: where to begin `[k, 2]`.
+        begin: where to begin `[h, w, k, 2]`.
         tried: which cubes `[h, w]`.
         diagonal: see `refine`.
         found: vectors so far `[h, w, 2]`, changed where others cost less.
@@ -298,11 +396,11 @@ def search_far(
     """
     h, w = price.shape
     side = scene.size[0] // h
-    offered = np.zeros((len(begin) + 2, 2), np.int64)
-    offered[2:] = begin
+    offered = np.zeros((begin.shape[2] + 2, 2), np.int64)
     for i in range(h):
         for j in range(w):
             if tried[i, j]:
+                offered[2:] = begin[i, j]
                 offered[0] = found[i, j - 1] if j else found[i, j]
                 offered[1] = found[i - 1, j] if i else found[i, j]
                 expected = expect(found, i, j)

@@ -154,14 +154,9 @@ def _projected(
     shape = torch.broadcast_shapes(choice.shape, (len(xs), 1, ys.shape[1], xs.shape[1]))
     found, which = xs.new_empty(2, *shape), choice.expand(shape).numpy()
     turns, shifts = (part[:, frame].contiguous() for part in (motion.turns, motion.shifts))
-    view_of = kernels.View(
-        (np.float32(camera.focal_x_px), np.float32(camera.focal_y_px)),
-        (np.float32(camera.centre_x_px), np.float32(camera.centre_y_px)),
-        *(camera.left_px, camera.top_px, camera.right_px, camera.bottom_px),
-    )
     for row in range(shape[0]):
         kernels.positions(
-            view_of,
+            _view_of(camera),
             xs[row].numpy(),
             ys[row].numpy(),
             turns[row].numpy(),
@@ -288,6 +283,8 @@ def _errors(motion: Motion, reference: Tensor, frames: Tensor, step: int) -> Ten
     grey = reference.mean(1, keepdim=True)
     blurred = F.avg_pool2d(grey, step, 1, padding=step // 2, count_include_pad=False)
     targets = F.avg_pool2d(frames.mean(2), step)  # [B, 2, H/step, W/step]
+    if motion.camera is not None and bool(motion.known.all()) and kernels_may(blurred, targets):
+        return _projected_errors(motion, motion.camera, blurred, targets, step)
     error = torch.zeros(1, device=frames.device)
     for frame in range(2):
         x, y = torch.broadcast_tensors(*positions(motion, frame, every, height, width, step))
@@ -296,6 +293,39 @@ def _errors(motion: Motion, reference: Tensor, frames: Tensor, step: int) -> Ten
         seen = sample(blurred, (x + late).flatten(1, 2), (y + late).flatten(1, 2)).view_as(x)
         error = error + (seen - targets[:, frame, None]).square()
     return F.avg_pool2d(error, CUBE_PX // step)
+
+
+def _projected_errors(
+    motion: Motion, camera: Pinhole, blurred: Tensor, targets: Tensor, step: int
+) -> Tensor:
+    """As `_errors`, all of the batch with a camera; pictures in grey, blurred to the step."""
+    height, width = (step * side for side in targets.shape[-2:])
+    xs, ys = pixel_centres(motion, height, width, step)
+    sums = xs.new_zeros(len(xs), height // CUBE_PX, width // CUBE_PX, NUM_MOTION)
+    late = np.float32(0.5 if step % 2 == 0 else 0.0)
+    for row in range(len(xs)):
+        for frame in range(2):
+            kernels.add_errors(
+                _view_of(camera),
+                xs[row].numpy(),
+                ys[row].numpy(),
+                motion.turns[row, frame].contiguous().numpy(),
+                motion.shifts[row, frame].contiguous().numpy(),
+                inverse_depths().numpy(),
+                blurred[row, 0].contiguous().numpy(),
+                targets[row, frame].contiguous().numpy(),
+                late,
+                sums[row].numpy(),
+            )
+    return sums.permute(0, 3, 1, 2) * (step / CUBE_PX) ** 2
+
+
+def _view_of(camera: Pinhole) -> kernels.View:
+    return kernels.View(
+        (np.float32(camera.focal_x_px), np.float32(camera.focal_y_px)),
+        (np.float32(camera.centre_x_px), np.float32(camera.centre_y_px)),
+        *(camera.left_px, camera.top_px, camera.right_px, camera.bottom_px),
+    )
 
 
 def _each(choice: Tensor) -> Tensor:
