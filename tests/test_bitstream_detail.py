@@ -36,7 +36,6 @@ from relive.bitstream.detail import (
     step_number,
     step_size,
 )
-from relive.bitstream.detail_layout import join_vector, split_vector, vector_bits
 from relive.bitstream.framing import seal, unseal
 from relive.errors import FormatError
 
@@ -133,12 +132,17 @@ def test_the_largest_values_come_back(tables: DetailTables) -> None:
     assert same(decode_detail(encode_detail(detail, codes, tables), codes, tables), detail)
 
 
-def test_vectors_are_split_and_joined() -> None:
-    values = np.arange(-2 * MAX_VECTOR, 2 * MAX_VECTOR + 1)
-    symbols, raw = split_vector(values)
-    assert (raw < 1 << vector_bits(symbols)).all()
-    assert symbols.max() < 21
-    assert np.array_equal(join_vector(symbols, raw), values)
+def test_vectors_of_every_length_come_back(tables: DetailTables) -> None:
+    steps, h, w = 3, 12, 16
+    detail, codes = make_detail(4, steps, h, w), make_codes(4, steps, h, w)
+    detail.modes[2:] = MOVED
+    detail.split[2:] = 1
+    vectors = detail.vectors[2:]
+    every = np.arange(-MAX_VECTOR, MAX_VECTOR + 1)
+    vectors[:] = (
+        np.random.default_rng(6).permutation(np.resize(every, vectors.size)).reshape(vectors.shape)
+    )
+    assert same(decode_detail(encode_detail(detail, codes, tables), codes, tables), detail)
 
 
 def test_bands_hold_every_coefficient_once() -> None:

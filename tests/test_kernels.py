@@ -1,5 +1,6 @@
 """Kernels against what they stand for: torch's operations, and the formulas written out."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numba
@@ -10,9 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import relive.compiled
+from relive.bitstream.array_kernel import PRIOR_LOW
+from relive.bitstream.coder import BitCounter, SymbolDecoder, SymbolEncoder
+from relive.bitstream.context_model import ONE, LiveNet
 from relive.bitstream.detail_layout import FAMILIES
 from relive.bitstream.net import Net, net_shapes
-from relive.bitstream.net_kernel import count, learn
 from relive.bitstream.powers import logarithm, weights
 from relive.enhancement.frame import reconstruct
 from relive.enhancement.search import LAMBDA, LevelCosts, choose_levels
@@ -20,7 +23,7 @@ from relive.enhancement.transform import colours, dct_matrix, inverse
 from relive.kernels import frames
 from relive.kernels.transform import LEVEL, OCTAVE, level_costs
 from relive.kernels.weights import moments
-from relive.model import motion
+from relive.model import motion, motion_search
 from relive.model.motion import NUM_MOTION, Motion, positions
 from relive.model.warp import Pinhole, sample
 
@@ -68,6 +71,28 @@ def test_pixels_of_a_camera_lie_where_torch_puts_them(monkeypatch: pytest.Monkey
         torch.testing.assert_close(y, true_y, atol=1e-3, rtol=1e-6)
 
 
+@pytest.mark.parametrize("wrong", [1.0, float("nan"), float("inf"), -1e30])
+def test_hypotheses_are_judged_alike(monkeypatch: pytest.MonkeyPatch, wrong: float) -> None:
+    rng = torch.Generator().manual_seed(8)
+    camera = Pinhole(60.0, 60.0, 40.0, 22.0, 2, 0, 78, 40)
+    poses = torch.rand(1, 3, 6, generator=rng) * torch.tensor([30, 30, 9, 0.2, 0.1, 0.1])
+    step = Motion.from_poses(camera, poses.double(), torch.zeros(1, 2), torch.ones(1))
+    step = replace(step, shifts=step.shifts * wrong)
+    reference = torch.rand(1, 3, H, W, generator=rng)
+    pair = torch.rand(1, 2, 3, H, W, generator=rng)
+    with torch.inference_mode():
+        found = motion_search._errors(step, reference, pair, 2)
+        if wrong != 1:
+            assert bool(torch.isfinite(found).all())
+            return
+        monkeypatch.setattr(motion_search, "_projected_errors", None)
+        only_reading = motion_search.kernels_may
+        monkeypatch.setattr(
+            motion_search, "kernels_may", lambda *t: only_reading(*t) and len(t[0]) > 1
+        )
+        assert torch.allclose(found, motion_search._errors(step, reference, pair, 2), atol=1e-5)
+
+
 def test_levels_give_the_pixels_of_the_inverse_transform() -> None:
     rng = torch.Generator().manual_seed(4)
     prediction = (torch.rand(3, H, W, generator=rng) * 255).round()
@@ -84,30 +109,36 @@ def test_levels_give_the_pixels_of_the_inverse_transform() -> None:
 
 
 @pytest.mark.parametrize("family", ["level", "mode", "split"])
-def test_nets_count_as_their_formulas_say(family: str) -> None:
+def test_arrays_are_coded_as_the_formulas_of_a_net_say(family: str) -> None:
     rng, shape = np.random.default_rng(5), FAMILIES[family]
     arrays = {
         name: rng.integers(-60, 61, size).astype(dtype)
         for name, (size, dtype) in net_shapes(shape).items()
     }
     net = Net(**arrays | {"rank": rng.permutation(shape.size).astype(np.int16)})
-    starts = np.array(shape.starts)
-    rows = rng.integers(starts[:-1, None], starts[1:, None], (len(starts) - 1, 40))
-    sums = rng.integers(1, 1 << 40, (2, shape.lows)).astype(np.float64)
-    counts, due = np.empty((40, shape.lows), np.float32), np.empty(shape.lows)
-    count(*net.whole, net.low_bias, sums, rows, counts, due, 4096)
+    live, sums = LiveNet(net), np.full((2, shape.lows), PRIOR_LOW, np.float64)
+    coder, plain, bits = SymbolEncoder(), SymbolEncoder(), BitCounter()
+    counted, pieces = LiveNet(net), []
+    for count in (40, 1, 300):
+        starts = np.array(shape.starts)
+        rows = rng.integers(starts[:-1, None], starts[1:, None], (len(starts) - 1, count))
+        symbols = rng.integers(0, shape.size, count).astype(np.int32)
+        pieces.append((rows, symbols))
+        assert np.array_equal(live.code(rows, symbols, coder), symbols)
+        counted.code(rows, symbols, bits)
 
-    hidden = net.hidden(rows).astype(np.int64)
-    logs = logarithm(sums)
-    logits = (hidden @ net.low.astype(np.int64) >> 6) + net.low_bias + logs[0] - logs[1]
-    wanted = weights(logits.astype(np.int32))
-    assert np.array_equal(counts, wanted)
-    shares = [[int(c) * 4096 // int(row.sum()) for c in row] for row in wanted.astype(np.int64)]
-    assert np.array_equal(due, np.sum(shares, axis=0))
-    ranks, before = rng.integers(0, shape.lows, 40).astype(np.int32), sums.copy()
-    learn(sums, ranks, due, 4096)
-    assert np.array_equal(sums[0] - before[0], 4096 * np.bincount(ranks, minlength=shape.lows))
-    assert np.array_equal(sums[1] - before[1], due)
+        logs, hidden = logarithm(sums), net.hidden(rows).astype(np.int64)
+        logits = (hidden @ net.low.astype(np.int64) >> 6) + net.low_bias + logs[0] - logs[1]
+        wanted, ranks = weights(logits.astype(np.int32)), net.rank[symbols].astype(np.int32)
+        plain.code(ranks, wanted)
+        shares = [[int(c) * ONE // int(row.sum()) for c in row] for row in wanted.astype(np.int64)]
+        sums[0] += ONE * np.bincount(ranks, minlength=shape.lows)
+        sums[1] += np.sum(shares, axis=0)
+    assert coder.to_bytes() == plain.to_bytes()
+    assert abs(8 * len(coder.to_bytes()) - bits.total) <= 64
+    reader, fresh = SymbolDecoder(coder.to_bytes()), LiveNet(net)
+    for rows, symbols in pieces:
+        assert np.array_equal(fresh.code(rows, np.zeros_like(symbols), reader), symbols)
 
 
 def test_levels_cost_what_the_formula_says() -> None:

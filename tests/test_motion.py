@@ -7,15 +7,8 @@ import pytest
 import torch
 
 from relive.cubes.states import camera_poses, has_camera, model_states
-from relive.model.motion import (
-    DISPLACEMENTS,
-    NUM_MOTION,
-    Motion,
-    inverse_depths,
-    positions,
-    search,
-    warp,
-)
+from relive.model.motion import DISPLACEMENTS, NUM_MOTION, Motion, inverse_depths, positions, warp
+from relive.model.motion_search import search
 from relive.model.warp import Pinhole, relative_pose, rotation
 from relive.session import Camera, StateField, StateSchema
 

@@ -8,7 +8,8 @@ import torch
 
 from relive.errors import InputError
 from relive.model.depth import START_DEPTH, sweep
-from relive.model.motion import Motion, inverse_depths, search, source_cubes, warp
+from relive.model.motion import Motion, inverse_depths, source_cubes, warp
+from relive.model.motion_search import search
 from relive.model.warp import Pinhole
 from relive.model.warping import FixedWarp, LearnedWarp, SearchedWarp, Warped, make_warper
 from test_motion import BEFORE, CAMERA, FIRST, HEIGHT, SECOND, WIDTH, motion_of, render

@@ -17,9 +17,8 @@ from typing import Any
 
 import torch
 
-from relive.bitstream import DetailReader, context_model
-from relive.bitstream.coder import SymbolDecoder, SymbolEncoder
-from relive.bitstream.context_model import LiveNet
+from relive.bitstream import DetailReader, detail_walk
+from relive.bitstream.palettes import PaletteCoder
 from relive.codec import decoding as decoding_module
 from relive.codec import gop, layer, load_bundle, packing
 from relive.codec.effort import DEFAULT_PRESET, PRESETS, Effort, effort_of
@@ -65,10 +64,8 @@ STAGES: tuple[tuple[str, Any, str], ...] = (
     ("check enhancement", packing, "decode_detail"),
     ("read codes", decoding_module, "decode_codes"),
     ("read enhancement", DetailReader, "step"),
-    ("range coder", SymbolEncoder, "code"),
-    ("range coder", SymbolDecoder, "code"),
-    ("nets", LiveNet, "code"),
-    ("weights", context_model, "weights"),
+    ("palettes", PaletteCoder, "code"),
+    ("nets, range coder", detail_walk, "code_frame"),
 )
 
 

@@ -23,7 +23,6 @@ _LIBRARIES = (
     "flip-evaluator",
     "bjontegaard",
     "imageio-ffmpeg",
-    "constriction",
     "vizdoom",
 )
 

@@ -1,18 +1,18 @@
-"""The one door to constriction: range coding of symbol arrays under integer counts.
+"""Range coding of symbol arrays under integer counts.
 
-Determinism. constriction's lazy categorical model (`Categorical(perfect=False)`) turns a row of
-`n` weights into 24-bit intervals with these float32 operations alone: the running sum of the
-weights, one division `(2^24 - n) / sum`, one product `running_sum * scale`, and truncation. We hand
-it *integers* whose sum is at most 2^24, so every running sum is exact in any order, and the one
-division and one product are correctly rounded by IEEE 754 on every machine. No float of ours
-enters: no division, no logarithm, no matrix product.
+Determinism. A row of `n` weights becomes 24-bit intervals by these float32 operations alone: the
+running sum of the weights, one division `(2^24 - n) / sum`, one product `running_sum * scale`, and
+truncation, as in constriction's `Categorical(perfect=False)`. We hand it *integers* whose sum is at
+most 2^24, so every running sum is exact in any order, and the one division and one product are
+correctly rounded by IEEE 754 on every machine. No float of ours enters: no division, no logarithm,
+no matrix product.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol, cast
+from functools import cached_property
+from typing import Any, Protocol
 
-import constriction
 import numpy as np
 import numpy.typing as npt
 
@@ -20,8 +20,8 @@ from relive.errors import FormatError
 
 Ints = npt.NDArray[np.int32]
 Counts = npt.NDArray[np.float32]
-
-_FAMILY: Any = constriction.stream.model.Categorical(perfect=False)
+_DAMAGED = "entropy-coded payload is not valid for its model"
+_SPARE = 4  # words that the end of a stream may take
 
 
 class SymbolCoder(Protocol):
@@ -32,38 +32,96 @@ class SymbolCoder(Protocol):
         ...
 
 
-class SymbolEncoder:
+class BitCounter:
+    """Stands where a range coder would: adds up what symbols cost.
+
+    Attributes:
+        total: bits so far.
+    """
+
+    def __init__(self) -> None:
+        self.total = 0.0
+
+    def code(self, symbols: Ints, counts: Counts) -> Ints:
+        """Count symbols `[n]` under counts `[n, ways]`."""
+        if len(symbols):
+            own = counts[np.arange(len(symbols)), symbols]
+            self.total += float(np.log2(counts.sum(axis=1) / own).sum())
+        return symbols
+
+
+class _RangeCoder:
+    """A range coder whose state kernels may take over.
+
+    Attributes:
+        decodes: the way it goes.
+        words: uint32, written or to be read.
+    """
+
+    def __init__(self, *, decodes: bool, words: npt.NDArray[np.uint32]) -> None:
+        self.decodes, self.words = decodes, words
+
+    @cached_property
+    def _kernel(self) -> Any:
+        from relive.bitstream import range_kernel  # half a second that a header can spare
+
+        return range_kernel
+
+    @cached_property
+    def state(self) -> npt.NDArray[np.uint64]:
+        """State of the coder, see `range_kernel`."""
+        state: npt.NDArray[np.uint64] = self._kernel.new_state()
+        if self.decodes:
+            self._kernel.begin(state, self.words)
+        return state
+
+    def _pass(self, symbols: Ints, counts: Counts) -> Ints:
+        """Code symbols in place `[n]`, each below `ways`, under counts `[n, ways]`."""
+        rows = np.ascontiguousarray(counts, np.float32)
+        if not self._kernel.code_rows(self.state, self.words, self.decodes, symbols, rows):
+            raise FormatError(_DAMAGED)
+        return symbols
+
+
+class SymbolEncoder(_RangeCoder):
     """Write symbols into a growing range-coded buffer."""
 
     def __init__(self) -> None:
-        self._encoder: Any = constriction.stream.queue.RangeEncoder()
+        super().__init__(decodes=False, words=np.empty(1024, np.uint32))
+
+    def reserve(self, symbols: int) -> None:
+        """Make room for so many more symbols: none takes more than a word."""
+        kernel = self._kernel
+        used = int(self.state[kernel.PLACE])
+        needed = used + int(self.state[kernel.HELD]) + symbols + _SPARE
+        if needed > len(self.words):
+            words = np.empty(max(needed, 2 * len(self.words)), np.uint32)
+            words[:used] = self.words[:used]
+            self.words = words
 
     def code(self, symbols: Ints, counts: Counts) -> Ints:
         """Append int32 symbols `[n]`, each below `ways`, under float32 counts `[n, ways]`."""
         if len(symbols):
-            self._encoder.encode(np.ascontiguousarray(symbols, dtype=np.int32), _FAMILY, counts)
+            self.reserve(len(symbols))
+            self._pass(np.array(symbols, np.int32), counts)
         return symbols
 
     def to_bytes(self) -> bytes:
         """Return the words written so far, little endian."""
-        words = cast("npt.NDArray[np.uint32]", self._encoder.get_compressed())
-        return words.astype("<u4").tobytes()
+        self.reserve(0)
+        state, words = self.state.copy(), self.words.copy()
+        self._kernel.seal(state, words)
+        return words[: int(state[self._kernel.PLACE])].astype("<u4").tobytes()
 
 
-class SymbolDecoder:
+class SymbolDecoder(_RangeCoder):
     """Read back what `SymbolEncoder` wrote, given the same counts in the same order."""
 
     def __init__(self, payload: bytes) -> None:
         if len(payload) % 4:
             raise FormatError(f"entropy-coded payload of {len(payload)} bytes is not whole words")
-        words = np.frombuffer(payload, dtype="<u4").astype(np.uint32)
-        self._decoder: Any = constriction.stream.queue.RangeDecoder(words)
+        super().__init__(decodes=True, words=np.frombuffer(payload, "<u4").astype(np.uint32))
 
     def code(self, symbols: Ints, counts: Counts) -> Ints:
         """Return the next `len(counts)` symbols; the argument `symbols` is not looked at."""
-        if not len(counts):
-            return np.zeros(0, dtype=np.int32)
-        try:
-            return cast("Ints", self._decoder.decode(_FAMILY, counts))
-        except AssertionError as error:  # constriction's way to say: no such bit pattern
-            raise FormatError("entropy-coded payload is not valid for its model") from error
+        return self._pass(np.zeros(len(counts), np.int32), counts)

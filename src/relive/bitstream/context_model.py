@@ -6,22 +6,24 @@ whole array has been coded, the same on both sides.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from relive.bitstream.coder import Counts, Ints, SymbolCoder
+from relive.bitstream.coder import BitCounter, Counts, Ints, SymbolCoder
 from relive.bitstream.net import Net
 from relive.bitstream.powers import logarithm, weights
 from relive.errors import FormatError
+
+if TYPE_CHECKING:
+    from relive.bitstream.array_kernel import FamilyNets
 
 Rows = npt.NDArray[np.int64]
 
 ONE = 1 << 12
 """What one symbol counts, seen or expected."""
 PRIOR_HIGH = 12 * ONE
-PRIOR_LOW = 8 * ONE
 
 
 class ContextModel(Protocol):
@@ -48,12 +50,13 @@ class LiveNet:
     """A net and its bias within the packet: how often a part came, and how often expected."""
 
     def __init__(self, net: Net) -> None:
-        from relive.bitstream import net_kernel  # half a second that a look at a header can spare
+        from relive.bitstream import array_kernel  # half a second that a header can spare
 
-        self._net, self._kernel = net, net_kernel
+        self._net, self._kernel = net, array_kernel
         self._highs = len(net.high_bias)
         self._lows = len(net.low_bias) // self._highs
-        sums = np.full((2, self._highs + len(net.low_bias)), PRIOR_LOW, np.float64)
+        self._whole = array_kernel.FamilyNets.of([net]) if self._highs == 1 else None
+        sums = np.full((2, self._highs + len(net.low_bias)), array_kernel.PRIOR_LOW, np.float64)
         sums[:, : self._highs] = PRIOR_HIGH
         self._sums = sums  # [seen/due, high parts then ranks]: whole numbers, priors included
 
@@ -61,20 +64,21 @@ class LiveNet:
         """Code symbols `[n]` under the net and its bias, then learn from them."""
         if len(self._net.rank) == 1:
             return np.zeros(rows.shape[1], np.int32)
+        if self._whole is not None:
+            return self._code_whole(self._whole, rows, symbols, coder)
         rank = self._net.rank.take(symbols).astype(np.int32)
-        rank = (
-            self._whole(rows, rank, coder) if self._highs == 1 else self._parts(rows, rank, coder)
-        )
-        return self._net.symbol_of.take(rank)
+        return self._net.symbol_of.take(self._parts(rows, rank, coder))
 
-    def _whole(self, rows: Rows, rank: Ints, coder: SymbolCoder) -> Ints:
-        """Code ranks that have no high part, and learn."""
-        counts, due = np.empty((rows.shape[1], self._lows), np.float32), np.empty(self._lows)
-        sums = self._sums[:, 1:]
-        self._kernel.count(*self._net.whole, self._net.low_bias, sums, rows, counts, due, ONE)
-        rank = coder.code(rank, counts)
-        self._kernel.learn(sums, rank, due, ONE)
-        return rank
+    def _code_whole(self, nets: FamilyNets, rows: Rows, symbols: Ints, coder: SymbolCoder) -> Ints:
+        """Code symbols that have no high part, and learn."""
+        features, count = rows.shape
+        laid = np.ascontiguousarray(rows.T, np.int32)
+        sink = self._kernel.sink_of(coder, laid, np.array(symbols, np.int32), most=count)
+        if not self._kernel.code_array(sink, nets, 0, 0, count, features, ONE):
+            raise FormatError("entropy-coded payload is not valid for its model")
+        if isinstance(coder, BitCounter):
+            coder.total += float(sink.bits[0])
+        return sink.symbols
 
     def _parts(self, rows: Rows, rank: Ints, coder: SymbolCoder) -> Ints:
         """Code ranks in two parts, and learn."""

@@ -5,17 +5,16 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from relive.bitstream.coder import Counts, Ints, SymbolCoder, SymbolDecoder, SymbolEncoder
+from relive.bitstream.coder import SymbolCoder, SymbolDecoder, SymbolEncoder
 from relive.bitstream.codes_packet import content_crc as codes_crc
-from relive.bitstream.context_model import AdaptiveModel
 from relive.bitstream.detail import NUM_STEPS, GopDetail
 from relive.bitstream.detail_layout import FAMILIES
-from relive.bitstream.detail_walk import DetailWalk, walk_detail
 from relive.bitstream.fit import Collector
 from relive.bitstream.fit_nets import fit_net
 from relive.bitstream.framing import ByteReader, crc32, pack_varint, seal, unseal
@@ -29,6 +28,10 @@ PROFILE, FLAT_PROFILE, PULL_PROFILE = 2, 3, 4
 """Without and with palettes and frames that are shown without the post-filter; and with frames that
 are drawn to the colours of their game."""
 _NAME = "enhancement packet"
+# what has kernels is imported where it is used: half a second that a look at a header can spare
+if TYPE_CHECKING:
+    from relive.bitstream.detail_frame import Nets
+    from relive.bitstream.detail_model import DetailCodingModel
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class DetailTables:
     @classmethod
     def fit(cls, layers: Iterable[tuple[GopDetail, GopCodes]], *, seed: int = 0) -> DetailTables:
         """Learn tables from layers of training GOPs and the codes of their base tier."""
+        from relive.bitstream.detail_walk import walk_detail
+
         training = Collector(FAMILIES)
         for detail, codes in layers:
             detail.check()
@@ -88,7 +93,15 @@ class DetailTables:
 
     def start(self, coder: SymbolCoder) -> DetailCodingModel:
         """Return a model in the state every packet starts from."""
-        return DetailCodingModel(self.nets, coder)
+        from relive.bitstream.detail_model import DetailCodingModel, fresh
+
+        return DetailCodingModel(fresh(self._stacked), coder)
+
+    @cached_property
+    def _stacked(self) -> Nets:
+        from relive.bitstream.detail_model import stack_nets
+
+        return stack_nets(self.nets)
 
 
 def encode_detail(detail: GopDetail, codes: GopCodes, tables: DetailTables) -> bytes:
@@ -97,6 +110,8 @@ def encode_detail(detail: GopDetail, codes: GopCodes, tables: DetailTables) -> b
     Raises:
         FormatError: a number is out of range.
     """
+    from relive.bitstream.detail_walk import walk_detail
+
     detail.check()
     encoder = SymbolEncoder()
     walk_detail(tables.start(encoder), detail, codes)
@@ -131,6 +146,8 @@ class DetailReader:
     """
 
     def __init__(self, packet: bytes, codes: GopCodes, tables: DetailTables) -> None:
+        from relive.bitstream.detail_walk import DetailWalk
+
         reader = ByteReader(unseal(packet, _NAME), _NAME)
         profile = reader.byte()
         if not PROFILE <= profile <= PULL_PROFILE:
@@ -210,16 +227,3 @@ def content_crc(detail: GopDetail, codes: GopCodes) -> int:
         detail.levels.astype("<i2", copy=False).tobytes(),
         *(part.tobytes() for part in flat if detail.has_palettes),
     )
-
-
-class DetailCodingModel(AdaptiveModel):
-    """The nets at work, and counts and raw bits beside them."""
-
-    def given(self, symbols: Ints, counts: Counts) -> Ints:
-        """Code symbols `[n]` under counts `[n, ways]`."""
-        return self._coder.code(symbols, counts)
-
-    def raw(self, symbols: Ints, ways: int) -> Ints:
-        """Code symbols `[n]` below `ways`, all equally likely."""
-        counts = np.ones((len(symbols), ways), np.float32)
-        return self._coder.code(symbols, counts)

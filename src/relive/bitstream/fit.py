@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from relive.bitstream.coder import Counts, Ints
 from relive.bitstream.context_model import Rows
+from relive.bitstream.detail_layout import FAMILIES
 from relive.bitstream.fit_nets import fit_net
 from relive.bitstream.gop_codes import GopCodes
 from relive.bitstream.layout import Family, Layout
 from relive.bitstream.net import Net
 from relive.bitstream.walk import walk_gop
+
+if TYPE_CHECKING:
+    from relive.bitstream.array_kernel import Sink
+    from relive.bitstream.detail_frame import Nets
+    from relive.bitstream.detail_model import Room
 
 MAX_SAMPLES = 300_000
 """Symbols kept for the training of one net: an even choice among all."""
@@ -62,7 +70,7 @@ class Samples:
 
 
 class Collector:
-    """A model that collects what is walked; nothing is coded.
+    """A model that collects what is walked, codes or enhancement layers; nothing is coded.
 
     Attributes:
         samples: family name → samples of each of its nets.
@@ -77,6 +85,28 @@ class Collector:
         """Keep symbols `[n]` and their features."""
         self.samples[family][net].add(rows, symbols)
         return symbols
+
+    @cached_property
+    def live(self) -> Nets:
+        """Nets of the enhancement layer; none is asked."""
+        from relive.bitstream.detail_model import no_nets
+
+        return no_nets()
+
+    def sink(self, room: Room) -> Sink:
+        """Return where the symbols of the next frame go."""
+        from relive.bitstream.detail_model import sink_in
+
+        return sink_in(room, None)
+
+    def took(self, sink: Sink) -> None:
+        """Keep the symbols of a frame, array by array."""
+        names, first = list(FAMILIES), 0
+        for family, net, count, features in sink.pieces[: sink.filled[1]].tolist():
+            here = slice(first, first + count)
+            rows = sink.kept_rows[here, :features].T
+            self.samples[names[family]][net].add(rows, sink.kept[here])
+            first += count
 
     def raw(self, symbols: Ints, ways: int) -> Ints:
         """Keep nothing: raw bits have no net."""

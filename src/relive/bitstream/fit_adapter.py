@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from relive.bitstream.adapter import (
     Change,
@@ -22,11 +21,8 @@ from relive.bitstream.adapter import (
     pack_adapter,
     pack_family,
 )
-from relive.bitstream.coder import Counts, Ints
-from relive.bitstream.context_model import Rows
 from relive.bitstream.detail import GopDetail
-from relive.bitstream.detail_packet import DetailCodingModel, DetailTables
-from relive.bitstream.detail_walk import walk_detail
+from relive.bitstream.detail_packet import DetailTables
 from relive.bitstream.fit import Collector
 from relive.bitstream.fit_nets import tune_net
 from relive.bitstream.gop_codes import GopCodes
@@ -34,6 +30,9 @@ from relive.bitstream.layout import Family, Layout
 from relive.bitstream.net import Net
 from relive.bitstream.tables import Tables
 from relive.bitstream.walk import walk_gop
+
+if TYPE_CHECKING:
+    from relive.bitstream.counting import CountingModel
 
 STEPS = (1, 2, 4, 8)
 """Of changes, in units of weights: coarser ones cost less."""
@@ -104,8 +103,10 @@ def _apply(
     return {name: changed(old[name], families[name], changes[name], step) for name in families}
 
 
-def _walk(model: DetailCodingModel | Collector, gop: Gop, layout: Layout) -> None:
+def _walk(model: CountingModel | Collector, gop: Gop, layout: Layout) -> None:
     """Let a model see all symbols of a GOP."""
+    from relive.bitstream.detail_walk import walk_detail
+
     codes, detail = gop
     walk_gop(model, codes, layout)
     if detail is not None:
@@ -132,43 +133,15 @@ def _tune(
     }
 
 
-class _Bits:
-    """Stands where a range coder would: adds up what symbols cost."""
-
-    def __init__(self) -> None:
-        self.total = 0.0
-
-    def code(self, symbols: Ints, counts: Counts) -> Ints:
-        """Count symbols `[n]` under counts `[n, ways]`."""
-        if len(symbols):
-            own = counts[np.arange(len(symbols)), symbols]
-            self.total += float(np.log2(counts.sum(axis=1) / own).sum())
-        return symbols
-
-
-class _Counting(DetailCodingModel):
-    """The nets at work, for nothing but the bits of every family."""
-
-    def __init__(self, nets: dict[str, tuple[Net, ...]]) -> None:
-        self._bits = _Bits()
-        super().__init__(nets, self._bits)
-        self.bits: dict[str, float] = defaultdict(float)
-
-    def code(self, family: str, net: int, rows: Rows, symbols: Ints) -> Ints:
-        """Code symbols `[n]`, and add their bits to the family."""
-        before = self._bits.total
-        coded = super().code(family, net, rows, symbols)
-        self.bits[family] += self._bits.total - before
-        return coded
-
-
 def _bits(
     gops: Iterable[Gop], nets: dict[str, tuple[Net, ...]], layout: Layout
 ) -> dict[str, float]:
     """Bits of every family; each GOP starts from the nets as they are."""
+    from relive.bitstream.counting import CountingModel  # kernels, as in detail_packet
+
     total: dict[str, float] = defaultdict(float)
     for gop in gops:
-        model = _Counting(nets)
+        model = CountingModel(nets)
         _walk(model, gop, layout)
         for family, bits in model.bits.items():
             total[family] += bits

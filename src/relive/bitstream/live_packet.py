@@ -18,7 +18,6 @@ from relive.bitstream.codes_packet import content_crc as codes_crc
 from relive.bitstream.detail import GopDetail
 from relive.bitstream.detail_packet import DetailTables, pack_settings, take_settings
 from relive.bitstream.detail_packet import content_crc as detail_crc
-from relive.bitstream.detail_walk import DetailWalk
 from relive.bitstream.framing import CRC_BYTES, ByteReader, crc32, pack_varint
 from relive.bitstream.gop_codes import MAX_STEPS, GopCodes
 from relive.bitstream.live_states import StateRows
@@ -95,6 +94,8 @@ def _walk(
     codes = CodesWalk(tables.start(coder), tables.layout, h, w, delta=delta).step(codes)
     if detail is None or layout.detail is None:
         return codes, None
+    from relive.bitstream.detail_walk import DetailWalk  # kernels, as in detail_packet
+
     coded = GopDetail.empty(2, h, w)
     walk = DetailWalk(layout.detail.start(coder), h, w, delta=delta, palettes=flat)
     walk.step(detail, codes, coded)

@@ -92,11 +92,6 @@ class Net:
         return np.argsort(self.rank).astype(np.int32)
 
     @cached_property
-    def whole(self) -> tuple[npt.NDArray[np.int16], Ints]:
-        """Return `embed` and `low`, without high parts, as `net_kernel.count` takes them."""
-        return self._embed, self.low.astype(np.int32)
-
-    @cached_property
     def _embed(self) -> npt.NDArray[np.int16]:
         return self.embed.astype(np.int16)  # sums of at most 64 rows fit
 

@@ -229,7 +229,7 @@ class PaletteCoder:
         self, model: PaletteModel, indices: npt.NDArray[np.uint8], sizes: npt.NDArray[np.uint8]
     ) -> npt.NDArray[np.uint8]:
         """Code the indices of cubes `[n, S, S]`, given how many colours each has `[n]`."""
-        from relive.bitstream import palette_kernel as kernel  # as net_kernel in context_model
+        from relive.bitstream import palette_kernel as kernel  # as array_kernel in context_model
 
         coded = np.zeros_like(indices)
         for diagonal in range(2 * CUBE_PX - 1):

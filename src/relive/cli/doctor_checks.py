@@ -17,7 +17,6 @@ from relive import __version__
 PYTHONS = ((3, 11), (3, 13))
 PACKAGES = (
     "av",
-    "constriction",
     "mcap",
     "numba",
     "numpy",

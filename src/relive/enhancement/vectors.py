@@ -21,6 +21,7 @@ from torch import Tensor
 from relive.bitstream.detail import MAX_VECTOR
 from relive.config import CUBE_PX
 from relive.enhancement.frame import VECTOR_UNITS, Reference, to_array
+from relive.kernels import vector_costs
 from relive.kernels import vectors as kernels
 from relive.model.warp import sample
 
@@ -99,17 +100,18 @@ def grey_of(picture: Tensor) -> Tensor:
     return (picture[0] + picture[1]).add_(picture[2]).mul_(1 / 3)
 
 
-def scene_of(target: Tensor, reference: Reference) -> kernels.Scene:
+def scene_of(target: Tensor, reference: Reference) -> vector_costs.Scene:
     """What a search of vectors sees: the true frame `[3, H, W]`, and the frame before."""
     goal, grey = grey_of(target).numpy(), grey_of(reference.picture).numpy()
     height, width = grey.shape
     fine = np.empty((4 * height - 3, 4 * width - 3), np.float32)
-    kernels.enlarge(grey, fine)
+    vector_costs.enlarge(grey, fine)
     x, y = to_array(reference.x).ravel(), to_array(reference.y).ravel()
-    whole = np.empty((3, height * width), np.int32)
-    kernels.nearest(x, y, (height, width), *whole)
-    return kernels.Scene(
-        goal.ravel(), grey.ravel(), fine.ravel(), x, y, *whole, (height, width)
+    columns, rows, places = np.empty((3, height * width), np.int32)
+    vector_costs.nearest(x, y, (height, width), columns, rows, places)
+    size = height, width
+    return vector_costs.Scene(
+        goal.ravel(), grey.ravel(), fine.ravel(), x, y, columns, rows, places, size
     )
 
 

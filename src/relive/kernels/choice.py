@@ -18,7 +18,7 @@ from relive.compiled import compiled, loosely
 from relive.config import CUBE_PX
 from relive.kernels.frames import ROOTS, Before
 from relive.kernels.pictures import HALF, ONE, QUARTER, Floats, copy_square, read_rows
-from relive.kernels.vectors import Ints
+from relive.kernels.vector_costs import Ints
 
 SIDE = CUBE_PX
 BLOCK = SIDE // 2

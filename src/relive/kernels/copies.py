@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from relive.compiled import compiled
 from relive.kernels.pictures import Floats
-from relive.kernels.vectors import Ints
+from relive.kernels.vector_costs import Ints
 
 
 @compiled

@@ -12,7 +12,7 @@ import numpy as np
 from relive.bitstream.detail import BASE, NUM_MODES, NUM_SOURCES
 from relive.compiled import compiled
 from relive.kernels.pictures import Floats
-from relive.kernels.vectors import Ints
+from relive.kernels.vector_costs import Ints
 
 KEPT, BESIDE, OVERALL = 0.35, 0.45, 0.2
 """Shares of what tells the mode of a cube: the frame before, the cubes beside, the whole frame."""

@@ -31,6 +31,7 @@ from relive.model.depth import (
     sweep,
 )
 from relive.model.motion import Motion
+from relive.model.motion_search import search, search_finely
 from relive.model.regions import cube_regions, depth_regions
 from relive.model.warp import sample
 
@@ -107,8 +108,8 @@ class SearchedWarp(nn.Module):
         """
         with torch.no_grad():
             if taste is None:
-                return hypotheses.search(motion, picture, frames)
-            return hypotheses.search_finely(motion, picture, frames, taste.smoothness, taste.before)
+                return search(motion, picture, frames)
+            return search_finely(motion, picture, frames, taste.smoothness, taste.before)
 
     def forward(self, motion: Motion, picture: Tensor, pictures: Tensor, choice: Tensor) -> Warped:
         """Warp the previous picture to both frames of the pair.

@@ -1,0 +1,397 @@
+"""The walk over a frame of the enhancement layer, in one kernel; see `detail_walk.py`."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from relive.bitstream.array_kernel import (
+    BAD_VECTOR,
+    BAD_WEIGHT,
+    DAMAGED,
+    DECODES,
+    DONE,
+    FamilyNets,
+    Sink,
+    code_array,
+    code_plain,
+    code_raw,
+)
+from relive.bitstream.context_model import ONE
+from relive.bitstream.detail import (
+    BASE,
+    COLOURS,
+    MAX_OFFSET,
+    MAX_VECTOR,
+    MOVED,
+    NUM_STEPS,
+    OFFSET_UNIT,
+)
+from relive.bitstream.detail_frame import Frame, Grid, Grids, Nets, Places
+from relive.bitstream.detail_layout import FAMILIES, STARTS, STEP_CLASSES, VECTOR_CLASSES
+from relive.bitstream.layout import GROUPS
+from relive.bitstream.level_kernel import code_levels, code_signs, set_ends
+from relive.compiled import compiled
+
+MODE, SOURCE, SPLIT, VECTOR, OFFSET, END, LEVEL = range(7)  # in the order of `FAMILIES`
+_MODE_ROWS, _SOURCE_ROWS, _SPLIT_ROWS, _VECTOR_ROWS, _OFFSET_ROWS, _END_ROWS = (
+    STARTS[name] for name in ("mode", "source", "split", "vector", "offset", "end")
+)
+_MODES, _SOURCES, _SPLITS, _OFFSETS, _ENDS = (
+    FAMILIES[name].size for name in ("mode", "source", "split", "offset", "end")
+)
+_SPREADS = np.array([1, 2, 5, 13, 33])
+_WEIGHT_BITS = np.array([8, 9])  # gain, shift
+
+
+@compiled
+def _class_of(step: int) -> int:
+    return min(step // 4, STEP_CLASSES - 1)
+
+
+@compiled
+def cube_class(step: int, offset: int) -> int:
+    """Class of the step of a cube."""
+    return _class_of(min(max(step + OFFSET_UNIT * offset, 0), NUM_STEPS - 1))
+
+
+@compiled
+def _code_grid(
+    sink: Sink,
+    nets: FamilyNets,
+    name: tuple[int, int],
+    places: Places,
+    features: Grid,
+    starts: Grid,
+    size: int,
+    chosen: npt.NDArray[np.bool_],
+    values: Grid,
+) -> bool:
+    """Code a value of every chosen place in place, group after group.
+
+    Args:
+        sink: takes or gives the symbols.
+        nets: of the family.
+        name: numbers of family and net.
+        places: the grid.
+        features: those of the family before its neighbours `[k, n]`.
+        starts: first rows of the blocks of features.
+        size: of the alphabet.
+        chosen: places that have a value `[n]`.
+        values: `[n]`.
+    """
+    known = len(features)
+    for group in range(GROUPS):
+        count = 0
+        for k in range(places.bounds[group], places.bounds[group + 1]):
+            spot = places.order[k]
+            if not chosen[spot]:
+                continue
+            row = sink.rows[count]
+            for f in range(known):
+                row[f] = features[f, spot] + starts[f]
+            for f in range(3):
+                row[known + f] = places.place[f, k] + starts[known + 1 + f]
+            for f in range(4):
+                near = 2 * size
+                if group:
+                    near = values[places.around[f, k]] + size * (group == 1)
+                row[known + 3 + f] = near + starts[known]
+            sink.symbols[count] = values[spot]
+            count += 1
+        if not count:
+            continue
+        if not code_array(sink, nets, name[0], name[1], count, known + 7, ONE):
+            return False
+        count = 0
+        for k in range(places.bounds[group], places.bounds[group + 1]):
+            spot = places.order[k]
+            if chosen[spot]:
+                values[spot] = sink.symbols[count]
+                count += 1
+    return True
+
+
+@compiled
+def _code_weights(sink: Sink, weights: Grid) -> int:
+    """Code in place whether there are weights, and which."""
+    some = code_plain(sink, int(np.any(weights)), 2)
+    if some < 0:
+        return DAMAGED
+    if some:
+        values, bits = np.empty(COLOURS, np.int64), np.empty(COLOURS, np.int64)
+        for part in range(2):
+            middle = 1 << (_WEIGHT_BITS[part] - 1)
+            bits[:] = _WEIGHT_BITS[part]
+            for k in range(COLOURS):
+                values[k] = 0 if sink.kind == DECODES else weights[k, part] + middle
+            if not code_raw(sink, values, bits, COLOURS):
+                return DAMAGED
+            weights[:, part] = values - middle
+            if np.abs(weights[:, part]).max() >= middle:
+                return BAD_WEIGHT
+    return DONE
+
+
+@compiled
+def _spread(near: Grid, axis: int) -> tuple[int, int]:
+    """Middle of the two middle ones of four vectors, and the class of what they differ by."""
+    least = most = total = near[0, axis]
+    for k in range(1, 4):
+        value = near[k, axis]
+        least, most, total = min(least, value), max(most, value), total + value
+    kind = 0
+    for bound in _SPREADS:
+        if most - least >= bound:
+            kind += 1
+    return (total - least - most) >> 1, kind
+
+
+@compiled
+def _bits_of(symbol: int) -> int:
+    """Number of raw bits behind a class of vectors."""
+    return max((symbol + 1) // 2 - 1, 0)
+
+
+@compiled
+def _code_near(
+    sink: Sink, nets: FamilyNets, near: Grid, about: Grid, step: int, group: int, vectors: Grid
+) -> int:
+    """Code vectors in place as differences from the middle of those near.
+
+    Args:
+        sink: takes or gives the symbols.
+        nets: of the family.
+        near: four for each `[n, 4, 2]`.
+        about: modes `[n]`.
+        step: class of the frame's step.
+        group: its number.
+        vectors: `[n, 2]`.
+    """
+    count, starts = len(vectors), _VECTOR_ROWS
+    first = np.full(count, VECTOR_CLASSES)
+    middles, raw, bits = np.empty((3, count), np.int64)
+    for axis in range(2):
+        for n in range(count):
+            middles[n], kind = _spread(near[n], axis)
+            row = sink.rows[n]
+            row[0], row[1] = kind + starts[0], first[n] + starts[1]
+            row[2], row[3] = about[n] + starts[2], step + starts[3]
+            row[4] = group + starts[4]
+            difference = vectors[n, axis] - middles[n]
+            size, length = abs(difference), 0
+            while size >> length:
+                length += 1
+            sink.symbols[n] = 2 * length - (difference > 0) if length else 0
+            raw[n] = size
+        if not code_array(sink, nets, VECTOR, axis, count, 5, ONE):
+            return DAMAGED
+        for n in range(count):
+            first[n] = sink.symbols[n]
+            bits[n] = _bits_of(first[n])
+            base = 1 << bits[n] if first[n] else 0
+            raw[n] = 0 if sink.kind == DECODES else raw[n] - base
+        if not code_raw(sink, raw, bits, count):
+            return DAMAGED
+        for n in range(count):
+            size = (1 << bits[n]) + raw[n] if first[n] else 0
+            vectors[n, axis] = middles[n] + (size if first[n] % 2 else -size)
+            if abs(vectors[n, axis]) > MAX_VECTOR:
+                return BAD_VECTOR
+    return DONE
+
+
+@compiled
+def _code_vectors(sink: Sink, nets: FamilyNets, grids: Grids, frame: Frame, before: Frame) -> int:
+    """Code a vector for every moved cube, then those of the other blocks of split ones."""
+    cubes, step = len(frame.modes), _class_of(frame.step)
+    vectors, wanted = np.empty((cubes, 2), np.int64), frame.vectors.copy()
+    near, part = np.empty((cubes, 4, 2), np.int64), np.empty((cubes, 2), np.int64)
+    about, spots = np.empty((2, cubes), np.int64)
+    for cube in range(cubes):
+        vectors[cube] = frame.vectors[grids.parts[0, cube]]
+    for group in range(GROUPS):
+        count = 0
+        for k in range(grids.cubes.bounds[group], grids.cubes.bounds[group + 1]):
+            spot = grids.cubes.order[k]
+            if frame.modes[spot] < MOVED:
+                continue
+            for f in range(4):
+                if group:
+                    near[count, f] = vectors[grids.cubes.around[f, k]]
+                else:
+                    near[count, f] = before.vectors[grids.parts[0, spot]]
+            about[count] = frame.modes[spot] if frame.number else BASE
+            part[count], spots[count] = vectors[spot], spot
+            count += 1
+        if count:
+            end = _code_near(sink, nets, near, about, step, group, part[:count])
+            if end:
+                return end
+        for n in range(count):
+            vectors[spots[n]] = part[n]
+    for cube in range(cubes):
+        for k in range(4):
+            frame.vectors[grids.parts[k, cube]] = vectors[cube]
+    for k in range(1, 4):
+        count = 0
+        for cube in range(cubes):
+            if frame.split[cube]:
+                block = grids.parts[k, cube]
+                for f in range(4):
+                    near[count, f] = frame.vectors[grids.direct[f, block]]
+                about[count], part[count], spots[count] = frame.modes[cube], wanted[block], block
+                count += 1
+        if count:
+            end = _code_near(sink, nets, near, about, step, GROUPS - 1, part[:count])
+            if end:
+                return end
+        for n in range(count):
+            frame.vectors[spots[n]] = part[n]
+    return DONE
+
+
+@compiled
+def _code_modes(sink: Sink, nets: Nets, grids: Grids, frame: Frame, before: Frame) -> bool:
+    """Code modes, sources and splits, as far as the frame has them."""
+    cubes, number = len(frame.modes), frame.number
+    step = _class_of(frame.step)
+    features = np.empty((4, cubes), np.int64)
+    net = 2 if number == 1 else number % 2
+    for cube in range(cubes):
+        features[0, cube] = before.modes[cube] + 1 if number > 1 else 0
+    features[1], features[2], features[3] = frame.depths, frame.motion, step
+    if not _code_grid(
+        sink, nets.mode, (MODE, net), grids.cubes, features, _MODE_ROWS, _MODES, frame.plain,
+        frame.modes,
+    ):  # fmt: skip
+        return False
+    features[0] = frame.modes
+    if number > 1:
+        features[1], features[2] = before.sources, step
+        if not _code_grid(
+            sink, nets.source, (SOURCE, 0), grids.cubes, features[:3], _SOURCE_ROWS, _SOURCES,
+            frame.modes != BASE, frame.sources,
+        ):  # fmt: skip
+            return False
+    features[1] = step
+    return _code_grid(
+        sink, nets.split, (SPLIT, 0), grids.cubes, features[:2], _SPLIT_ROWS, _SPLITS,
+        frame.modes >= MOVED, frame.split,
+    )  # fmt: skip
+
+
+@compiled
+def _code_copies(sink: Sink, nets: Nets, grids: Grids, frame: Frame) -> bool:
+    """Code which cubes of frame 0 are copies, as splits of a mode that is never split."""
+    features = np.empty((2, len(frame.modes)), np.int64)
+    features[0], features[1] = BASE, _class_of(frame.step)
+    copied = (frame.modes == MOVED).astype(np.int64)
+    if not _code_grid(
+        sink, nets.split, (SPLIT, 0), grids.cubes, features, _SPLIT_ROWS, _SPLITS, frame.plain,
+        copied,
+    ):  # fmt: skip
+        return False
+    frame.modes[:] = MOVED * copied
+    return True
+
+
+@compiled
+def _code_ends(
+    sink: Sink, nets: FamilyNets, grids: Grids, frame: Frame, before: Frame, colour: int
+) -> bool:
+    """Code the ends of the blocks of a colour."""
+    blocks = len(grids.cube_of)
+    if sink.kind != DECODES:
+        set_ends(frame.levels[colour], frame.ends[colour])
+    features, chosen = np.empty((7, blocks), np.int64), np.empty(blocks, np.bool_)
+    for block in range(blocks):
+        cube = grids.cube_of[block]
+        chosen[block] = frame.plain[cube]
+        features[0, block] = before.ends[colour, block] + 1 if frame.number else 0
+        features[1, block] = before.around[colour, block]
+        features[2, block] = frame.ends[0, block] + 1 if colour else 0
+        features[3, block] = frame.ends[1, block] + 1 if colour == 2 else 0
+        features[4, block], features[5, block] = frame.modes[cube], frame.depths[cube]
+        features[6, block] = cube_class(frame.step, before.offsets[cube])
+    name = END, colour + (COLOURS if frame.number else 0)
+    if not _code_grid(
+        sink, nets, name, grids.blocks, features, _END_ROWS, _ENDS, chosen, frame.ends[colour]
+    ):
+        return False
+    for block in range(blocks):
+        total = 0
+        for k in range(4):
+            total += frame.ends[colour, grids.direct[k, block]]
+        frame.around[colour, block] = total
+    return True
+
+
+@compiled
+def _code_offsets(sink: Sink, nets: FamilyNets, grids: Grids, frame: Frame, before: Frame) -> bool:
+    """Code the offsets of cubes that have levels; the others keep that of the frame before."""
+    cubes = len(frame.modes)
+    features, chosen = np.empty((4, cubes), np.int64), np.zeros(cubes, np.bool_)
+    values = before.offsets + MAX_OFFSET
+    features[0], features[1], features[2] = values, frame.depths, frame.modes
+    features[3] = _class_of(frame.step)
+    for block in range(len(grids.cube_of)):
+        for colour in range(COLOURS):
+            if frame.ends[colour, block]:
+                chosen[grids.cube_of[block]] = True
+    for cube in range(cubes):
+        if chosen[cube]:
+            values[cube] = frame.offsets[cube] + MAX_OFFSET
+    name = OFFSET, min(frame.number, 1)
+    if not _code_grid(
+        sink, nets, name, grids.cubes, features, _OFFSET_ROWS, _OFFSETS, chosen, values
+    ):
+        return False
+    frame.offsets[:] = values - MAX_OFFSET
+    return True
+
+
+@compiled
+def code_frame(sink: Sink, nets: Nets, grids: Grids, frame: Frame, before: Frame) -> int:
+    """Code all of a frame but its palettes.
+
+    Args:
+        sink: takes or gives the symbols.
+        nets: of all families.
+        grids: of the frame.
+        frame: is full, or fills up; `ends` are 0, sums around and what is seen come here.
+        before: the frame before, all 0 where there is none.
+
+    Returns:
+        `DONE`, or what is wrong.
+    """
+    if frame.number:
+        end = _code_weights(sink, frame.weights)
+        if end:
+            return end
+        if not _code_modes(sink, nets, grids, frame, before):
+            return DAMAGED
+    elif not _code_copies(sink, nets, grids, frame):
+        return DAMAGED
+    end = _code_vectors(sink, nets.vector, grids, frame, before)
+    if end:
+        return end
+    for colour in range(COLOURS):
+        if not _code_ends(sink, nets.end, grids, frame, before, colour):
+            return DAMAGED
+    if not _code_offsets(sink, nets.offset, grids, frame, before):
+        return DAMAGED
+    classes = np.empty(len(frame.modes), np.int64)
+    for cube in range(len(classes)):
+        classes[cube] = cube_class(frame.step, frame.offsets[cube])
+    frame.seen[:] = 1
+    for colour in range(COLOURS):
+        live = np.flatnonzero(frame.ends[colour])
+        sizes = np.zeros((len(live), frame.levels.shape[2]), np.int64)
+        net = colour + (COLOURS if frame.number else 0)
+        about = frame, before.seen[colour], grids.cube_of, classes
+        if not code_levels(sink, nets.level, (LEVEL, net), about, colour, live, sizes):
+            return DAMAGED
+        if not code_signs(sink, live, sizes, frame.levels[colour]):
+            return DAMAGED
+    return DONE
