@@ -35,7 +35,11 @@ class Effort:
 
 
 PRESETS: dict[str, Effort] = {
-    "fast": Effort(VectorSearch(diagonal=False, far=8), skip_error=SETTLED, light=True),
+    "fast": Effort(
+        VectorSearch(diagonal=False, diagonal_parts=False, far=8, finalists=2),
+        skip_error=SETTLED,
+        light=True,
+    ),
     "medium": Effort(VectorSearch(diagonal=False), skip_error=SETTLED),
     "slow": Effort(VectorSearch(reach=12), skip_error=SETTLED),
 }

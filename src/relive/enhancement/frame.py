@@ -12,7 +12,7 @@ Shapes: H W padded pixels, h w cube grid. Pictures are 0..255.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -38,6 +38,7 @@ class Reference:
         x: columns `[H, W]`.
         y: rows `[H, W]`.
         older: the same of the frame before that, if it is known and wanted.
+        notes: what an encoder has made of it, to make it once.
     """
 
     picture: Tensor
@@ -45,6 +46,7 @@ class Reference:
     x: Tensor
     y: Tensor
     older: Reference | None = None
+    notes: dict[type, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def moved(self, vectors: Tensor) -> Tensor:
         """Warp, with a vector for each cube on top.
@@ -67,7 +69,9 @@ class Reference:
 
     def weighted(self, weights: Tensor) -> Reference:
         """The same with another light: weights int64 `[3, 2]`, see `weighted`."""
-        return replace(self, picture=weighted(self.picture, weights)) if weights.any() else self
+        if not weights.any():
+            return self
+        return replace(self, picture=weighted(self.picture, weights), notes={})
 
     def carried(self, base: Tensor) -> Tensor:
         """The base picture with what was added to the frame before, warped, `[3, H, W]`."""

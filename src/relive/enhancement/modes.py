@@ -29,7 +29,6 @@ LASTING = 0.5
 SOURCE_BITS = 2.0  # of another than the last frame
 SPLIT_BITS = 3.0
 MIN_BITS = 16  # that an error must cost for a split to be tried
-FINALISTS = 4  # by squared error, whose levels are counted
 _KINDS = torch.tensor(  # mode, source, split of the ways of `choice.rank`
     [
         (WARPED, LAST, 0),
@@ -81,11 +80,13 @@ def choose_modes(
         own = search_vectors(target, older, price, how, begin)
     error = squared_error(reference.moved(vectors) - target)
     error = torch.minimum(error, squared_error(base - target))
-    parts = search_parts(target, reference, vectors, error > MIN_BITS * price, price)
+    parts = search_parts(
+        target, reference, vectors, error > MIN_BITS * price, price, how.diagonal_parts
+    )
     modes = mode_bits(before, price.shape)
     bits = _bits(vectors, parts, own, older is not None, modes)
     unnamed = bits - modes[_OUTCOMES[:, 0]] - _source_bits(older is not None)[:, None, None]
-    ranked = torch.empty(1 + FINALISTS, *price.shape, dtype=torch.long)
+    ranked = torch.empty(1 + how.finalists, *price.shape, dtype=torch.long)
     rests = torch.empty(*ranked.shape, 3 * 4 * BLOCK**2)
     choice.rank(
         to_array(target),
@@ -214,7 +215,12 @@ def _bits(vectors: Tensor, parts: Tensor, own: Tensor, older: bool, modes: Tenso
 
 
 def search_parts(
-    target: Tensor, reference: Reference, vectors: Tensor, tried: Tensor, price: Tensor
+    target: Tensor,
+    reference: Reference,
+    vectors: Tensor,
+    tried: Tensor,
+    price: Tensor,
+    diagonal: bool,
 ) -> Tensor:
     """Search a vector for every block of some cubes, near those of the cubes around.
 
@@ -224,11 +230,13 @@ def search_parts(
         vectors: of the cubes int64 `[h, w, 2]`.
         tried: which cubes, bool `[h, w]`; the others keep their vector.
         price: squared error that one bit must save `[h, w]`.
+        diagonal: try all eight neighbours of a vector; without, four.
 
     Returns:
         int64 `[2h, 2w, 2]`.
     """
     found = torch.empty(2 * len(vectors), 2 * vectors.shape[1], 2, dtype=torch.long)
     scene = scene_of(target, reference)
-    search_blocks(scene, to_array(price), to_array(vectors), to_array(tried), found.numpy())
+    given = to_array(price), to_array(vectors), to_array(tried)
+    search_blocks(scene, *given, diagonal, found.numpy())
     return found

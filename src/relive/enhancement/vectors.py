@@ -16,6 +16,7 @@ from itertools import product
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from relive.bitstream.detail import MAX_VECTOR
@@ -37,14 +38,18 @@ class VectorSearch:
 
     Attributes:
         reach: of the search of every cube, pixels of the halved picture.
-        diagonal: try all eight neighbours; without, four.
+        diagonal: try all eight neighbours of the vector of a cube; without, four.
+        diagonal_parts: the same for its blocks.
         far: vectors from afar that a cube tries at most, those that explain it best on halved
             pictures.
+        finalists: ways to predict a cube, the best by squared error, whose levels are counted.
     """
 
     reach: int = 8
     diagonal: bool = True
+    diagonal_parts: bool = True
     far: int = FAR
+    finalists: int = 4
 
 
 WIDE = VectorSearch()
@@ -72,9 +77,7 @@ def search_vectors(
         begin: vectors to begin with `[h, w, k, 2]`; without, they are searched first.
     """
     scene = scene_of(target, reference)
-    goal, grey = (torch.from_numpy(part).view(scene.size) for part in (scene.goal, scene.grey))
-    still = sample(grey[None, None], reference.x[None], reference.y[None])[0, 0]
-    small, there = (F.avg_pool2d(p[None, None] - 128, COARSE)[0, 0] for p in (goal, still))
+    small, there = halved(scene.goal.reshape(scene.size)), _searched(reference).still
     if begin is None:
         begin = coarse_vectors(small, there, price, how.reach, far=False)[:, :, None]
     found, costs = torch.zeros_like(begin[:, :, 0]), torch.empty_like(price)
@@ -100,19 +103,54 @@ def grey_of(picture: Tensor) -> Tensor:
     return (picture[0] + picture[1]).add_(picture[2]).mul_(1 / 3)
 
 
-def scene_of(target: Tensor, reference: Reference) -> vector_costs.Scene:
-    """What a search of vectors sees: the true frame `[3, H, W]`, and the frame before."""
-    goal, grey = grey_of(target).numpy(), grey_of(reference.picture).numpy()
+def halved(grey: NDArray[np.float32]) -> Tensor:
+    """Means of two by two pixels around 0: `[H, W]` to `[H/2, W/2]`."""
+    small = np.empty([side // COARSE for side in grey.shape], np.float32)
+    vector_costs.halve(grey, small)
+    return torch.from_numpy(small)
+
+
+@dataclass(frozen=True)
+class _Searched:
+    """A frame before, as searches see it.
+
+    Attributes:
+        quarters: what a scene knows of it.
+        still: the frame where the frame at hand lies in it, halved, around 0 `[H/2, W/2]`.
+    """
+
+    quarters: vector_costs.Quarters
+    still: Tensor
+
+
+def _searched(reference: Reference) -> _Searched:
+    """What is searched, made once for a reference."""
+    known = reference.notes.get(_Searched)
+    if known is None:
+        known = reference.notes[_Searched] = _prepare(reference)
+    return known
+
+
+def _prepare(reference: Reference) -> _Searched:
+    grey = grey_of(reference.picture)
     height, width = grey.shape
     fine = np.empty((4 * height - 3, 4 * width - 3), np.float32)
-    vector_costs.enlarge(grey, fine)
+    vector_costs.enlarge(grey.numpy(), fine)
     x, y = to_array(reference.x).ravel(), to_array(reference.y).ravel()
     columns, rows, places = np.empty((3, height * width), np.int32)
     vector_costs.nearest(x, y, (height, width), columns, rows, places)
-    size = height, width
-    return vector_costs.Scene(
-        goal.ravel(), grey.ravel(), fine.ravel(), x, y, columns, rows, places, size
+    still = sample(grey[None, None], reference.x[None], reference.y[None])[0, 0]
+    quarters = vector_costs.Quarters(
+        grey.numpy().ravel(), fine.ravel(), x, y, columns, rows, places
     )
+    return _Searched(quarters, halved(still.numpy()))
+
+
+def scene_of(target: Tensor, reference: Reference) -> vector_costs.Scene:
+    """What a search of vectors sees: the true frame `[3, H, W]`, and the frame before."""
+    height, width = target.shape[1:]
+    goal = grey_of(target).numpy().ravel()
+    return vector_costs.Scene(goal, _searched(reference).quarters, (height, width))
 
 
 def coarse_vectors(

@@ -20,8 +20,30 @@ from relive.kernels.pictures import HALF, QUARTER, Floats, cut
 Ints = NDArray[np.int64]
 Whole = NDArray[np.int32]
 FOUR = 4
-COLOURS = np.float32(3)
+COLOURS, MIDDLE = np.float32(3), np.float32(128)
 OCTAVES: Floats = np.array([1 + 2 * math.log2(1 + n) for n in range(4 * LIMIT + 8)], np.float32)
+
+
+class Quarters(NamedTuple):
+    """A frame before as a search sees it, and where the pixels of the frame at hand lie in it.
+
+    Attributes:
+        grey: the frame before, flat `[H * W]`.
+        fine: the same at quarters of pixels, flat `[(4H - 3) * (4W - 3)]`.
+        x: columns of the pixels in it, flat `[H * W]`.
+        y: rows.
+        columns: the nearest quarters, int32 `[H * W]`.
+        rows: the same.
+        places: where these are in `fine`, whether or not they are inside, int32 `[H * W]`.
+    """
+
+    grey: Floats
+    fine: Floats
+    x: Floats
+    y: Floats
+    columns: Whole
+    rows: Whole
+    places: Whole
 
 
 class Scene(NamedTuple):
@@ -29,24 +51,12 @@ class Scene(NamedTuple):
 
     Attributes:
         goal: the true frame in grey, flat `[H * W]`.
-        grey: the frame before, flat.
-        fine: the same at quarters of pixels, flat `[(4H - 3) * (4W - 3)]`.
-        x: columns of the pixels in it, flat `[H * W]`.
-        y: rows.
-        columns: the nearest quarters, int32 `[H * W]`.
-        rows: the same.
-        places: where these are in `fine`, whether or not they are inside, int32 `[H * W]`.
+        before: the frame before.
         size: H and W.
     """
 
     goal: Floats
-    grey: Floats
-    fine: Floats
-    x: Floats
-    y: Floats
-    columns: NDArray[np.int32]
-    rows: NDArray[np.int32]
-    places: NDArray[np.int32]
+    before: Quarters
     size: tuple[int, int]
 
 
@@ -65,6 +75,16 @@ def enlarge(grey: Floats, fine: Floats) -> None:
             rise = (fine[FOUR * i + FOUR, j] - fine[FOUR * i, j]) * QUARTER
             for n in range(1, FOUR):
                 fine[FOUR * i + n, j] = fine[FOUR * i, j] + np.float32(n) * rise
+
+
+@compiled
+def halve(grey: Floats, small: Floats) -> None:
+    """Means of two by two pixels around 0, that is less 128: `[H, W]` to `[H/2, W/2]`."""
+    for i in range(len(small)):
+        upper, lower = grey[2 * i], grey[2 * i + 1]
+        for j in range(small.shape[1]):
+            total = upper[2 * j] + upper[2 * j + 1] + lower[2 * j] + lower[2 * j + 1]
+            small[i, j] = total * QUARTER - MIDDLE
 
 
 @compiled
@@ -111,11 +131,12 @@ def reach_of(scene: Scene, square: tuple[int, int, int]) -> tuple[int, int, int,
     """How far a square may go to the left, the right, up and down, in quarters."""
     height, width = scene.size
     top, left, side = square
-    least = most = scene.columns[top * width + left]
-    lowest = highest = scene.rows[top * width + left]
+    columns, rows = scene.before.columns, scene.before.rows
+    least = most = columns[top * width + left]
+    lowest = highest = rows[top * width + left]
     for i in range(top, top + side):
         for k in range(i * width + left, i * width + left + side):
-            column, row = scene.columns[np.uint64(k)], scene.rows[np.uint64(k)]
+            column, row = columns[np.uint64(k)], rows[np.uint64(k)]
             least, most = min(least, column), max(most, column)
             lowest, highest = min(lowest, row), max(highest, row)
     return least, FOUR * width - FOUR - most, lowest, FOUR * height - FOUR - highest
@@ -142,8 +163,8 @@ def best_on_grid(
     best = 0
     height, width = scene.size
     wide, high = FOUR * width - FOUR, FOUR * height - FOUR
-    fine, goal = scene.fine, scene.goal
-    columns, rows, places = scene.columns, scene.rows, scene.places
+    fine, goal, before = scene.before.fine, scene.goal, scene.before
+    columns, rows, places = before.columns, before.rows, before.places
     top, left, side = square
     for number in range(first, count):
         dx, dy = offered[number, 0], offered[number, 1]
@@ -195,7 +216,7 @@ def best_of(
     """
     best, least = 0, np.float32(np.inf)
     height, width = scene.size
-    grey, goal, x, y = scene.grey, scene.goal, scene.x, scene.y
+    grey, goal, x, y = scene.before.grey, scene.goal, scene.before.x, scene.before.y
     top, left, side = square
     for number in range(count):
         dx, dy = offered[number, 0], offered[number, 1]

@@ -204,7 +204,12 @@ def search_far(
 
 @compiled
 def search_blocks(
-    scene: Scene, price: Floats, vectors: Ints, tried: NDArray[np.bool_], found: Ints
+    scene: Scene,
+    price: Floats,
+    vectors: Ints,
+    tried: NDArray[np.bool_],
+    diagonal: bool,
+    found: Ints,
 ) -> None:
     """Search the vectors of the four blocks of some cubes, near those of the cubes around.
 
@@ -213,6 +218,7 @@ def search_blocks(
         price: squared error that one bit must save `[h, w]`.
         vectors: of cubes `[h, w, 2]`.
         tried: which cubes `[h, w]`; the others keep their vector.
+        diagonal: see `refine`.
         found: takes the vectors `[2h, 2w, 2]`.
     """
     h, w = tried.shape
@@ -229,7 +235,9 @@ def search_blocks(
                     found[row, column] = vectors[i, j]
                     if tried[i, j]:
                         square = row * side, column * side, side
-                        x, y, _ = refine(scene, square, price[i, j], expected, offered, True, ANY)
+                        x, y, _ = refine(
+                            scene, square, price[i, j], expected, offered, diagonal, ANY
+                        )
                         found[row, column, 0], found[row, column, 1] = x, y
 
 
