@@ -66,6 +66,7 @@ def search_vectors(
     price: Tensor,
     how: VectorSearch = WIDE,
     begin: Tensor | None = None,
+    tried: Tensor | None = None,
 ) -> Tensor:
     """Search the vector of every cube: int64 `[h, w, 2]`, quarters of a pixel.
 
@@ -75,14 +76,19 @@ def search_vectors(
         price: squared error that one bit must save `[h, w]`.
         how: how far and how finely.
         begin: vectors to begin with `[h, w, k, 2]`; without, they are searched first.
+        tried: which cubes, bool `[h, w]`, the others get 0; all without it.
     """
     scene = scene_of(target, reference)
     small, there = halved(scene.goal.reshape(scene.size)), _searched(reference).still
     if begin is None:
         begin = coarse_vectors(small, there, price, how.reach, far=False)[:, :, None]
-    found, costs = torch.zeros_like(begin[:, :, 0]), torch.empty_like(price)
+    found, costs = torch.zeros_like(begin[:, :, 0]), torch.zeros_like(price)
+    if tried is None:
+        tried = torch.ones_like(price, dtype=torch.bool)
     bits, begins = to_array(price), to_array(begin.clamp(-MAX_VECTOR, MAX_VECTOR))
-    kernels.search_cubes(scene, bits, begins, how.diagonal, found.numpy(), costs.numpy())
+    kernels.search_cubes(
+        scene, bits, begins, tried.numpy(), how.diagonal, found.numpy(), costs.numpy()
+    )
     poor = costs > FAR_BITS * price
     if poor.any():
         far = np.array(far_vectors(small, there, poor)).reshape(-1, 2)
@@ -93,7 +99,6 @@ def search_vectors(
                 to_array(small), to_array(padded), FARTHEST, far, poor.numpy(), offered
             )
             offered *= COARSE * VECTOR_UNITS
-            results = found.numpy(), costs.numpy()
             kernels.search_far(scene, bits, offered, poor.numpy(), how.diagonal, *results)
     return found
 

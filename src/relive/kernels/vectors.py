@@ -92,7 +92,13 @@ def refine(
 
 @compiled
 def search_cubes(
-    scene: Scene, price: Floats, begin: Ints, diagonal: bool, found: Ints, costs: Floats
+    scene: Scene,
+    price: Floats,
+    begin: Ints,
+    tried: NDArray[np.bool_],
+    diagonal: bool,
+    found: Ints,
+    costs: Floats,
 ) -> None:
     """Search the vectors of cubes, row by row.
 
@@ -100,15 +106,18 @@ def search_cubes(
         scene: what is searched.
         price: squared error that one bit must save `[h, w]`.
         begin: where to begin `[h, w, k, 2]`.
+        tried: which cubes `[h, w]`.
         diagonal: see `refine`.
-        found: takes the vectors `[h, w, 2]`.
-        costs: takes what they cost `[h, w]`.
+        found: takes the vectors, zeros `[h, w, 2]`.
+        costs: takes what they cost, zeros `[h, w]`.
     """
     h, w = price.shape
     side = scene.size[0] // h
     offered = np.zeros((begin.shape[2] + 4, 2), np.int64)
     for i in range(h):
         for j in range(w):
+            if not tried[i, j]:
+                continue
             expected = expect(found, i, j)
             offered[0] = 0
             offered[1, 0], offered[1, 1] = expected
