@@ -86,9 +86,8 @@ def search_vectors(
     if tried is None:
         tried = torch.ones_like(price, dtype=torch.bool)
     bits, begins = to_array(price), to_array(begin.clamp(-MAX_VECTOR, MAX_VECTOR))
-    kernels.search_cubes(
-        scene, bits, begins, tried.numpy(), how.diagonal, found.numpy(), costs.numpy()
-    )
+    results = found.numpy(), costs.numpy()
+    kernels.search_cubes(scene, bits, begins, tried.numpy(), how.diagonal, *results)
     poor = costs > FAR_BITS * price
     if poor.any():
         far = np.array(far_vectors(small, there, poor)).reshape(-1, 2)
