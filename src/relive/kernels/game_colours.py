@@ -19,6 +19,8 @@ NEAR = 8
 """Colours that a pixel is drawn to at most."""
 SLOT_BITS = 11
 """Of a table that counts colours: room for several times as many as are counted."""
+KNOWN_BITS = 14
+"""Of a table of what was drawn before: most pixels have a colour that came already."""
 OCTAVE = 16
 """Entries of the table of weights for half the weight."""
 
@@ -79,6 +81,7 @@ def pull(
             plain = (256 * value - tint[1 + plane]) // tint[0]
             cells[plane, value] = min(max(plain, 0), 255) // CELL
     distances = np.empty(NEAR, np.int32)
+    known, found = np.full(1 << KNOWN_BITS, -1, np.int32), np.empty(1 << KNOWN_BITS, np.int32)
     for i in range(height):
         for j in range(width):
             red, green, blue = (
@@ -86,6 +89,13 @@ def pull(
                 np.int32(frame[1, i, j]),
                 np.int32(frame[2, i, j]),
             )
+            value = red << 16 | green << 8 | blue
+            slot = np.uint64(value * 40503 >> 8) & np.uint64((1 << KNOWN_BITS) - 1)
+            if known[slot] == value:
+                out[0, i, j] = found[slot] >> 16
+                out[1, i, j] = found[slot] >> 8 & 255
+                out[2, i, j] = found[slot] & 255
+                continue
             numbers = near[cells[0, red], cells[1, green], cells[2, blue]]
             least = np.int32(1 << 30)
             for k in range(NEAR):
@@ -104,9 +114,11 @@ def pull(
                     blues += share * colour[2]
             # float64 is exact for numbers this small, and divides faster
             half, once = weight / 2.0, 1.0 * weight
-            out[0, i, j] = np.floor((reds + half) / once)
-            out[1, i, j] = np.floor((greens + half) / once)
-            out[2, i, j] = np.floor((blues + half) / once)
+            red = np.int32(np.floor((reds + half) / once))
+            green = np.int32(np.floor((greens + half) / once))
+            blue = np.int32(np.floor((blues + half) / once))
+            known[slot], found[slot] = value, red << 16 | green << 8 | blue
+            out[0, i, j], out[1, i, j], out[2, i, j] = red, green, blue
 
 
 @compiled
