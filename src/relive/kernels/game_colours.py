@@ -114,11 +114,11 @@ def pull(
                     blues += share * colour[2]
             # float64 is exact for numbers this small, and divides faster
             half, once = weight / 2.0, 1.0 * weight
-            red = np.int32(np.floor((reds + half) / once))
-            green = np.int32(np.floor((greens + half) / once))
-            blue = np.int32(np.floor((blues + half) / once))
-            known[slot], found[slot] = value, red << 16 | green << 8 | blue
-            out[0, i, j], out[1, i, j], out[2, i, j] = red, green, blue
+            a = np.int32(np.floor((reds + half) / once))
+            b = np.int32(np.floor((greens + half) / once))
+            c = np.int32(np.floor((blues + half) / once))
+            known[slot], found[slot] = value, a << 16 | b << 8 | c
+            out[0, i, j], out[1, i, j], out[2, i, j] = a, b, c
 
 
 @compiled
