@@ -78,7 +78,7 @@ class _Announcer(event.Listener):
         if not self.said and kernel.partition(".")[0] == "relive":
             self.said = True
             level = logging.WARNING if sys.stderr.isatty() else logging.INFO
-            log.log(level, "compiling kernels, once on this machine: half a minute or so")
+            log.log(level, "compiling kernels, once on this machine: a minute or so")
 
     def on_end(self, event: event.Event) -> None:
         """Nothing more to say."""

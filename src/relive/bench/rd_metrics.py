@@ -1,5 +1,6 @@
-"""Curves of the perceptual metrics: values at the reported rates, and BD-rate by each of them.
+"""Curves of other metrics than PSNR: values at the reported rates, and BD-rate by each of them.
 
+The PSNR of the luma tells how much of a difference lies in the colours, on which peers save.
 SSIM, MS-SSIM and FLIP are put on a scale in dB, −10·log10 of the error (1 − SSIM, or FLIP itself),
 as PSNR is one of the squared error; BD-rate then asks for half a decibel that both curves reach, as
 it does for PSNR. VMAF stays as it is.
@@ -14,6 +15,7 @@ import numpy as np
 
 from relive.bench.curves import MIN_OVERLAP_DB, RatePoint, bd_rate, pareto, psnr_at, upper_envelope
 from relive.bench.metrics import PSNR_CAP_DB
+from relive.bench.perceptual import Perceptual
 from relive.bench.points import OursPoint, PeerCurve
 
 _MIN_OVERLAP_VMAF = 3.0
@@ -38,6 +40,7 @@ _LIKENESS = Scale(
 )
 _DIFFERENCE = Scale(_error_db, lambda db: 10.0 ** (-db / 10), "dB", MIN_OVERLAP_DB)
 _POINTS = Scale(float, float, "points", _MIN_OVERLAP_VMAF)
+LUMA = "psnr_y"
 SCALES = {
     "ssim": _LIKENESS,
     "ssim_inside": _LIKENESS,
@@ -45,6 +48,7 @@ SCALES = {
     "ms_ssim": _LIKENESS,
     "flip": _DIFFERENCE,
     "vmaf": _POINTS,
+    LUMA: Scale(float, float, "dB", MIN_OVERLAP_DB),
 }
 
 
@@ -83,15 +87,21 @@ def _metric_row(
 
 
 def _ours_curve(name: str, scale: Scale, points: Sequence[OursPoint]) -> list[RatePoint]:
-    found = [(point.bits_per_pixel, getattr(point.perceptual, name, None)) for point in points]
+    found = [(p.bits_per_pixel, _value(name, p.psnr_y_db, p.perceptual)) for p in points]
     return [(rate, scale.of(value)) for rate, value in found if value is not None]
+
+
+def _value(name: str, luma_db: float, perceptual: Perceptual | None) -> float | None:
+    """Value of a metric at a point, None where it was not measured."""
+    value: float | None = luma_db if name == LUMA else getattr(perceptual, name, None)
+    return value
 
 
 def _peer_curve(name: str, scale: Scale, peer: PeerCurve) -> list[RatePoint]:
     """Return the upper envelope of a peer's candidates by this metric."""
     curves: dict[str, list[RatePoint]] = {c.name: [] for c in peer.peer.candidates}
     for point, perceptual in zip(peer.points, peer.perceptual, strict=True):
-        value = getattr(perceptual, name)
+        value = _value(name, point.psnr_y_db, perceptual)
         if value is not None:
             curves[point.candidate].append((point.bits_per_pixel, scale.of(value)))
     listed = list(curves.values())

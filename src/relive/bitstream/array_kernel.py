@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from relive.bitstream.coder import BitCounter, SymbolCoder, SymbolDecoder, SymbolEncoder
+from relive.bitstream.context_model import ONE
 from relive.bitstream.net import HIDDEN, MAX_HIDDEN, SHIFT, Net
 from relive.bitstream.powers import FLOOR, LOGS, UNIT, WEIGHTS
 from relive.bitstream.range_kernel import State, Words, code_even, code_one, new_state
@@ -24,7 +25,7 @@ Grid = npt.NDArray[np.int64]
 ENCODES, DECODES, COUNTS, COLLECTS = range(4)
 RAW_BITS = 6
 """Raw bits are coded so many at a time."""
-PRIOR_LOW = 8 << 12
+PRIOR_LOW = 8 * ONE
 """How often every rank came, and was expected, before the packet: `ONE` is once."""
 DONE, DAMAGED, BAD_WEIGHT, BAD_VECTOR = range(4)
 """How a kernel ends."""
@@ -34,6 +35,7 @@ class FamilyNets(NamedTuple):
     """The k nets of a family, one array each, and what they have learned in the packet.
 
     Attributes:
+        number: of the family.
         embed: int16 `[k, feature rows, HIDDEN]`.
         low: float32 `[k, HIDDEN, L]`; products and sums stay below 2^24, so they are exact.
         bias: int16 `[k, L]`.
@@ -42,6 +44,7 @@ class FamilyNets(NamedTuple):
         sums: how often each rank came, and was expected, float64 `[k, 2, L]`.
     """
 
+    number: int
     embed: npt.NDArray[np.int16]
     low: npt.NDArray[np.float32]
     bias: npt.NDArray[np.int16]
@@ -50,14 +53,15 @@ class FamilyNets(NamedTuple):
     sums: npt.NDArray[np.float64]
 
     @classmethod
-    def of(cls, nets: Sequence[Net]) -> FamilyNets:
+    def of(cls, nets: Sequence[Net], number: int = 0) -> FamilyNets:
         """Put the parts of nets into one array each; nothing is learned yet."""
         embed, low, bias, rank, symbol = (
             np.stack([getattr(net, part) for net in nets])
             for part in ("embed", "low", "low_bias", "rank", "symbol_of")
         )
         sums = np.full((len(nets), 2, low.shape[2]), PRIOR_LOW, np.float64)
-        return cls(embed.astype(np.int16), low.astype(np.float32), bias, rank, symbol, sums)
+        tables = embed.astype(np.int16), low.astype(np.float32), bias, rank, symbol
+        return cls(number, *tables, sums)
 
 
 class Sink(NamedTuple):
@@ -144,25 +148,21 @@ def _collect(sink: Sink, family: int, net: int, count: int, features: int) -> No
 
 
 @compiled
-def code_array(
-    sink: Sink, nets: FamilyNets, family: int, net: int, count: int, features: int, one: float
-) -> bool:
+def code_array(sink: Sink, nets: FamilyNets, net: int, count: int, features: int) -> bool:
     """Code the first symbols of the sink under a net and its bias, then learn from them.
 
     Args:
         sink: its `rows` and `symbols` are laid out; takes the symbols.
         nets: of the family.
-        family: its number.
         net: number of the net.
         count: of symbols.
         features: of each.
-        one: what one symbol counts.
 
     Returns:
         False where no encoder wrote this.
     """
     if sink.kind == COLLECTS:
-        _collect(sink, family, net, count, features)
+        _collect(sink, nets.number, net, count, features)
         return True
     embed, low, sums = nets.embed[net].ravel(), nets.low[net], nets.sums[net]
     ways, decodes = low.shape[1], sink.kind == DECODES
@@ -197,10 +197,10 @@ def code_array(
             counts[way] = WEIGHTS[np.uint64(min(top - logits[way], FLOOR))]
             whole += counts[way]
         for way in range(ways):
-            due[way] += np.floor(counts[way] * one / whole)
+            due[way] += np.floor(counts[way] * ONE / whole)
         rank = 0 if decodes else int(nets.rank[net, sink.symbols[n]])
         if sink.kind == COUNTS:
-            sink.bits[family] += np.log2(whole / counts[rank])
+            sink.bits[nets.number] += np.log2(whole / counts[rank])
         else:
             rank = code_one(sink.state, sink.words, decodes, rank, counts, np.float32(whole))
             if rank < 0:
@@ -208,7 +208,7 @@ def code_array(
         seen[rank] += 1
         sink.symbols[n] = nets.symbol[net, rank]
     for way in range(ways):
-        sums[0, way] += one * seen[way]
+        sums[0, way] += ONE * seen[way]
         sums[1, way] += due[way]
     return True
 
@@ -222,12 +222,12 @@ def code_plain(sink: Sink, symbol: int, ways: int) -> int:
 
 
 @compiled
-def code_raw(sink: Sink, values: Grid, bits: Grid, count: int) -> bool:
+def code_raw(sink: Sink, values: Grid, bits: Grid) -> bool:
     """Code values below 2^bits in place, at most `RAW_BITS` bits at a time, low bits first.
 
     Values with as many bits left go together. False where no encoder wrote this.
     """
-    most, decodes = 0, sink.kind == DECODES
+    most, count, decodes = 0, len(values), sink.kind == DECODES
     for n in range(count):
         most = max(most, bits[n])
     for shift in range(0, most, RAW_BITS):

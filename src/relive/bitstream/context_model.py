@@ -74,7 +74,7 @@ class LiveNet:
         features, count = rows.shape
         laid = np.ascontiguousarray(rows.T, np.int32)
         sink = self._kernel.sink_of(coder, laid, np.array(symbols, np.int32), most=count)
-        if not self._kernel.code_array(sink, nets, 0, 0, count, features, ONE):
+        if not self._kernel.code_array(sink, nets, 0, count, features):
             raise FormatError("entropy-coded payload is not valid for its model")
         if isinstance(coder, BitCounter):
             coder.total += float(sink.bits[0])

@@ -17,7 +17,6 @@ from relive.bitstream.array_kernel import (
     code_plain,
     code_raw,
 )
-from relive.bitstream.context_model import ONE
 from relive.bitstream.detail import (
     BASE,
     COLOURS,
@@ -28,18 +27,16 @@ from relive.bitstream.detail import (
     OFFSET_UNIT,
 )
 from relive.bitstream.detail_frame import Frame, Grid, Grids, Nets, Places
-from relive.bitstream.detail_layout import FAMILIES, STARTS, STEP_CLASSES, VECTOR_CLASSES
+from relive.bitstream.detail_layout import STARTS, STEP_CLASSES, VECTOR_CLASSES
 from relive.bitstream.layout import GROUPS
 from relive.bitstream.level_kernel import code_levels, code_signs, set_ends
 from relive.compiled import compiled
 
-MODE, SOURCE, SPLIT, VECTOR, OFFSET, END, LEVEL = range(7)  # in the order of `FAMILIES`
 _MODE_ROWS, _SOURCE_ROWS, _SPLIT_ROWS, _VECTOR_ROWS, _OFFSET_ROWS, _END_ROWS = (
     STARTS[name] for name in ("mode", "source", "split", "vector", "offset", "end")
 )
-_MODES, _SOURCES, _SPLITS, _OFFSETS, _ENDS = (
-    FAMILIES[name].size for name in ("mode", "source", "split", "offset", "end")
-)
+FIRST: int = np.int64(0)  # type: ignore[assignment]  # a plain 0 would be compiled apart
+_VECTOR_FEATURES: int = np.int64(5)  # type: ignore[assignment]
 _SPREADS = np.array([1, 2, 5, 13, 33])
 _WEIGHT_BITS = np.array([8, 9])  # gain, shift
 
@@ -59,11 +56,10 @@ def cube_class(step: int, offset: int) -> int:
 def _code_grid(
     sink: Sink,
     nets: FamilyNets,
-    name: tuple[int, int],
+    net: int,
     places: Places,
     features: Grid,
     starts: Grid,
-    size: int,
     chosen: npt.NDArray[np.bool_],
     values: Grid,
 ) -> bool:
@@ -72,15 +68,14 @@ def _code_grid(
     Args:
         sink: takes or gives the symbols.
         nets: of the family.
-        name: numbers of family and net.
+        net: number of the net.
         places: the grid.
         features: those of the family before its neighbours `[k, n]`.
         starts: first rows of the blocks of features.
-        size: of the alphabet.
         chosen: places that have a value `[n]`.
         values: `[n]`.
     """
-    known = len(features)
+    known, size = len(features), nets.low.shape[2]
     for group in range(GROUPS):
         count = 0
         for k in range(places.bounds[group], places.bounds[group + 1]):
@@ -101,7 +96,7 @@ def _code_grid(
             count += 1
         if not count:
             continue
-        if not code_array(sink, nets, name[0], name[1], count, known + 7, ONE):
+        if not code_array(sink, nets, net, count, known + 7):
             return False
         count = 0
         for k in range(places.bounds[group], places.bounds[group + 1]):
@@ -115,21 +110,26 @@ def _code_grid(
 @compiled
 def _code_weights(sink: Sink, weights: Grid) -> int:
     """Code in place whether there are weights, and which."""
-    some = code_plain(sink, int(np.any(weights)), 2)
+    given = 0
+    for colour in range(COLOURS):
+        if weights[colour, 0] or weights[colour, 1]:
+            given = 1
+    some = code_plain(sink, given, 2)
     if some < 0:
         return DAMAGED
     if some:
         values, bits = np.empty(COLOURS, np.int64), np.empty(COLOURS, np.int64)
         for part in range(2):
             middle = 1 << (_WEIGHT_BITS[part] - 1)
-            bits[:] = _WEIGHT_BITS[part]
             for k in range(COLOURS):
+                bits[k] = _WEIGHT_BITS[part]
                 values[k] = 0 if sink.kind == DECODES else weights[k, part] + middle
-            if not code_raw(sink, values, bits, COLOURS):
+            if not code_raw(sink, values, bits):
                 return DAMAGED
-            weights[:, part] = values - middle
-            if np.abs(weights[:, part]).max() >= middle:
-                return BAD_WEIGHT
+            for k in range(COLOURS):
+                weights[k, part] = values[k] - middle
+                if abs(weights[k, part]) >= middle:
+                    return BAD_WEIGHT
     return DONE
 
 
@@ -170,7 +170,11 @@ def _code_near(
     """
     count, starts = len(vectors), _VECTOR_ROWS
     first = np.full(count, VECTOR_CLASSES)
-    middles, raw, bits = np.empty((3, count), np.int64)
+    middles, raw, bits = (
+        np.empty(count, np.int64),
+        np.empty(count, np.int64),
+        np.empty(count, np.int64),
+    )
     for axis in range(2):
         for n in range(count):
             middles[n], kind = _spread(near[n], axis)
@@ -184,14 +188,14 @@ def _code_near(
                 length += 1
             sink.symbols[n] = 2 * length - (difference > 0) if length else 0
             raw[n] = size
-        if not code_array(sink, nets, VECTOR, axis, count, 5, ONE):
+        if not code_array(sink, nets, axis, count, _VECTOR_FEATURES):
             return DAMAGED
         for n in range(count):
             first[n] = sink.symbols[n]
             bits[n] = _bits_of(first[n])
             base = 1 << bits[n] if first[n] else 0
             raw[n] = 0 if sink.kind == DECODES else raw[n] - base
-        if not code_raw(sink, raw, bits, count):
+        if not code_raw(sink, raw, bits):
             return DAMAGED
         for n in range(count):
             size = (1 << bits[n]) + raw[n] if first[n] else 0
@@ -255,44 +259,47 @@ def _code_vectors(sink: Sink, nets: FamilyNets, grids: Grids, frame: Frame, befo
 def _code_modes(sink: Sink, nets: Nets, grids: Grids, frame: Frame, before: Frame) -> bool:
     """Code modes, sources and splits, as far as the frame has them."""
     cubes, number = len(frame.modes), frame.number
-    step = _class_of(frame.step)
-    features = np.empty((4, cubes), np.int64)
-    net = 2 if number == 1 else number % 2
+    features, chosen = np.empty((4, cubes), np.int64), np.empty(cubes, np.bool_)
     for cube in range(cubes):
         features[0, cube] = before.modes[cube] + 1 if number > 1 else 0
-    features[1], features[2], features[3] = frame.depths, frame.motion, step
+        features[1, cube], features[2, cube] = frame.depths[cube], frame.motion[cube]
+        features[3, cube] = _class_of(frame.step)
+    net = 2 if number == 1 else number % 2
     if not _code_grid(
-        sink, nets.mode, (MODE, net), grids.cubes, features, _MODE_ROWS, _MODES, frame.plain,
-        frame.modes,
-    ):  # fmt: skip
+        sink, nets.mode, net, grids.cubes, features, _MODE_ROWS, frame.plain, frame.modes
+    ):
         return False
-    features[0] = frame.modes
     if number > 1:
-        features[1], features[2] = before.sources, step
+        for cube in range(cubes):
+            features[0, cube], features[1, cube] = frame.modes[cube], before.sources[cube]
+            features[2, cube] = _class_of(frame.step)
+            chosen[cube] = frame.modes[cube] != BASE
         if not _code_grid(
-            sink, nets.source, (SOURCE, 0), grids.cubes, features[:3], _SOURCE_ROWS, _SOURCES,
-            frame.modes != BASE, frame.sources,
-        ):  # fmt: skip
+            sink, nets.source, FIRST, grids.cubes, features[:3], _SOURCE_ROWS, chosen, frame.sources
+        ):
             return False
-    features[1] = step
+    for cube in range(cubes):
+        features[0, cube], features[1, cube] = frame.modes[cube], _class_of(frame.step)
+        chosen[cube] = frame.modes[cube] >= MOVED
     return _code_grid(
-        sink, nets.split, (SPLIT, 0), grids.cubes, features[:2], _SPLIT_ROWS, _SPLITS,
-        frame.modes >= MOVED, frame.split,
-    )  # fmt: skip
+        sink, nets.split, FIRST, grids.cubes, features[:2], _SPLIT_ROWS, chosen, frame.split
+    )
 
 
 @compiled
 def _code_copies(sink: Sink, nets: Nets, grids: Grids, frame: Frame) -> bool:
     """Code which cubes of frame 0 are copies, as splits of a mode that is never split."""
-    features = np.empty((2, len(frame.modes)), np.int64)
-    features[0], features[1] = BASE, _class_of(frame.step)
-    copied = (frame.modes == MOVED).astype(np.int64)
+    cubes = len(frame.modes)
+    features, copied = np.empty((2, cubes), np.int64), np.empty(cubes, np.int64)
+    for cube in range(cubes):
+        features[0, cube], features[1, cube] = BASE, _class_of(frame.step)
+        copied[cube] = frame.modes[cube] == MOVED
     if not _code_grid(
-        sink, nets.split, (SPLIT, 0), grids.cubes, features, _SPLIT_ROWS, _SPLITS, frame.plain,
-        copied,
-    ):  # fmt: skip
+        sink, nets.split, FIRST, grids.cubes, features, _SPLIT_ROWS, frame.plain, copied
+    ):
         return False
-    frame.modes[:] = MOVED * copied
+    for cube in range(cubes):
+        frame.modes[cube] = MOVED * copied[cube]
     return True
 
 
@@ -314,9 +321,9 @@ def _code_ends(
         features[3, block] = frame.ends[1, block] + 1 if colour == 2 else 0
         features[4, block], features[5, block] = frame.modes[cube], frame.depths[cube]
         features[6, block] = cube_class(frame.step, before.offsets[cube])
-    name = END, colour + (COLOURS if frame.number else 0)
+    net = colour + (COLOURS if frame.number else 0)
     if not _code_grid(
-        sink, nets, name, grids.blocks, features, _END_ROWS, _ENDS, chosen, frame.ends[colour]
+        sink, nets, net, grids.blocks, features, _END_ROWS, chosen, frame.ends[colour]
     ):
         return False
     for block in range(blocks):
@@ -332,9 +339,11 @@ def _code_offsets(sink: Sink, nets: FamilyNets, grids: Grids, frame: Frame, befo
     """Code the offsets of cubes that have levels; the others keep that of the frame before."""
     cubes = len(frame.modes)
     features, chosen = np.empty((4, cubes), np.int64), np.zeros(cubes, np.bool_)
-    values = before.offsets + MAX_OFFSET
-    features[0], features[1], features[2] = values, frame.depths, frame.modes
-    features[3] = _class_of(frame.step)
+    values = np.empty(cubes, np.int64)
+    for cube in range(cubes):
+        values[cube] = features[0, cube] = before.offsets[cube] + MAX_OFFSET
+        features[1, cube], features[2, cube] = frame.depths[cube], frame.modes[cube]
+        features[3, cube] = _class_of(frame.step)
     for block in range(len(grids.cube_of)):
         for colour in range(COLOURS):
             if frame.ends[colour, block]:
@@ -342,12 +351,11 @@ def _code_offsets(sink: Sink, nets: FamilyNets, grids: Grids, frame: Frame, befo
     for cube in range(cubes):
         if chosen[cube]:
             values[cube] = frame.offsets[cube] + MAX_OFFSET
-    name = OFFSET, min(frame.number, 1)
-    if not _code_grid(
-        sink, nets, name, grids.cubes, features, _OFFSET_ROWS, _OFFSETS, chosen, values
-    ):
+    net = min(frame.number, 1)
+    if not _code_grid(sink, nets, net, grids.cubes, features, _OFFSET_ROWS, chosen, values):
         return False
-    frame.offsets[:] = values - MAX_OFFSET
+    for cube in range(cubes):
+        frame.offsets[cube] = values[cube] - MAX_OFFSET
     return True
 
 
@@ -384,13 +392,18 @@ def code_frame(sink: Sink, nets: Nets, grids: Grids, frame: Frame, before: Frame
     classes = np.empty(len(frame.modes), np.int64)
     for cube in range(len(classes)):
         classes[cube] = cube_class(frame.step, frame.offsets[cube])
-    frame.seen[:] = 1
+    spots = np.empty(len(grids.cube_of), np.int64)
     for colour in range(COLOURS):
-        live = np.flatnonzero(frame.ends[colour])
-        sizes = np.zeros((len(live), frame.levels.shape[2]), np.int64)
+        count = 0
+        for block in range(len(spots)):
+            if frame.ends[colour, block]:
+                spots[count] = block
+                count += 1
+        live = spots[:count]
+        sizes = np.zeros((count, frame.levels.shape[2]), np.int64)
         net = colour + (COLOURS if frame.number else 0)
         about = frame, before.seen[colour], grids.cube_of, classes
-        if not code_levels(sink, nets.level, (LEVEL, net), about, colour, live, sizes):
+        if not code_levels(sink, nets.level, net, about, colour, live, sizes):
             return DAMAGED
         if not code_signs(sink, live, sizes, frame.levels[colour]):
             return DAMAGED

@@ -59,7 +59,7 @@ class Room:
 
 def stack_nets(nets: Mapping[str, tuple[Net, ...]]) -> Nets:
     """Put the nets of each family into one array for each part; nothing is learned yet."""
-    return Nets(*(FamilyNets.of(nets[name]) for name in FAMILIES))
+    return Nets(*(FamilyNets.of(nets[name], number) for number, name in enumerate(FAMILIES)))
 
 
 def fresh(nets: Nets) -> Nets:

@@ -161,7 +161,7 @@ class DetailWalk:
                 levels,
                 np.zeros(levels.shape[:2], np.int64),
                 np.zeros(levels.shape[:2], np.int64),
-                np.empty(levels.shape, np.uint8),
+                np.ones(levels.shape, np.uint8),
             )
             self._frame(frame)
             coded.weights[row] = frame.weights

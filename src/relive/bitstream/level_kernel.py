@@ -14,7 +14,6 @@ from relive.bitstream.array_kernel import (
     code_plain,
     code_raw,
 )
-from relive.bitstream.context_model import ONE
 from relive.bitstream.detail import BAND_MEMBERS, BAND_OF, BLOCK, ESCAPE, NUM_BANDS
 from relive.bitstream.detail_frame import Bytes, Frame, Grid
 from relive.bitstream.detail_layout import STARTS, SUMS
@@ -25,6 +24,7 @@ _MEMBERS = np.concatenate([np.asarray(members) for members in BAND_MEMBERS])
 _FIRST = np.cumsum([0, *(len(members) for members in BAND_MEMBERS)])
 _BAND_OF = np.asarray(BAND_OF).reshape(-1).astype(np.int64)
 MOST_MEMBERS = max(len(members) for members in BAND_MEMBERS)
+_FEATURES: int = np.int64(11)  # type: ignore[assignment]  # plain, it would be compiled apart
 SEEN = 3
 """Sizes beyond count as this among what is known of a block."""
 
@@ -58,7 +58,7 @@ def set_ends(levels: npt.NDArray[np.int16], ends: Grid) -> None:
 def code_levels(
     sink: Sink,
     nets: FamilyNets,
-    name: tuple[int, int],
+    net: int,
     about: tuple[Frame, Bytes, Grid, Grid],
     colour: int,
     live: Grid,
@@ -69,7 +69,7 @@ def code_levels(
     Args:
         sink: takes or gives the symbols.
         nets: of the family.
-        name: numbers of family and net.
+        net: number of the net.
         about: the frame; `seen` of the colour in the frame before; the cubes of blocks; classes of
             the steps of cubes.
         colour: of the frame.
@@ -113,7 +113,7 @@ def code_levels(
                 count += 1
         if not count:
             break
-        if not code_array(sink, nets, name[0], name[1], count, 11, ONE):
+        if not code_array(sink, nets, net, count, _FEATURES):
             return False
         count = 0
         for n in range(len(live)):
@@ -150,7 +150,7 @@ def code_signs(sink: Sink, live: Grid, sizes: Grid, levels: npt.NDArray[np.int16
                     if sink.kind != DECODES:
                         beyond[far] = max(abs(int(levels[live[n], cell])) - ESCAPE, 0)
                     far += 1
-        if not code_raw(sink, beyond, bits, far):
+        if not code_raw(sink, beyond, bits):
             return False
         far = 0
         for n in range(len(live)):

@@ -89,9 +89,9 @@ def pull(
                 np.int32(frame[1, i, j]),
                 np.int32(frame[2, i, j]),
             )
-            value = red << 16 | green << 8 | blue
-            slot = np.uint64(value * 40503 >> 8) & np.uint64((1 << KNOWN_BITS) - 1)
-            if known[slot] == value:
+            own = red << 16 | green << 8 | blue
+            slot = np.uint64(own * 40503 >> 8) & np.uint64((1 << KNOWN_BITS) - 1)
+            if known[slot] == own:
                 out[0, i, j] = found[slot] >> 16
                 out[1, i, j] = found[slot] >> 8 & 255
                 out[2, i, j] = found[slot] & 255
@@ -117,7 +117,7 @@ def pull(
             a = np.int32(np.floor((reds + half) / once))
             b = np.int32(np.floor((greens + half) / once))
             c = np.int32(np.floor((blues + half) / once))
-            known[slot], found[slot] = value, a << 16 | b << 8 | c
+            known[slot], found[slot] = own, a << 16 | b << 8 | c
             out[0, i, j], out[1, i, j], out[2, i, j] = a, b, c
 
 
