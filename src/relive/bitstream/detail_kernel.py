@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 
 from relive.bitstream.array_kernel import (
-    BAD_VECTOR,
     BAD_WEIGHT,
     DAMAGED,
     DECODES,
@@ -21,35 +20,28 @@ from relive.bitstream.detail import (
     BASE,
     COLOURS,
     MAX_OFFSET,
-    MAX_VECTOR,
     MOVED,
     NUM_STEPS,
     OFFSET_UNIT,
 )
 from relive.bitstream.detail_frame import Frame, Grid, Grids, Nets, Places
-from relive.bitstream.detail_layout import STARTS, STEP_CLASSES, VECTOR_CLASSES
+from relive.bitstream.detail_layout import STARTS
 from relive.bitstream.layout import GROUPS
 from relive.bitstream.level_kernel import code_levels, code_signs, set_ends
+from relive.bitstream.vector_kernel import class_of, code_vectors
 from relive.compiled import compiled
 
-_MODE_ROWS, _SOURCE_ROWS, _SPLIT_ROWS, _VECTOR_ROWS, _OFFSET_ROWS, _END_ROWS = (
-    STARTS[name] for name in ("mode", "source", "split", "vector", "offset", "end")
+_MODE_ROWS, _SOURCE_ROWS, _SPLIT_ROWS, _OFFSET_ROWS, _END_ROWS = (
+    STARTS[name] for name in ("mode", "source", "split", "offset", "end")
 )
 FIRST: int = np.int64(0)  # type: ignore[assignment]  # a plain 0 would be compiled apart
-_VECTOR_FEATURES: int = np.int64(5)  # type: ignore[assignment]
-_SPREADS = np.array([1, 2, 5, 13, 33])
 _WEIGHT_BITS = np.array([8, 9])  # gain, shift
-
-
-@compiled
-def _class_of(step: int) -> int:
-    return min(step // 4, STEP_CLASSES - 1)
 
 
 @compiled
 def cube_class(step: int, offset: int) -> int:
     """Class of the step of a cube."""
-    return _class_of(min(max(step + OFFSET_UNIT * offset, 0), NUM_STEPS - 1))
+    return class_of(min(max(step + OFFSET_UNIT * offset, 0), NUM_STEPS - 1))
 
 
 @compiled
@@ -134,128 +126,6 @@ def _code_weights(sink: Sink, weights: Grid) -> int:
 
 
 @compiled
-def _spread(near: Grid, axis: int) -> tuple[int, int]:
-    """Middle of the two middle ones of four vectors, and the class of what they differ by."""
-    least = most = total = near[0, axis]
-    for k in range(1, 4):
-        value = near[k, axis]
-        least, most, total = min(least, value), max(most, value), total + value
-    kind = 0
-    for bound in _SPREADS:
-        if most - least >= bound:
-            kind += 1
-    return (total - least - most) >> 1, kind
-
-
-@compiled
-def _bits_of(symbol: int) -> int:
-    """Number of raw bits behind a class of vectors."""
-    return max((symbol + 1) // 2 - 1, 0)
-
-
-@compiled
-def _code_near(
-    sink: Sink, nets: FamilyNets, near: Grid, about: Grid, step: int, group: int, vectors: Grid
-) -> int:
-    """Code vectors in place as differences from the middle of those near.
-
-    Args:
-        sink: takes or gives the symbols.
-        nets: of the family.
-        near: four for each `[n, 4, 2]`.
-        about: modes `[n]`.
-        step: class of the frame's step.
-        group: its number.
-        vectors: `[n, 2]`.
-    """
-    count, starts = len(vectors), _VECTOR_ROWS
-    first = np.full(count, VECTOR_CLASSES)
-    middles, raw, bits = (
-        np.empty(count, np.int64),
-        np.empty(count, np.int64),
-        np.empty(count, np.int64),
-    )
-    for axis in range(2):
-        for n in range(count):
-            middles[n], kind = _spread(near[n], axis)
-            row = sink.rows[n]
-            row[0], row[1] = kind + starts[0], first[n] + starts[1]
-            row[2], row[3] = about[n] + starts[2], step + starts[3]
-            row[4] = group + starts[4]
-            difference = vectors[n, axis] - middles[n]
-            size, length = abs(difference), 0
-            while size >> length:
-                length += 1
-            sink.symbols[n] = 2 * length - (difference > 0) if length else 0
-            raw[n] = size
-        if not code_array(sink, nets, axis, count, _VECTOR_FEATURES):
-            return DAMAGED
-        for n in range(count):
-            first[n] = sink.symbols[n]
-            bits[n] = _bits_of(first[n])
-            base = 1 << bits[n] if first[n] else 0
-            raw[n] = 0 if sink.kind == DECODES else raw[n] - base
-        if not code_raw(sink, raw, bits):
-            return DAMAGED
-        for n in range(count):
-            size = (1 << bits[n]) + raw[n] if first[n] else 0
-            vectors[n, axis] = middles[n] + (size if first[n] % 2 else -size)
-            if abs(vectors[n, axis]) > MAX_VECTOR:
-                return BAD_VECTOR
-    return DONE
-
-
-@compiled
-def _code_vectors(sink: Sink, nets: FamilyNets, grids: Grids, frame: Frame, before: Frame) -> int:
-    """Code a vector for every moved cube, then those of the other blocks of split ones."""
-    cubes, step = len(frame.modes), _class_of(frame.step)
-    vectors, wanted = np.empty((cubes, 2), np.int64), frame.vectors.copy()
-    near, part = np.empty((cubes, 4, 2), np.int64), np.empty((cubes, 2), np.int64)
-    about, spots = np.empty((2, cubes), np.int64)
-    for cube in range(cubes):
-        vectors[cube] = frame.vectors[grids.parts[0, cube]]
-    for group in range(GROUPS):
-        count = 0
-        for k in range(grids.cubes.bounds[group], grids.cubes.bounds[group + 1]):
-            spot = grids.cubes.order[k]
-            if frame.modes[spot] < MOVED:
-                continue
-            for f in range(4):
-                if group:
-                    near[count, f] = vectors[grids.cubes.around[f, k]]
-                else:
-                    near[count, f] = before.vectors[grids.parts[0, spot]]
-            about[count] = frame.modes[spot] if frame.number else BASE
-            part[count], spots[count] = vectors[spot], spot
-            count += 1
-        if count:
-            end = _code_near(sink, nets, near, about, step, group, part[:count])
-            if end:
-                return end
-        for n in range(count):
-            vectors[spots[n]] = part[n]
-    for cube in range(cubes):
-        for k in range(4):
-            frame.vectors[grids.parts[k, cube]] = vectors[cube]
-    for k in range(1, 4):
-        count = 0
-        for cube in range(cubes):
-            if frame.split[cube]:
-                block = grids.parts[k, cube]
-                for f in range(4):
-                    near[count, f] = frame.vectors[grids.direct[f, block]]
-                about[count], part[count], spots[count] = frame.modes[cube], wanted[block], block
-                count += 1
-        if count:
-            end = _code_near(sink, nets, near, about, step, GROUPS - 1, part[:count])
-            if end:
-                return end
-        for n in range(count):
-            frame.vectors[spots[n]] = part[n]
-    return DONE
-
-
-@compiled
 def _code_modes(sink: Sink, nets: Nets, grids: Grids, frame: Frame, before: Frame) -> bool:
     """Code modes, sources and splits, as far as the frame has them."""
     cubes, number = len(frame.modes), frame.number
@@ -263,7 +133,7 @@ def _code_modes(sink: Sink, nets: Nets, grids: Grids, frame: Frame, before: Fram
     for cube in range(cubes):
         features[0, cube] = before.modes[cube] + 1 if number > 1 else 0
         features[1, cube], features[2, cube] = frame.depths[cube], frame.motion[cube]
-        features[3, cube] = _class_of(frame.step)
+        features[3, cube] = class_of(frame.step)
     net = 2 if number == 1 else number % 2
     if not _code_grid(
         sink, nets.mode, net, grids.cubes, features, _MODE_ROWS, frame.plain, frame.modes
@@ -272,14 +142,14 @@ def _code_modes(sink: Sink, nets: Nets, grids: Grids, frame: Frame, before: Fram
     if number > 1:
         for cube in range(cubes):
             features[0, cube], features[1, cube] = frame.modes[cube], before.sources[cube]
-            features[2, cube] = _class_of(frame.step)
+            features[2, cube] = class_of(frame.step)
             chosen[cube] = frame.modes[cube] != BASE
         if not _code_grid(
             sink, nets.source, FIRST, grids.cubes, features[:3], _SOURCE_ROWS, chosen, frame.sources
         ):
             return False
     for cube in range(cubes):
-        features[0, cube], features[1, cube] = frame.modes[cube], _class_of(frame.step)
+        features[0, cube], features[1, cube] = frame.modes[cube], class_of(frame.step)
         chosen[cube] = frame.modes[cube] >= MOVED
     return _code_grid(
         sink, nets.split, FIRST, grids.cubes, features[:2], _SPLIT_ROWS, chosen, frame.split
@@ -292,7 +162,7 @@ def _code_copies(sink: Sink, nets: Nets, grids: Grids, frame: Frame) -> bool:
     cubes = len(frame.modes)
     features, copied = np.empty((2, cubes), np.int64), np.empty(cubes, np.int64)
     for cube in range(cubes):
-        features[0, cube], features[1, cube] = BASE, _class_of(frame.step)
+        features[0, cube], features[1, cube] = BASE, class_of(frame.step)
         copied[cube] = frame.modes[cube] == MOVED
     if not _code_grid(
         sink, nets.split, FIRST, grids.cubes, features, _SPLIT_ROWS, frame.plain, copied
@@ -343,7 +213,7 @@ def _code_offsets(sink: Sink, nets: FamilyNets, grids: Grids, frame: Frame, befo
     for cube in range(cubes):
         values[cube] = features[0, cube] = before.offsets[cube] + MAX_OFFSET
         features[1, cube], features[2, cube] = frame.depths[cube], frame.modes[cube]
-        features[3, cube] = _class_of(frame.step)
+        features[3, cube] = class_of(frame.step)
     for block in range(len(grids.cube_of)):
         for colour in range(COLOURS):
             if frame.ends[colour, block]:
@@ -381,7 +251,7 @@ def code_frame(sink: Sink, nets: Nets, grids: Grids, frame: Frame, before: Frame
             return DAMAGED
     elif not _code_copies(sink, nets, grids, frame):
         return DAMAGED
-    end = _code_vectors(sink, nets.vector, grids, frame, before)
+    end = code_vectors(sink, nets.vector, grids, frame, before)
     if end:
         return end
     for colour in range(COLOURS):
