@@ -9,6 +9,8 @@ The codes of the base tier are known before. All but palettes is one call of `de
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 
@@ -67,6 +69,7 @@ def _places(h: int, w: int) -> Places:
     )
 
 
+@lru_cache(maxsize=16)
 def _grids(h: int, w: int) -> Grids:
     y, x = np.divmod(np.arange(4 * h * w), 2 * w)
     cube_of = (y // 2) * w + x // 2
@@ -84,12 +87,12 @@ def _wide(values: npt.NDArray[np.uint8], highest: int) -> npt.NDArray[np.int64]:
     return np.minimum(values.reshape(-1).astype(np.int64), highest)
 
 
-def _blank(cubes: int, number: int) -> Frame:
+def _blank(cubes: int) -> Frame:
     """A frame of zeros."""
     blocks = 4 * cubes
     grid = [np.zeros(cubes, np.int64) for _ in range(6)]
     return Frame(
-        number,
+        0,
         0,
         grid[0],
         grid[1],
@@ -120,7 +123,7 @@ class DetailWalk:
         self._palettes = PaletteCoder(h, w) if palettes else None
         self._grids = _grids(h, w)
         self._number = 2 if delta else 0
-        self._before = _blank(h * w, 0)
+        self._before = _blank(h * w)
         blocks = 4 * h * w
         most = blocks * (_PLAIN_SYMBOLS + 4 * COLOURS * CELLS)
         self._room = Room(blocks * MOST_MEMBERS, most)
