@@ -101,11 +101,11 @@ def test_a_view_has_the_tint_of_its_moment(flashed: Path) -> None:
     moment = RED[4]
     with open_view(flashed) as opened:
         viewer = opened.viewer
-        viewer.memory.usable[moment - 3 : moment + 4] = False
+        viewer.memory.usable[moment - 1 : moment + 2] = False
         pose = viewer.memory.poses[50].copy()  # was only seen without the flash
         red = opened.view(pose, moment * STEP_NS, True, False)
         plain = opened.view(pose, 50 * STEP_NS, True, False)
-    assert red.plan.around == (moment - 4, moment + 4)
+    assert red.plan.around == (moment - 2, moment + 2)
     assert plain.plan.around == (50, 50)
     assert apart(red.pixels, picture(50, True), ~FIXED) < 8
     assert apart(plain.pixels, picture(50, False), ~FIXED) < 8

@@ -78,7 +78,7 @@ def test_a_flash_over_all_of_a_picture_is_taken_out() -> None:
     colours = np.stack([plain, flash]).astype(np.float32)
     surfaces = [surface.Surface(shot, maps[0], maps[0]) for shot in shots]
     looks = Looks(colours, maps, maps, maps, maps)
-    lit = light_alike(looks, surfaces, Moment(plain, plain, 0, nothing))
+    lit = light_alike(looks, surfaces, Moment(plain, None, nothing))
     assert np.abs(lit.colours[1] - plain).max() < 4
     assert (lit.colours[0] == plain).all()
 

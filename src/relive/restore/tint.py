@@ -50,8 +50,13 @@ class Tint:
 
     def part(self, share: float) -> Tint:
         """So much of it: 0 nothing, 1 all of it."""
-        red, green, blue = (share * part for part in self.offset)
-        return Tint(1 + share * (self.gain - 1), (red, green, blue))
+        return Tint().towards(self, share)
+
+    def towards(self, other: Tint, share: float) -> Tint:
+        """So far on the way to another one: 0 this one, 1 that one."""
+        pairs = zip(self.offset, other.offset, strict=True)
+        red, green, blue = (own + share * (more - own) for own, more in pairs)
+        return Tint(self.gain + share * (other.gain - self.gain), (red, green, blue))
 
     def then(self, other: Tint) -> Tint:
         """This one, and another one after it."""

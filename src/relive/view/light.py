@@ -22,29 +22,63 @@ from relive.view.surface import TINT_LEVELS, Surface
 
 LEAST_TRUST = 0.3  # in the depth of what a source shows of the view; with less it is left out
 ENOUGH = 500  # pixels that two looks share, to compare their colours
+FADE_S = 0.5  # a frame so far away in time tells half of the tint
 
 
 @dataclass(frozen=True)
 class Moment:
-    """The frames around the moment that is looked at; they tell its tint.
+    """The tint of the moment that is looked at.
 
     Attributes:
-        before: the last one that is not later.
-        after: the first one that is not earlier.
-        share: how far the moment is from `before`, 0 to 1 of the way to `after`.
+        before: the last frame that is not later.
+        tint: from that frame to the moment; None where nothing tells.
         fixed: pixels beside the scene, bool `[H, W]`.
     """
 
     before: Frame
-    after: Frame
-    share: float
+    tint: Tint | None
     fixed: Mask
+
+    @classmethod
+    def between(
+        cls,
+        before: Frame,
+        after: Frame,
+        share: float,
+        late_s: float,
+        sources: Sequence[Frame],
+        fixed: Mask,
+    ) -> Moment:
+        """Tell it from the frames around; the further they are, the more as it usually is.
+
+        Args:
+            before: the last frame that is not later.
+            after: the first one that is not earlier.
+            share: how far the moment is on the way from one to the other, 0 to 1.
+            late_s: seconds to the nearer one.
+            sources: frames that the view is made of; their median is usual.
+            fixed: pixels beside the scene, bool `[H, W]`.
+        """
+        on = tint_between(before, after, fixed)
+        if on is None or late_s == 0:
+            return cls(before, on if on is None else on.part(share), fixed)
+        found = [tint_between(before, source, fixed) for source in sources]
+        usual = median_tint([tint for tint in found if tint is not None])
+        kept = 1 / (1 + (late_s / FADE_S) ** 2)
+        return cls(before, usual.towards(on.part(share), kept), fixed)
 
     def tint_of(self, pixels: Frame) -> Tint:
         """What gives a frame the tint of the moment; none where nothing tells."""
         there = tint_between(pixels, self.before, self.fixed)
-        on = tint_between(self.before, self.after, self.fixed)
-        return Tint() if there is None or on is None else there.then(on.part(self.share))
+        return Tint() if there is None or self.tint is None else there.then(self.tint)
+
+
+def median_tint(tints: Sequence[Tint]) -> Tint:
+    """The median of tints, number by number; none of none."""
+    if not tints:
+        return Tint()
+    gain, red, green, blue = np.median([[tint.gain, *tint.offset] for tint in tints], axis=0)
+    return Tint(float(gain), (float(red), float(green), float(blue)))
 
 
 def sure_looks(looks: Looks) -> NDArray[np.intp]:

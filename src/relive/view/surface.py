@@ -119,27 +119,28 @@ def _match(
 
 
 def alike(view: Shot, shot: Shot, fixed: Mask) -> Shot:
-    """Free a neighbour of a tint that one of both pictures has.
+    """Free a neighbour of a tint that one of both pictures has, and of another brightness.
 
-    A flash of pain or of an item covers all of a picture. What lies beside the scene tells it, else
-    the mean and the spread of each channel, which two neighbours otherwise share.
+    A flash of pain or of an item covers all of a picture. What lies beside the scene tells it. What
+    is left, or all where nothing tells, shows in the mean and the spread of each channel, which two
+    neighbours otherwise share; so does light that fades with the distance from the camera.
 
     Args:
         view: the neighbour.
-        shot: the frame whose tint it takes.
+        shot: the frame whose light it takes.
         fixed: pixels beside the scene, bool `[H, W]`.
     """
     tint = tint_between(view.pixels, shot.pixels, fixed)
-    if tint is not None:
-        return replace(view, pixels=tint.apply_to_frame(view.pixels))
-    own, other = shot.pixels[shot.known], view.pixels[view.known]
+    pixels = view.pixels if tint is None else tint.apply_to_frame(view.pixels)
+    view = replace(view, pixels=pixels)
+    own, other = shot.pixels[shot.known], pixels[view.known]
     if not len(own) or not len(other):
         return view
     means = own.mean(0), other.mean(0)
     if np.abs(means[0] - means[1]).max() < TINT_LEVELS:
         return view
     gain = (own.std(0) + 1) / (other.std(0) + 1)
-    colours = (view.pixels - means[1]) * gain + means[0]
+    colours = (pixels - means[1]) * gain + means[0]
     return replace(view, pixels=colours.round().clip(0, 255).astype(np.uint8))
 
 

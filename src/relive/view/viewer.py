@@ -214,8 +214,7 @@ class Viewer:
         Returns:
             The looks, and the seconds between each source and the moment.
         """
-        surfaces = [self._surface(index, plan, frames) for index in plan.sources]
-        self._evict(len(surfaces))
+        surfaces = self._all_surfaces(plan, frames)
         drawn = look(surfaces, plan.pose, self.camera)
         chosen = sure_looks(drawn)
         moment = self._moment(plan, frames)
@@ -224,10 +223,20 @@ class Viewer:
         return looks, [abs(time - plan.time_ns) / 1e9 for time in times]
 
     def _moment(self, plan: Plan, frames: Mapping[int, Frame]) -> Moment:
-        before, after = plan.around
-        span = int(self.times_ns[after] - self.times_ns[before])
-        share = (plan.time_ns - int(self.times_ns[before])) / span if span > 0 else 0.0
-        return Moment(frames[before], frames[after], min(max(share, 0.0), 1.0), ~self.scene)
+        first, last = plan.around
+        times = [int(self.times_ns[index]) for index in plan.around]
+        span, passed = times[1] - times[0], plan.time_ns - times[0]
+        share = min(max(passed / span, 0.0), 1.0) if span > 0 else 0.0
+        late_s = min(abs(plan.time_ns - time) for time in times) / 1e9
+        sources = [surface.shot.pixels for surface in self._all_surfaces(plan, frames)]
+        around = frames[first], frames[last]
+        return Moment.between(*around, share, late_s, sources, ~self.scene)
+
+    def _all_surfaces(self, plan: Plan, frames: Mapping[int, Frame]) -> list[Surface]:
+        """The sources of a plan with their depth; those used longest ago are let go."""
+        surfaces = [self._surface(index, plan, frames) for index in plan.sources]
+        self._evict(len(surfaces))
+        return surfaces
 
     def _shot(self, index: int, frames: Mapping[int, Frame]) -> Shot:
         return Shot(frames[index], self.memory.known, self.memory.poses[index])
