@@ -11,7 +11,7 @@ from relive.restore.gaps import SessionGaps
 from relive.restore.tint import Tint, beside, tint_between
 from relive.session import Recorder, Session
 from relive.view import open_view
-from relive.view.light import sure_looks
+from relive.view.light import FADE_S, Moment, median_tint, sure_looks
 from relive.view.render import Looks
 from room import FPS, HEIGHT, SCHEMA, STATUS_PX, WIDTH, poses, see
 
@@ -109,6 +109,18 @@ def test_a_view_has_the_tint_of_its_moment(flashed: Path) -> None:
     assert plain.plan.around == (50, 50)
     assert apart(red.pixels, picture(50, True), ~FIXED) < 8
     assert apart(plain.pixels, picture(50, False), ~FIXED) < 8
+
+
+def test_far_from_all_frames_a_moment_has_the_usual_tint() -> None:
+    plain, red = picture(3, False), picture(9, True)
+    sources = [picture(index, False) for index in (1, 2, 5)] + [red]
+    at_once = Moment.between(red, red, 0, 0.0, sources, FIXED)
+    assert at_once.tint_of(red).is_none
+    half = Moment.between(red, red, 0, FADE_S, sources, FIXED).tint_of(plain)
+    assert abs(half.gain - 0.8) < 0.02
+    late = Moment.between(red, red, 0, 100.0, sources, FIXED)
+    assert late.tint_of(plain).is_none
+    assert median_tint([]) == Tint()
 
 
 def test_sources_that_no_neighbour_bears_out_are_left_out() -> None:
