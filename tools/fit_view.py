@@ -21,7 +21,6 @@ from relive.cubes.states import camera_poses
 from relive.restore.blend import BlendNet
 from relive.session import Session
 from relive.view.blend import NUM_FEATURES, features, vote
-from relive.view.render import look
 from relive.view.viewer import Viewer
 from relive.view.viewing import usable_frames
 
@@ -50,11 +49,11 @@ def crops(session: Session, gap: int, rng: np.random.Generator) -> Iterator[Samp
     viewer.learn({index: session.frame(index) for index in viewer.lessons})
     time_ns = int(session.times_ns[target])
     plan = viewer.plan(camera_poses(session.schema, session.states[target][None])[0], time_ns)
-    surfaces = viewer.surfaces(plan, {index: session.frame(index) for index in plan.frames})
-    if len(surfaces) < 2:
+    if not plan.sources:
         return
-    looks = look(surfaces, plan.pose, viewer.camera)
-    late_s = viewer.late_s(plan)
+    looks, late_s = viewer.looks(plan, {index: session.frame(index) for index in plan.frames})
+    if len(looks.near) < 2:
+        return
     given = features(looks, vote(looks, viewer.memory.pace), late_s)
     truth, labels = session.frame(target), session.regions(target, target + 1)
     counts = (looks.near >= 0).any(0) & (labels[0] < HUD if labels is not None else True)

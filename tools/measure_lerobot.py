@@ -31,15 +31,18 @@ def measure(path: Path, actions: list[str], crf: int) -> dict[str, Any]:
         names = [field.name for field in replay.schema.fields]
         with Session.open(folder / "s.mcap") as back:
             order = [f.name for f in back.schema.fields if f.name in names]
-            mine = back.states[:rows, [order.index(n) for n in order]]
-            states = replay.states[:rows, [names.index(n) for n in order]]
+            there = np.flatnonzero(back.present)  # an episode ends with a frame that is missing
+            mine = back.states[there][:, [order.index(n) for n in order]]
+            states = replay.states[there][:, [names.index(n) for n in order]]
             acted = [n for n, word in enumerate(order) if word in actions]
-            states[0, acted] = 0  # that led to the first frame
+            starts = np.flatnonzero(np.diff(there, prepend=-2) > 1)
+            states[np.ix_(starts, acted)] = 0  # that led to the first frame of an episode
             errors, worst = [], 0
-            for number, frame in enumerate(replay.iter_frames(0, rows)):
-                off = back.frame(number).astype(np.int32) - frame
-                errors.append(float((off**2).mean()))
-                worst = max(worst, int(np.abs(off).max()))
+            for number, frame in enumerate(replay.iter_frames(0, len(back.present))):
+                if back.present[number]:
+                    off = back.frame(number).astype(np.int32) - frame
+                    errors.append(float((off**2).mean()))
+                    worst = max(worst, int(np.abs(off).max()))
         size = sum(file.stat().st_size for file in (folder / "d").rglob("*") if file.is_file())
         mean = float(np.mean(errors))
     return {

@@ -1,9 +1,10 @@
 """Complete one frame: explain it by its neighbours, weigh, and go further away for what is left.
 
 ```
- gap, nearest neighbours ─► candidates ─► weights ─► pixels ─┬─ all seen ────────► done
+ gap, nearest neighbours ─► candidates ─► weights ─► pixels ─┬─ all seen ───────┬► done
                                                              └─ some unseen ─► neighbours further
                                           nobody has seen it ─► smooth filling, confidence 0 ◄──┘
+                   known parts on trial are off by far ─► painted in part, less sure ◄─┘
 ```
 """
 
@@ -18,6 +19,7 @@ from relive.restore.blend import blend
 from relive.restore.candidates import explain
 from relive.restore.filling import smooth_filling
 from relive.restore.gaps import SessionGaps
+from relive.restore.painting import paint_share, trial_of
 from relive.restore.sources import Frame, Gap, Mask
 
 TURNS = 4  # neighbours 1, 2, 4 and 8 frames away
@@ -50,44 +52,79 @@ class Completed:
         return float(self.confidence[self.made].mean()) if self.made.any() else 1.0
 
 
+@dataclass(frozen=True)
+class _Canvas:
+    """A frame that is being filled.
+
+    Attributes:
+        own: as it was `[H, W, 3]`.
+        known: what is known of it `[H, W]`.
+        pixels: so far.
+        confidence: so far.
+    """
+
+    own: Frame
+    known: Mask
+    pixels: Frame
+    confidence: Floats
+
+    @classmethod
+    def of(cls, own: Frame, known: Mask) -> _Canvas:
+        """Begin with what is known of a frame."""
+        return cls(own, known, own.copy(), known.astype(np.float32))
+
+    def fill(self, gap: Gap, filled: Mask) -> Mask:
+        """Fill what the neighbours show; returns what is filled now."""
+        candidates = explain(gap)
+        colours, sure = blend(gap, candidates)
+        new = ~filled & candidates.seen.any(0)
+        self.pixels[new] = colours[new].round().clip(0, 255).astype(np.uint8)
+        self.confidence[new] = sure[new]
+        return filled | new
+
+    def paint(self, gap: Gap) -> None:
+        """Paint where what the neighbours say of a trial is far off; that is less sure."""
+        hidden = self.known & ~trial_of(self.known)
+        tried = replace(gap, target=replace(gap.target, known=hidden))
+        candidates = explain(tried)
+        said, seen = blend(tried, candidates)[0], np.asarray(candidates.seen.any(0))
+        painting, take = paint_share(self.own, self.known, said, seen)
+        mixed = self.pixels + take[..., None] * (painting - self.pixels)
+        lost = ~self.known
+        self.pixels[lost] = mixed[lost].round().clip(0, 255).astype(np.uint8)
+        self.confidence[lost] *= 1 - take[lost]
+
+    def done(self, filled: Mask) -> Completed:
+        """Fill smoothly what nobody has seen."""
+        if not filled.all():
+            self.pixels[~filled] = smooth_filling(self.pixels, filled)[~filled]
+        return Completed(self.pixels, self.confidence, ~self.known)
+
+
 def complete(gaps: SessionGaps, index: int) -> Completed:
     """Fill what a frame lacks.
 
     Raises:
         InputError: Nothing is known of it, and no other frame shows anything.
     """
-    gap: Gap | None = gaps.gap(index)
-    known = gaps.known(index)
-    pixels, confidence = gaps.source(index).pixels.copy(), known.astype(np.float32)
-    filled = known.copy()
+    first = gaps.gap(index)
+    gap: Gap | None = first
+    canvas = _Canvas.of(gaps.source(index).pixels, gaps.known(index))
+    filled = canvas.known.copy()
     for turn in range(TURNS):
         if gap is None or filled.all():
             break
-        filled = _fill(gap, filled, pixels, confidence)
-        gap = None if filled.all() else _further(gaps, index, turn + 1, pixels, filled)
-    if not filled.all():
-        pixels[~filled] = smooth_filling(pixels, filled)[~filled]
-    return Completed(pixels, confidence, ~known)
+        filled = canvas.fill(gap, filled)
+        gap = None if filled.all() else _further(gaps, index, turn + 1, canvas.pixels, filled)
+    if canvas.known.any():
+        canvas.paint(first)
+    return canvas.done(filled)
 
 
 def complete_between(gap: Gap) -> Completed:
     """Make a frame of which nothing is known, from its neighbours alone."""
-    none = gap.target.known
-    pixels, confidence = gap.target.pixels.copy(), none.astype(np.float32)
-    filled = _fill(gap, none, pixels, confidence)
-    if not filled.all():
-        pixels[~filled] = smooth_filling(pixels, filled)[~filled]
-    return Completed(pixels, confidence, ~none)
-
-
-def _fill(gap: Gap, filled: Mask, pixels: Frame, confidence: Floats) -> Mask:
-    """Fill what the neighbours show; returns what is filled now."""
-    candidates = explain(gap)
-    colours, sure = blend(gap, candidates)
-    new = ~filled & candidates.seen.any(0)
-    pixels[new] = colours[new].round().clip(0, 255).astype(np.uint8)
-    confidence[new] = sure[new]
-    return filled | new
+    canvas = _Canvas.of(gap.target.pixels, gap.target.known)
+    return canvas.done(canvas.fill(gap, canvas.known))
 
 
 def _further(gaps: SessionGaps, index: int, turn: int, pixels: Frame, filled: Mask) -> Gap | None:

@@ -15,6 +15,7 @@ from relive.errors import InputError
 from relive.model.warp import Pinhole
 from relive.restore.scroll import learn_scroll, places
 from relive.restore.sources import Frame, Gap, Mask, Source
+from relive.restore.tint import tint_alike
 from relive.session import StateSchema
 
 NEAR_FRAMES = 12  # that are kept at hand
@@ -118,13 +119,8 @@ class SessionGaps:
             return None
         first, last = there[0], there[-1]
         target, before, after = (self.source(i) for i in (index, first, last))
-        return Gap(
-            target,
-            before,
-            after,
-            self.camera,
-            self._scrolls(*(s.place for s in (before, target, after))),
-        )
+        scrolls = self._scrolls(*(s.place for s in (before, target, after)))
+        return tint_alike(Gap(target, before, after, self.camera, scrolls))
 
     def between(self, time_ns: int, state: NDArray[np.float32], guessed: bool = True) -> Gap:
         """Surround a moment by the frames that are there, before and after it.
@@ -143,13 +139,8 @@ class SessionGaps:
         place = None if place is None else place[0]
         target = Source(*nothing, state, pose, time_ns, place, guessed)
         before, after = self.source(first), self.source(last)
-        return Gap(
-            target,
-            before,
-            after,
-            self.camera,
-            self._scrolls(before.place, target.place, after.place),
-        )
+        scrolls = self._scrolls(before.place, target.place, after.place)
+        return tint_alike(Gap(target, before, after, self.camera, scrolls))
 
     def _neighbour(self, index: int, step: int, skipped: int) -> int | None:
         """Find a frame on one side that shows what a frame lacks, else one that shows anything."""

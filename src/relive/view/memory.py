@@ -64,6 +64,14 @@ class SessionMemory:
         there = np.flatnonzero(self.usable)
         return int(there[self._apart(pose, there).argmin()])
 
+    def around(self, time_ns: int) -> tuple[int, int]:
+        """The frames before and after a moment, nearest in time; the same twice at an end."""
+        there = np.flatnonzero(self.usable)
+        at = int(np.searchsorted(self.times_ns[there], time_ns))
+        after = int(there[min(at, len(there) - 1)])
+        exact = int(self.times_ns[after]) <= time_ns or at == 0
+        return (after, after) if exact else (int(there[at - 1]), after)
+
     def _apart(self, pose: Floats, frames: NDArray[np.intp]) -> Floats:
         """How far poses are apart: what moves the picture as much as a radian counts one."""
         shift = np.linalg.norm(self.poses[frames, :3] - pose[:3], axis=1) / (12 * self.pace)

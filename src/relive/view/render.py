@@ -12,7 +12,7 @@ Shapes: K surfaces, H W pixels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,10 @@ from numpy.typing import NDArray
 from relive.model.warp import Pinhole
 from relive.restore.sources import eye_between
 from relive.view import kernels
-from relive.view.surface import TINT_LEVELS, Surface
+from relive.view.surface import Surface
 
 Floats = NDArray[np.float32]
 STRETCH_PX = np.float32(6)
-ENOUGH = 500  # pixels that two looks share, to compare their colours
 
 
 @dataclass(frozen=True)
@@ -46,25 +45,10 @@ class Looks:
     rays: Floats
 
 
-def untint(looks: Looks) -> Looks:
-    """Give all looks the tint of the first one, by what both of them show."""
-    colours = looks.colours.copy()
-    for k in range(1, len(colours)):
-        both = (looks.near[0] >= 0) & (looks.near[k] >= 0)
-        if both.sum() < ENOUGH:
-            continue
-        own, other = looks.colours[0][both], looks.colours[k][both]
-        means = own.mean(0), other.mean(0)
-        if np.abs(means[0] - means[1]).max() >= TINT_LEVELS:
-            gain = (own.std(0) + 1) / (other.std(0) + 1)
-            colours[k] = (colours[k] - means[1]) * gain + means[0]
-    return replace(looks, colours=colours)
-
-
 def look(surfaces: Sequence[Surface], pose: NDArray[np.float64], camera: Pinhole) -> Looks:
     """Draw surfaces into the view of a camera."""
     parts = [_look(surface, pose, camera) for surface in surfaces]
-    return untint(Looks(*(np.stack(column) for column in zip(*parts, strict=True))))
+    return Looks(*(np.stack(column) for column in zip(*parts, strict=True)))
 
 
 def _look(surface: Surface, pose: NDArray[np.float64], camera: Pinhole) -> tuple[Floats, ...]:

@@ -12,7 +12,7 @@ Shapes: H W pixels, L depths.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from relive.model.warp import Pinhole
 from relive.restore import kernels as matching
 from relive.restore.sources import Frame, Mask, eye_between
+from relive.restore.tint import beside, tint_between
 from relive.view import kernels
 from relive.view.memory import NUM_NEIGHBOURS
 
@@ -85,6 +86,8 @@ def find_surface(shot: Shot, others: Sequence[Shot], camera: Pinhole, pace: floa
     if not others:
         unknown = np.zeros(shot.known.shape, np.float32)
         return Surface(shot, unknown, np.float32(0.5) * shot.known)
+    fixed = beside(camera, shot.known.shape)
+    others = [alike(other, shot, fixed) for other in others]
     scale = -(-shot.known.shape[1] // MAX_WIDTH_PX)
     small = shot if scale == 1 else shrink(shot, scale)
     views = others if scale == 1 else [shrink(other, scale) for other in others]
@@ -102,7 +105,7 @@ def _match(
     nears = inverse_depths(camera.focal_x_px, baseline, NEAREST_PACES * pace)
     height, width = known.shape
     cost = np.empty((min(height, camera.bottom_px), width, len(nears)), np.float32)
-    pictures = np.stack([alike(view, shot) for view in views])
+    pictures = np.stack([view.pixels.astype(np.float32) for view in views])
     whole = np.stack([readable(view.known) for view in views])
     eyes = tuple(eye_between(camera, view.pose, shot.pose) for view in views)
     kernels.match(shot.pixels, known, (pictures, whole), eyes, nears, cost)
@@ -115,21 +118,30 @@ def _match(
     return near, _trust(mean, near, nears, known)
 
 
-def alike(view: Shot, shot: Shot) -> Floats:
-    """Colours of a neighbour, freed of a tint that one of both pictures has, `[H, W, 3]`.
+def alike(view: Shot, shot: Shot, fixed: Mask) -> Shot:
+    """Free a neighbour of a tint that one of both pictures has, and of another brightness.
 
-    A flash of pain or of an item covers all of a picture. It shows in the mean and the spread of
-    each channel, which two neighbours otherwise share.
+    A flash of pain or of an item covers all of a picture. What lies beside the scene tells it. What
+    is left, or all where nothing tells, shows in the mean and the spread of each channel, which two
+    neighbours otherwise share; so does light that fades with the distance from the camera.
+
+    Args:
+        view: the neighbour.
+        shot: the frame whose light it takes.
+        fixed: pixels beside the scene, bool `[H, W]`.
     """
-    colours = view.pixels.astype(np.float32)
-    own, other = shot.pixels[shot.known], view.pixels[view.known]
+    tint = tint_between(view.pixels, shot.pixels, fixed)
+    pixels = view.pixels if tint is None else tint.apply_to_frame(view.pixels)
+    view = replace(view, pixels=pixels)
+    own, other = shot.pixels[shot.known], pixels[view.known]
     if not len(own) or not len(other):
-        return colours
+        return view
     means = own.mean(0), other.mean(0)
     if np.abs(means[0] - means[1]).max() < TINT_LEVELS:
-        return colours
+        return view
     gain = (own.std(0) + 1) / (other.std(0) + 1)
-    return np.asarray((colours - means[1]) * gain + means[0], np.float32)
+    colours = (pixels - means[1]) * gain + means[0]
+    return replace(view, pixels=colours.round().clip(0, 255).astype(np.uint8))
 
 
 def shrink(shot: Shot, scale: int) -> Shot:

@@ -28,9 +28,10 @@ from relive.restore.sources import Frame, Mask
 from relive.view.blend import blend
 from relive.view.camera import Pose
 from relive.view.cracks import close_cracks
+from relive.view.light import Moment, light_alike, pick, sure_looks
 from relive.view.memory import SessionMemory
 from relive.view.overlay import find_overlay, telling_pairs
-from relive.view.render import look
+from relive.view.render import Looks, look
 from relive.view.surface import Shot, Surface, find_surface
 
 Floats = NDArray[np.float32]
@@ -49,6 +50,7 @@ class Plan:
         sources: frames to look through, the best one first.
         neighbours: of the sources whose depth is not known yet.
         nearest: the frame whose pose is nearest.
+        around: the frames before and after the moment, nearest in time; they tell its tint.
     """
 
     pose: Pose
@@ -56,11 +58,12 @@ class Plan:
     sources: tuple[int, ...]
     neighbours: Mapping[int, list[int]]
     nearest: int
+    around: tuple[int, int]
 
     @property
     def frames(self) -> list[int]:
         """Frames that must be read, in order."""
-        wanted = {self.nearest, *self.neighbours}
+        wanted = {self.nearest, *self.around, *self.neighbours}
         for others in self.neighbours.values():
             wanted.update(others)
         return sorted(wanted)
@@ -161,7 +164,7 @@ class Viewer:
         new = {index: memory.neighbours(index) for index in sources if index not in self._surfaces}
         nearest = memory.nearest(pose)
         moment = int(self.times_ns[nearest]) if time_ns is None else time_ns
-        return Plan(pose, moment, sources, new, nearest)
+        return Plan(pose, moment, sources, new, nearest, memory.around(moment))
 
     def forget(self, frame: int) -> None:
         """Use a frame no more: it turned out not to be readable.
@@ -189,29 +192,51 @@ class Viewer:
             fill: paint what is unseen smoothly, from what is around it.
             overlay: put over it what is fixed to the screen in the nearest frame.
         """
-        surfaces = self.surfaces(plan, frames)
         shape = (*self.scene.shape, 3)
         pixels, confidence = np.zeros(shape, np.uint8), np.zeros(shape[:2], np.float32)
-        seen = np.zeros(shape[:2], np.bool_)
-        if surfaces:
-            looks = look(surfaces, plan.pose, self.camera)
-            colours, confidence = blend(looks, self.late_s(plan), self.memory.pace)
+        seen, nearest = np.zeros(shape[:2], np.bool_), None
+        if plan.sources:
+            looks, late_s = self.looks(plan, frames)
+            colours, confidence = blend(looks, late_s, self.memory.pace)
             seen = np.asarray((looks.near >= 0).any(0))
             colours, confidence, seen = close_cracks(colours, confidence, seen, self.scene)
             pixels = colours.round().clip(0, 255).astype(np.uint8)
-        over = self._finish(pixels, seen, fill, frames[plan.nearest] if overlay else None)
+        if overlay:
+            nearest = frames[plan.nearest]
+            nearest = self._moment(plan, frames).tint_of(nearest).apply_to_frame(nearest)
+        over = self._finish(pixels, seen, fill, nearest)
         seen, confidence = seen & ~over, confidence * ~over
         return View(pixels, seen, confidence, self.scene, plan)
 
-    def surfaces(self, plan: Plan, frames: Mapping[int, Frame]) -> list[Surface]:
+    def looks(self, plan: Plan, frames: Mapping[int, Frame]) -> tuple[Looks, list[float]]:
+        """Draw the sources of a plan, in the light of its moment; those in doubt are left out.
+
+        Returns:
+            The looks, and the seconds between each source and the moment.
+        """
+        surfaces = self._all_surfaces(plan, frames)
+        drawn = look(surfaces, plan.pose, self.camera)
+        chosen = sure_looks(drawn)
+        moment = self._moment(plan, frames)
+        looks = light_alike(pick(drawn, chosen), [surfaces[k] for k in chosen], moment)
+        times = (int(self.times_ns[plan.sources[k]]) for k in chosen)
+        return looks, [abs(time - plan.time_ns) / 1e9 for time in times]
+
+    def _moment(self, plan: Plan, frames: Mapping[int, Frame]) -> Moment:
+        first, last = plan.around
+        times = [int(self.times_ns[index]) for index in plan.around]
+        span, passed = times[1] - times[0], plan.time_ns - times[0]
+        share = min(max(passed / span, 0.0), 1.0) if span > 0 else 0.0
+        late_s = min(abs(plan.time_ns - time) for time in times) / 1e9
+        sources = [surface.shot.pixels for surface in self._all_surfaces(plan, frames)]
+        around = frames[first], frames[last]
+        return Moment.between(*around, share, late_s, sources, ~self.scene)
+
+    def _all_surfaces(self, plan: Plan, frames: Mapping[int, Frame]) -> list[Surface]:
         """The sources of a plan with their depth; those used longest ago are let go."""
         surfaces = [self._surface(index, plan, frames) for index in plan.sources]
         self._evict(len(surfaces))
         return surfaces
-
-    def late_s(self, plan: Plan) -> list[float]:
-        """Seconds between the sources of a plan and the moment that is looked at."""
-        return [abs(int(self.times_ns[index]) - plan.time_ns) / 1e9 for index in plan.sources]
 
     def _shot(self, index: int, frames: Mapping[int, Frame]) -> Shot:
         return Shot(frames[index], self.memory.known, self.memory.poses[index])
