@@ -26,8 +26,8 @@ times in a row, so that the machine keeps WORK; the model comes back each time (
 
 A checkpoint of `small` is larger (16 bytes a parameter, and what its chains left); it comes with
 `--fetch 0:4`, `--fetch 4:8`, … Where nothing can be fetched, the machine needs besides PyTorch the
-wheels of vizdoom, gymnasium, farama-notifications, constriction, mcap, zstandard, pydantic,
-pydantic_core and annotated-types, 48 MB in all, for the first call; av is not needed.
+wheels of vizdoom, gymnasium, farama-notifications, mcap, zstandard, pydantic,
+pydantic_core and annotated-types, some 45 MB in all, for the first call; av is not needed.
 """
 
 import argparse
