@@ -26,6 +26,7 @@ from relive.bitstream import (
     encode_codes,
     encode_track,
 )
+from relive.bitstream.coder import BitCounter
 from relive.bitstream.walk import walk_gop
 from relive.codec.bundle import load_bundle
 from relive.container import ReplayReader
@@ -33,31 +34,19 @@ from relive.container import ReplayReader
 CUBE_PX, CUBE_FRAMES = 16, 2
 
 
-class Meter:
-    """A coder that codes nothing and adds up what it would cost."""
-
-    def __init__(self) -> None:
-        self.bits = 0.0
-
-    def code(self, symbols, counts):
-        chosen = counts[np.arange(len(symbols)), symbols].astype(np.float64)
-        self.bits -= np.log2(chosen / counts.sum(axis=1)).sum()
-        return symbols
-
-
 class FamilyMeter:
     """A context model that books bits and symbols by family."""
 
     def __init__(self, tables: Tables) -> None:
-        self.meter = Meter()
+        self.meter = BitCounter()
         self.model = tables.start(self.meter)
         self.bits: Counter[str] = Counter()
         self.symbols: Counter[str] = Counter()
 
     def code(self, family, net, rows, symbols):
-        before = self.meter.bits
+        before = self.meter.total
         symbols = self.model.code(family, net, rows, symbols)
-        self.bits[family] += self.meter.bits - before
+        self.bits[family] += self.meter.total - before
         self.symbols[family] += len(symbols)
         return symbols
 

@@ -145,6 +145,62 @@ def test_vectors_of_every_length_come_back(tables: DetailTables) -> None:
     assert same(decode_detail(encode_detail(detail, codes, tables), codes, tables), detail)
 
 
+def test_codes_of_another_grid_are_refused() -> None:
+    detail, tables = make_detail(1, 2, 8, 8), DetailTables.uniform()
+    for grid in ((1, 1), (8, 9), (64, 1)):
+        with pytest.raises(FormatError, match=r"codes of \(\d+, \d+\) cubes, their layer of"):
+            encode_detail(detail, make_codes(1, 2, *grid), tables)
+
+
+@pytest.mark.parametrize(
+    ("grid", "digest"),
+    [((3, 4), "e9fce255dac49256"), ((1, 7), "100170558166a3ce"), ((6, 8), "80df5019a5d380cb")],
+)
+def test_packets_are_those_of_every_release_since_profile_2(
+    grid: tuple[int, int], digest: str
+) -> None:
+    detail, codes = make_detail(11, 4, *grid), make_codes(11, 4, *grid)
+    packet = encode_detail(detail, codes, DetailTables.uniform())
+    assert hashlib.sha256(packet).hexdigest()[:16] == digest
+
+
+def test_bits_that_are_counted_are_those_of_the_packet(tables: DetailTables) -> None:
+    from relive.bitstream.coder import BitCounter
+    from relive.bitstream.counting import CountingModel
+    from relive.bitstream.detail_walk import walk_detail
+
+    detail, codes = make_detail(12, 4, 6, 8), make_codes(12, 4, 6, 8)
+    model = CountingModel(dict(tables.nets))
+    assert same(walk_detail(model, detail, codes), detail)
+    assert set(model.bits) == set(tables.nets)
+    assert isinstance(model._coder, BitCounter)
+    packet = 8 * len(encode_detail(detail, codes, tables))
+    raw = 2 * np.count_nonzero(detail.levels) + 9 * detail.vectors.size + 1000
+    assert sum(model.bits.values()) < packet < sum(model.bits.values()) + raw
+
+
+def test_what_is_collected_is_what_is_walked() -> None:
+    from relive.bitstream.detail_layout import FAMILIES
+    from relive.bitstream.detail_walk import walk_detail
+    from relive.bitstream.fit import Collector
+
+    detail, codes = make_detail(13, 4, 6, 8), make_codes(13, 4, 6, 8)
+    seen = Collector(FAMILIES)
+    assert same(walk_detail(seen, detail, codes), detail)
+    assert seen.samples.keys() == FAMILIES.keys()
+    for name, nets in seen.samples.items():
+        for net in nets:
+            rows, symbols = net.arrays()
+            starts = FAMILIES[name].starts
+            assert 0 <= symbols.min() <= symbols.max() < FAMILIES[name].size
+            assert 0 <= rows.min() <= rows.max() < starts[-1]
+    modes = np.concatenate([net.arrays()[1] for net in seen.samples["mode"]])
+    count = np.bincount(modes, minlength=NUM_MODES)
+    assert np.array_equal(count, np.bincount(detail.modes[1:].ravel(), minlength=NUM_MODES))
+    sizes = np.concatenate([net.arrays()[1] for net in seen.samples["level"]])
+    assert (sizes > 0).sum() == np.count_nonzero(detail.levels)
+
+
 def test_bands_hold_every_coefficient_once() -> None:
     assert sorted(np.concatenate(BAND_MEMBERS).tolist()) == list(range(64))
     assert all(step_number(step_size(n)) == n for n in range(64))

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numba
 import numpy as np
@@ -20,7 +21,7 @@ from relive.bitstream.powers import logarithm, weights
 from relive.enhancement.frame import reconstruct
 from relive.enhancement.search import LAMBDA, LevelCosts, choose_levels
 from relive.enhancement.transform import colours, dct_matrix, inverse
-from relive.kernels import frames
+from relive.kernels import frames, poses, vectors
 from relive.kernels.transform import LEVEL, OCTAVE, level_costs
 from relive.kernels.weights import moments
 from relive.model import motion, motion_search
@@ -75,15 +76,19 @@ def test_pixels_of_a_camera_lie_where_torch_puts_them(monkeypatch: pytest.Monkey
 def test_hypotheses_are_judged_alike(monkeypatch: pytest.MonkeyPatch, wrong: float) -> None:
     rng = torch.Generator().manual_seed(8)
     camera = Pinhole(60.0, 60.0, 40.0, 22.0, 2, 0, 78, 40)
-    poses = torch.rand(1, 3, 6, generator=rng) * torch.tensor([30, 30, 9, 0.2, 0.1, 0.1])
-    step = Motion.from_poses(camera, poses.double(), torch.zeros(1, 2), torch.ones(1))
+    places = torch.rand(1, 3, 6, generator=rng) * torch.tensor([30, 30, 9, 0.2, 0.1, 0.1])
+    step = Motion.from_poses(camera, places.double(), torch.zeros(1, 2), torch.ones(1))
     step = replace(step, shifts=step.shifts * wrong)
     reference = torch.rand(1, 3, H, W, generator=rng)
     pair = torch.rand(1, 2, 3, H, W, generator=rng)
     with torch.inference_mode():
         found = motion_search._errors(step, reference, pair, 2)
         if wrong != 1:
-            assert bool(torch.isfinite(found).all())
+            kernel = SimpleNamespace(add_errors=poses.add_errors.py_func)  # numpy checks bounds
+            monkeypatch.setattr(motion_search, "kernels", kernel)
+            with np.errstate(all="ignore"):
+                plain = motion_search._errors(step, reference, pair, 2)
+            assert torch.allclose(found, plain, rtol=1e-4, atol=1e-6)
             return
         monkeypatch.setattr(motion_search, "_projected_errors", None)
         only_reading = motion_search.kernels_may
@@ -91,6 +96,24 @@ def test_hypotheses_are_judged_alike(monkeypatch: pytest.MonkeyPatch, wrong: flo
             motion_search, "kernels_may", lambda *t: only_reading(*t) and len(t[0]) > 1
         )
         assert torch.allclose(found, motion_search._errors(step, reference, pair, 2), atol=1e-5)
+
+
+def test_pictures_without_numbers_offer_no_vector_from_outside() -> None:
+    small, there = np.zeros((24, 32), np.float32), np.full((34, 42), np.nan, np.float32)
+    far, offered = np.array([[1, 2], [3, -4], [-5, 5]]), np.full((3, 4, 2, 2), 99)
+    vectors.offer_far(small, there, 5, far, np.ones((3, 4), np.bool_), offered)
+    assert {tuple(place) for place in offered.reshape(-1, 2).tolist()} <= {(1, 2), (3, -4), (-5, 5)}
+
+
+def test_what_is_left_beside_whole_cubes_is_not_looked_at() -> None:
+    view = poses.View(*[(np.float32(9), np.float32(9))] * 2, 0, 0, 64, 64)
+    errors = np.zeros((3, 3, NUM_MOTION), np.float32)
+    rows, target = np.arange(14, dtype=np.float32), np.ones((14, 14), np.float32)
+    turn, shift = np.eye(3, dtype=np.float32), np.zeros(3, np.float32)
+    depths, late = np.zeros(NUM_MOTION, np.float32), np.float32(0)
+    given = view, rows, rows, turn, shift, depths, np.zeros((60, 60), np.float32), target, late
+    poses.add_errors.py_func(*given, 4, errors)
+    assert np.allclose(errors, 16)
 
 
 def test_levels_give_the_pixels_of_the_inverse_transform() -> None:

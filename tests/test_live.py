@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from relive.bitstream import DetailTables, GopCodes, GopDetail, StepLayout, StepWriter
 from relive.codec import Bundle, Decoder, Encoder, LiveFrame, Replay, encode, load_bundle
 from relive.codec.effort import DEFAULT_PRESET, PRESETS
 from relive.container import ReplayHeader, pack_live_header
@@ -329,6 +330,25 @@ def test_wrong_input_is_refused_and_the_stream_goes_on(bundle: Bundle) -> None:
             Encoder(32, 16, model=bundle, **setting)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="8x16"):
         Encoder(8, 16, model=bundle)
+
+
+def test_steps_that_are_out_of_range_are_not_written(bundle: Bundle) -> None:
+    sizes = bundle.tables.layout
+    writer = StepWriter(StepLayout(1, (2, 3), [], bundle.tables, DetailTables.uniform()))
+    times, present, states = np.array([0, 1]), np.ones(2, np.bool_), [np.zeros(0, np.float32)] * 2
+
+    def write(step: int, depth: int = 0, motion: int = 0, mode: int = 0) -> bytes:
+        codes, detail = GopCodes.empty(1, sizes.num_quantizers, 2, 3), GopDetail.empty(2, 2, 3)
+        codes.depths[:], codes.motion[:], detail.modes[:] = depth, motion, mode
+        return writer.write(0, step, times, present, states, codes, detail)
+
+    assert write(0)
+    assert write(1, motion=3, mode=1)
+    for wrong in ({"depth": 250}, {"motion": 250}, {"mode": 9}):
+        with pytest.raises(FormatError):
+            write(1, **wrong)
+    with pytest.raises(FormatError, match="motion of the keyframe"):
+        write(0, motion=1)
 
 
 def reachable_bytes(*roots: object) -> int:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from relive.bitstream import range_kernel as kernel
+from relive.bitstream.array_kernel import sink_of
 from relive.bitstream.coder import SymbolDecoder, SymbolEncoder
 from relive.errors import FormatError
 
@@ -82,6 +83,23 @@ def test_even_counts_are_counts_of_one(decodes):
     if not decodes:
         kernel.seal(state, own)
         assert np.array_equal(own[: int(state[kernel.PLACE])], words)
+
+
+@pytest.mark.parametrize("symbols", [[4], [0, -1], [5000, 1]])
+def test_symbols_outside_their_alphabet_are_refused(symbols):
+    encoder = SymbolEncoder()
+    with pytest.raises(FormatError, match=r"symbols must lie in 0 … 3, not"):
+        encoder.code(np.array(symbols, np.int32), np.ones((len(symbols), 4), np.float32))
+    assert encoder.to_bytes() == b""
+
+
+def test_kernels_refuse_a_coder_that_they_do_not_know():
+    class Other:
+        def code(self, symbols, counts):
+            return symbols
+
+    with pytest.raises(TypeError, match="a Other takes no symbols"):
+        sink_of(Other(), np.zeros((1, 1), np.int32), np.zeros(1, np.int32))
 
 
 def test_words_held_back_are_written_with_and_without_a_carry():

@@ -92,8 +92,18 @@ class Sink(NamedTuple):
     filled: Grid
 
 
+Kept = tuple[Ints, Ints, Grid]
+_NOTHING: Kept = np.empty((0, 0), np.int32), np.empty(0, np.int32), np.empty((0, 4), np.int64)
+
+
 def sink_of(
-    coder: SymbolCoder | None, rows: Ints, symbols: Ints, *, families: int = 1, most: int = 0
+    coder: SymbolCoder | None,
+    rows: Ints,
+    symbols: Ints,
+    *,
+    families: int = 1,
+    most: int = 0,
+    kept: Kept | None = None,
 ) -> Sink:
     """Return a sink.
 
@@ -102,7 +112,11 @@ def sink_of(
         rows: room for features, or full `[m, features]`.
         symbols: the same for symbols `[m]`.
         families: how many there are.
-        most: symbols to come, where they are collected or written.
+        most: symbols to come, where they are written.
+        kept: where they are collected, room for them; see `Sink`.
+
+    Raises:
+        TypeError: no coder of that kind is known.
     """
     kind, state, words = COLLECTS, new_state(), np.empty(0, np.uint32)
     if isinstance(coder, SymbolEncoder):
@@ -112,7 +126,8 @@ def sink_of(
         kind, state, words = DECODES, coder.state, coder.words
     elif isinstance(coder, BitCounter):
         kind = COUNTS
-    kept = most if kind == COLLECTS else 0
+    elif coder is not None:
+        raise TypeError(f"a {type(coder).__name__} takes no symbols from kernels")
     return Sink(
         kind,
         state,
@@ -120,9 +135,7 @@ def sink_of(
         np.zeros(families),
         rows,
         symbols,
-        np.empty((kept, rows.shape[1]), np.int32),
-        np.empty(kept, np.int32),
-        np.empty((kept, 4), np.int64),
+        *(kept or _NOTHING),
         np.zeros(2, np.int64),
     )
 

@@ -20,7 +20,7 @@ from relive.errors import FormatError
 
 Ints = npt.NDArray[np.int32]
 Counts = npt.NDArray[np.float32]
-_DAMAGED = "entropy-coded payload is not valid for its model"
+NOT_WRITTEN = "entropy-coded payload is not valid for its model"
 _SPARE = 4  # words that the end of a stream may take
 
 
@@ -30,6 +30,13 @@ class SymbolCoder(Protocol):
     def code(self, symbols: Ints, counts: Counts) -> Ints:
         """Pass symbols `[n]` under counts `[n, ways]` through the coder; return the symbols."""
         ...
+
+
+def check_symbols(symbols: Ints, ways: int) -> None:
+    """Raise `FormatError` where a symbol is outside its alphabet: kernels would not see it."""
+    if len(symbols) and not 0 <= int(symbols.min()) <= int(symbols.max()) < ways:
+        found = f"{int(symbols.min())} … {int(symbols.max())}"
+        raise FormatError(f"symbols must lie in 0 … {ways - 1}, not {found}")
 
 
 class BitCounter:
@@ -79,7 +86,7 @@ class _RangeCoder:
         """Code symbols in place `[n]`, each below `ways`, under counts `[n, ways]`."""
         rows = np.ascontiguousarray(counts, np.float32)
         if not self._kernel.code_rows(self.state, self.words, self.decodes, symbols, rows):
-            raise FormatError(_DAMAGED)
+            raise FormatError(NOT_WRITTEN)
         return symbols
 
 
@@ -100,8 +107,13 @@ class SymbolEncoder(_RangeCoder):
             self.words = words
 
     def code(self, symbols: Ints, counts: Counts) -> Ints:
-        """Append int32 symbols `[n]`, each below `ways`, under float32 counts `[n, ways]`."""
+        """Append int32 symbols `[n]`, each below `ways`, under float32 counts `[n, ways]`.
+
+        Raises:
+            FormatError: a symbol is not below `ways`.
+        """
         if len(symbols):
+            check_symbols(symbols, counts.shape[1])
             self.reserve(len(symbols))
             self._pass(np.array(symbols, np.int32), counts)
         return symbols
@@ -109,7 +121,9 @@ class SymbolEncoder(_RangeCoder):
     def to_bytes(self) -> bytes:
         """Return the words written so far, little endian."""
         self.reserve(0)
-        state, words = self.state.copy(), self.words.copy()
+        state = self.state.copy()
+        used = int(state[self._kernel.PLACE]) + int(state[self._kernel.HELD]) + _SPARE
+        words = self.words[:used].copy()
         self._kernel.seal(state, words)
         return words[: int(state[self._kernel.PLACE])].astype("<u4").tobytes()
 

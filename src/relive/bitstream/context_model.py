@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from relive.bitstream.coder import BitCounter, Counts, Ints, SymbolCoder
+from relive.bitstream.coder import (
+    NOT_WRITTEN,
+    BitCounter,
+    Counts,
+    Ints,
+    SymbolCoder,
+    check_symbols,
+)
 from relive.bitstream.net import Net
 from relive.bitstream.powers import logarithm, weights
 from relive.errors import FormatError
@@ -54,8 +61,10 @@ class LiveNet:
 
         self._net, self._kernel = net, array_kernel
         self._highs = len(net.high_bias)
-        self._lows = len(net.low_bias) // self._highs
         self._whole = array_kernel.FamilyNets.of([net]) if self._highs == 1 else None
+        if self._whole is not None:
+            return
+        self._lows = len(net.low_bias) // self._highs
         sums = np.full((2, self._highs + len(net.low_bias)), array_kernel.PRIOR_LOW, np.float64)
         sums[:, : self._highs] = PRIOR_HIGH
         self._sums = sums  # [seen/due, high parts then ranks]: whole numbers, priors included
@@ -71,11 +80,12 @@ class LiveNet:
 
     def _code_whole(self, nets: FamilyNets, rows: Rows, symbols: Ints, coder: SymbolCoder) -> Ints:
         """Code symbols that have no high part, and learn."""
+        check_symbols(symbols, len(self._net.rank))
         features, count = rows.shape
         laid = np.ascontiguousarray(rows.T, np.int32)
         sink = self._kernel.sink_of(coder, laid, np.array(symbols, np.int32), most=count)
         if not self._kernel.code_array(sink, nets, 0, count, features):
-            raise FormatError("entropy-coded payload is not valid for its model")
+            raise FormatError(NOT_WRITTEN)
         if isinstance(coder, BitCounter):
             coder.total += float(sink.bits[0])
         return sink.symbols

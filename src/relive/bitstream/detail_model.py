@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 
-from relive.bitstream.array_kernel import PRIOR_LOW, FamilyNets, Sink, sink_of
+from relive.bitstream.array_kernel import PRIOR_LOW, FamilyNets, Kept, Sink, sink_of
 from relive.bitstream.coder import Counts, Ints, SymbolCoder
 from relive.bitstream.context_model import AdaptiveModel
 from relive.bitstream.detail_frame import Nets
@@ -15,6 +16,8 @@ from relive.bitstream.detail_layout import FAMILIES
 from relive.bitstream.net import Net
 
 MAX_FEATURES = 15
+MAX_ARRAYS = 64
+"""Of a frame: 12 of cubes, 12 of vectors, 9 of ends, 24 of levels."""
 
 
 class DetailModel(Protocol):
@@ -45,16 +48,27 @@ class DetailModel(Protocol):
 class Room:
     """Room for the symbols of a frame.
 
+    Args:
+        largest: symbols of one array, at most.
+        symbols: of a frame, at most.
+        coded: of these under nets.
+
     Attributes:
-        symbols: that a frame has at most.
+        symbols: of a frame, at most.
         rows: int32 `[m, MAX_FEATURES]`, of one array.
         array: int32 `[m]`.
     """
 
-    def __init__(self, largest: int, symbols: int) -> None:
-        self.symbols = symbols
+    def __init__(self, largest: int, symbols: int, coded: int) -> None:
+        self.symbols, self._coded = symbols, coded
         self.rows = np.empty((largest, MAX_FEATURES), np.int32)
         self.array = np.zeros(largest, np.int32)
+
+    @cached_property
+    def kept(self) -> Kept:
+        """For a frame that is collected, see `Sink`."""
+        rows = np.empty((self._coded, MAX_FEATURES), np.int32)
+        return rows, np.empty(self._coded, np.int32), np.empty((MAX_ARRAYS, 4), np.int64)
 
 
 def stack_nets(nets: Mapping[str, tuple[Net, ...]]) -> Nets:
@@ -74,7 +88,10 @@ def no_nets() -> Nets:
 
 def sink_in(room: Room, coder: SymbolCoder | None) -> Sink:
     """Return a sink for the next frame; without a coder it collects."""
-    return sink_of(coder, room.rows, room.array, families=len(FAMILIES), most=room.symbols)
+    kept = room.kept if coder is None else None
+    return sink_of(
+        coder, room.rows, room.array, families=len(FAMILIES), most=room.symbols, kept=kept
+    )
 
 
 class DetailCodingModel(AdaptiveModel):

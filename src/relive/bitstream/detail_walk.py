@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from relive.bitstream.array_kernel import BAD_VECTOR, BAD_WEIGHT, DAMAGED
+from relive.bitstream.coder import NOT_WRITTEN
 from relive.bitstream.detail import BLOCK, COLOURS, MAX_GAIN, MAX_SHIFT, MAX_VECTOR, GopDetail
 from relive.bitstream.detail_frame import Frame, Grids, Places
 from relive.bitstream.detail_kernel import code_frame
@@ -30,10 +31,10 @@ from relive.errors import FormatError
 SETTINGS = ("steps", "strengths", "unfiltered", "pulls", "tints")
 """What a packet says of frames before its symbols."""
 CELLS = BLOCK * BLOCK
-_PLAIN_SYMBOLS = 40
-"""Of a block at most, but for those of its levels."""
+_CODED, _PLAIN_SYMBOLS = 8, 40
+"""Symbols of a block, at most, under nets and in all, but for those of its levels."""
 _WRONG = {
-    DAMAGED: "entropy-coded payload is not valid for its model",
+    DAMAGED: NOT_WRITTEN,
     BAD_WEIGHT: f"enhancement packet: a gain exceeds {MAX_GAIN}, or a shift {MAX_SHIFT}",
     BAD_VECTOR: f"enhancement packet: a vector exceeds {MAX_VECTOR}",
 }
@@ -84,7 +85,7 @@ def _grids(h: int, w: int) -> Grids:
 
 
 def _wide(values: npt.NDArray[np.uint8], highest: int) -> npt.NDArray[np.int64]:
-    return np.minimum(values.reshape(-1).astype(np.int64), highest)
+    return values.reshape(-1).astype(np.int64).clip(0, highest)
 
 
 def _blank(cubes: int) -> Frame:
@@ -121,12 +122,12 @@ class DetailWalk:
     ) -> None:
         self._model = model
         self._palettes = PaletteCoder(h, w) if palettes else None
-        self._grids = _grids(h, w)
+        self._grid, self._grids = (h, w), _grids(h, w)
         self._number = 2 if delta else 0
         self._before = _blank(h * w)
-        blocks = 4 * h * w
-        most = blocks * (_PLAIN_SYMBOLS + 4 * COLOURS * CELLS)
-        self._room = Room(blocks * MOST_MEMBERS, most)
+        blocks, levels = 4 * h * w, COLOURS * CELLS
+        coded = blocks * (_CODED + levels)
+        self._room = Room(blocks * MOST_MEMBERS, blocks * (_PLAIN_SYMBOLS + 4 * levels), coded)
 
     def step(self, detail: GopDetail, codes: GopCodes, coded: GopDetail) -> None:
         """Code the two frames of the next step.
@@ -137,8 +138,11 @@ class DetailWalk:
             coded: takes what was coded.
 
         Raises:
-            FormatError: no encoder wrote this.
+            FormatError: no encoder wrote this, or the grids differ.
         """
+        if not self._grid == codes.depths.shape[1:] == detail.modes.shape[1:]:
+            grids = codes.depths.shape[1:], detail.modes.shape[1:]
+            raise FormatError(f"codes of {grids[0]} cubes, their layer of {grids[1]}")
         for name in SETTINGS:
             getattr(coded, name)[:] = getattr(detail, name)
         coded.levels[:] = detail.levels

@@ -110,6 +110,7 @@ def _walk(model: CountingModel | Collector, gop: Gop, layout: Layout) -> None:
     codes, detail = gop
     walk_gop(model, codes, layout)
     if detail is not None:
+        detail.check()
         walk_detail(model, detail, codes)
 
 

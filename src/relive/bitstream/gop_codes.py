@@ -64,14 +64,19 @@ class GopCodes:
         """Put steps together again."""
         return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
 
-    def check(self, num_quantizers: int, codebook_size: int, num_motion: int) -> None:
-        """Raise `FormatError` where a shape, a type or a value is outside its range."""
+    def check(
+        self, num_quantizers: int, codebook_size: int, num_motion: int, *, delta: bool = False
+    ) -> None:
+        """Raise `FormatError` where a shape, a type or a value is outside its range.
+
+        With `delta` the first step is one, and may move.
+        """
         steps, h, w = check_grid(*_grid_shape(self.depths))
         _check_array("depths", self.depths, np.uint8, (steps, h, w), num_quantizers)
         _check_array("motion", self.motion, np.uint8, (steps, 2, h, w), num_motion - 1)
         shape = (steps, num_quantizers, h, w)
         _check_array("codes", self.codes, np.int16, shape, codebook_size - 1)
-        if self.motion[0].any():
+        if not delta and self.motion[0].any():
             raise FormatError("motion of the keyframe step must be 0 everywhere")
         if self.codes[~self.used].any():
             raise FormatError("codes at or beyond the depth of their cube must be 0")

@@ -137,7 +137,15 @@ class StepWriter:
             states: of every frame, float32 `[S]`.
             codes: of this step alone.
             detail: of this step alone, where the stream has a layer.
+
+        Raises:
+            FormatError: a number is out of range.
         """
+        layout = self._layout.tables.layout
+        sizes = layout.num_quantizers, layout.codebook_size, layout.num_motion
+        codes.check(*sizes, delta=step > 0)
+        if detail is not None:
+            detail.check(2 * min(step, 1))
         flags = _TWO * (len(times_ns) > 1) | _DETAIL * (detail is not None)
         flat = detail is not None and detail.has_palettes
         flags |= _FLAT * flat

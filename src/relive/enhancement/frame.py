@@ -46,7 +46,7 @@ class Reference:
     x: Tensor
     y: Tensor
     older: Reference | None = None
-    notes: dict[type, Any] = field(default_factory=dict, compare=False, repr=False)
+    notes: dict[type, Any] = field(default_factory=dict, compare=False, repr=False, init=False)
 
     def moved(self, vectors: Tensor) -> Tensor:
         """Warp, with a vector for each cube on top.
@@ -71,7 +71,7 @@ class Reference:
         """The same with another light: weights int64 `[3, 2]`, see `weighted`."""
         if not weights.any():
             return self
-        return replace(self, picture=weighted(self.picture, weights), notes={})
+        return replace(self, picture=weighted(self.picture, weights))
 
     def carried(self, base: Tensor) -> Tensor:
         """The base picture with what was added to the frame before, warped, `[3, H, W]`."""

@@ -151,7 +151,13 @@ def _prepare(reference: Reference) -> _Searched:
 
 
 def scene_of(target: Tensor, reference: Reference) -> vector_costs.Scene:
-    """What a search of vectors sees: the true frame `[3, H, W]`, and the frame before."""
+    """What a search of vectors sees: the true frame `[3, H, W]`, and the frame before.
+
+    Raises:
+        ValueError: They differ in size.
+    """
+    if target.shape != reference.picture.shape:
+        raise ValueError(f"a frame of {target.shape}, the one before of {reference.picture.shape}")
     height, width = target.shape[1:]
     goal = grey_of(target).numpy().ravel()
     return vector_costs.Scene(goal, _searched(reference).quarters, (height, width))

@@ -81,6 +81,7 @@ def add_errors(
     picture: Floats,
     target: Floats,
     late: np.float32,
+    side: int,
     errors: Floats,
 ) -> None:
     """Add the squared error of every hypothesis for every cube, at pixels some steps apart.
@@ -95,18 +96,19 @@ def add_errors(
         picture: the other one, in grey `[H', W']`.
         target: the true one at the pixels `[H, W]`.
         late: added to positions in the other picture.
+        side: of a cube, in pixels that are looked at; what is left beside whole cubes is not.
         errors: sums, changed `[h, w, M]`.
     """
     height, width = picture.shape
-    flat, side = picture.ravel(), len(rows) // len(errors)
+    flat = picture.ravel()
     last = np.float32(width - 1), np.float32(height - 1)
     over, fx, fy = np.empty((3, len(depths)), np.float32)
     place = np.empty(len(depths), np.int32)
     along, down = shift[0] * view.focal[0], -shift[1] * view.focal[1]
-    for i in range(len(rows)):
+    for i in range(side * len(errors)):
         inside = view.top <= rows[i] < view.bottom
         up = -(rows[i] - view.centre[1]) / view.focal[1]
-        for j in range(len(columns)):
+        for j in range(side * errors.shape[1]):
             shown = inside and view.left <= columns[j] < view.right
             right = (columns[j] - view.centre[0]) / view.focal[0]
             a = (turn[0, 0] * right + turn[0, 1] * up + turn[0, 2]) * view.focal[0]

@@ -152,7 +152,7 @@ def offer_far(
     side, width = len(small) // h, there.shape[1]
     goal, seen = small.ravel(), there.ravel()
     kept = offered.shape[2]
-    least, best = np.empty(kept + 1, np.float32), np.empty(kept + 1, np.int64)
+    least, best = np.empty(kept + 1, np.float32), np.zeros(kept + 1, np.int64)  # no error: first
     for i in range(h):
         for j in range(w):
             if not tried[i, j]:

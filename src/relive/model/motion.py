@@ -1,4 +1,4 @@
-"""Motion hypotheses: the tables, the search for the best of a cube, and the warp.
+"""Motion hypotheses: the tables, and the warp; the search is in `motion_search.py`.
 
 Shapes: B batch, M hypotheses, H W pixels, h w cube grid. Index 0 is always "copy".
 """

@@ -118,6 +118,7 @@ def _projected_errors(
                 blurred[row, 0].contiguous().numpy(),
                 targets[row, frame].contiguous().numpy(),
                 late,
+                CUBE_PX // step,
                 sums[row].numpy(),
             )
     return sums.permute(0, 3, 1, 2) * (step / CUBE_PX) ** 2
