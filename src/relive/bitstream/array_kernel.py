@@ -149,7 +149,7 @@ def _log(value: float) -> int:
 
 
 @compiled
-def _collect(sink: Sink, family: int, net: int, count: int, features: int) -> None:
+def _collect(sink: Sink, family: int, net: int | np.int64, count: int, features: int) -> None:
     first, piece = sink.filled
     for n in range(count):
         for feature in range(features):
@@ -161,7 +161,9 @@ def _collect(sink: Sink, family: int, net: int, count: int, features: int) -> No
 
 
 @compiled
-def code_array(sink: Sink, nets: FamilyNets, net: int, count: int, features: int) -> bool:
+def code_array(
+    sink: Sink, nets: FamilyNets, net: int | np.int64, count: int, features: int
+) -> bool:
     """Code the first symbols of the sink under a net and its bias, then learn from them.
 
     Args:

@@ -34,7 +34,7 @@ from relive.compiled import compiled
 _MODE_ROWS, _SOURCE_ROWS, _SPLIT_ROWS, _OFFSET_ROWS, _END_ROWS = (
     STARTS[name] for name in ("mode", "source", "split", "offset", "end")
 )
-FIRST: int = np.int64(0)  # type: ignore[assignment]  # a plain 0 would be compiled apart
+FIRST = np.int64(0)  # a plain 0 would be compiled apart
 _WEIGHT_BITS = np.array([8, 9])  # gain, shift
 
 
@@ -48,7 +48,7 @@ def cube_class(step: int, offset: int) -> int:
 def _code_grid(
     sink: Sink,
     nets: FamilyNets,
-    net: int,
+    net: int | np.int64,
     places: Places,
     features: Grid,
     starts: Grid,

@@ -24,7 +24,6 @@ _MEMBERS = np.concatenate([np.asarray(members) for members in BAND_MEMBERS])
 _FIRST = np.cumsum([0, *(len(members) for members in BAND_MEMBERS)])
 _BAND_OF = np.asarray(BAND_OF).reshape(-1).astype(np.int64)
 MOST_MEMBERS = max(len(members) for members in BAND_MEMBERS)
-_FEATURES: int = np.int64(11)  # type: ignore[assignment]  # plain, it would be compiled apart
 SEEN = 3
 """Sizes beyond count as this among what is known of a block."""
 
@@ -113,7 +112,7 @@ def code_levels(
                 count += 1
         if not count:
             break
-        if not code_array(sink, nets, net, count, _FEATURES):
+        if not code_array(sink, nets, net, count, len(_ROWS) - 1):
             return False
         count = 0
         for n in range(len(live)):

@@ -21,7 +21,6 @@ from relive.bitstream.layout import GROUPS
 from relive.compiled import compiled
 
 _ROWS = STARTS["vector"]
-_FEATURES: int = np.int64(5)  # type: ignore[assignment]  # plain, it would be compiled apart
 _SPREADS = np.array([1, 2, 5, 13, 33])
 
 
@@ -86,7 +85,7 @@ def _code_near(
                 length += 1
             sink.symbols[n] = 2 * length - (difference > 0) if length else 0
             raw[n] = size
-        if not code_array(sink, nets, axis, count, _FEATURES):
+        if not code_array(sink, nets, axis, count, len(_ROWS) - 1):
             return DAMAGED
         for n in range(count):
             first[n] = sink.symbols[n]
