@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from relive.bitstream import DetailReader, GopCodes, GopDetail, decode_codes, decode_track
+from relive.bitstream import Clock, DetailReader, GopCodes, GopDetail, decode_codes, decode_track
 from relive.codec.gop import Shown, decode_step, step_rows
 from relive.codec.step import StepCoder
 from relive.container import GopRecord
@@ -24,7 +24,7 @@ def track_of(schema: StateSchema, record: GopRecord) -> Track:
     """
     steps = [f.step for f in schema.fields]
     kinds = [f.kind for f in schema.fields]
-    return decode_track(record.track, steps, kinds)
+    return decode_track(record.track, steps, kinds, Clock(*record.clock))
 
 
 class Decoding:

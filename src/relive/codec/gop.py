@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from relive.bitstream import GopCodes, GopDetail, decode_track, encode_track
+from relive.bitstream import Clock, GopCodes, GopDetail, decode_track, encode_track
 from relive.codec.effort import DEFAULT_PRESET, PRESETS, Effort
 from relive.codec.favour import cube_importance, favouring
 from relive.codec.layer import Layer, Tools, decode_pair, encode_pair
@@ -106,7 +106,15 @@ def encode_gop(
     gop = GopCodes.empty(steps, coder.bundle.config.quantizer.num_quantizers, h, w)
     detail = None if setting.step is None else GopDetail.empty(2 * steps, h, w)
     padded = coder.geometry.pad(frames)
-    tools = Tools(bundle.level_costs, Looks.of(bundle), effort.vectors, effort.older, watch=watch)
+    memory = bundle.detail.memory
+    tools = Tools(
+        bundle.level_costs,
+        Looks.of(bundle),
+        effort.vectors,
+        effort.older,
+        watch,
+        set(memory.contents()) if memory else set(),
+    )
     aim = Aim(setting, tools, depth, skip_below)
     plan = None
     if setting.step is not None:
@@ -376,13 +384,15 @@ def gop_track(session: Session, start: int, stop: int, favour: float = 0.0) -> G
     """
     steps = [f.step for f in session.schema.fields]
     kinds = [f.kind for f in session.schema.fields]
+    clocks = session.times_ns[start:stop]
     packet = encode_track(
-        session.times_ns[start:stop],
+        clocks,
         session.present[start:stop],
         session.states[start:stop],
         steps,
         kinds,
     )
-    times, present, states = decode_track(packet, steps, kinds)
+    clock = Clock(stop - start, int(clocks[0]), int(clocks[-1] - clocks[0]))
+    times, present, states = decode_track(packet, steps, kinds, clock)
     worth = cube_importance(session, start, stop) if favour else None
     return GopTrack(times, states, present, packet, worth)
