@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -121,13 +121,12 @@ def encode_detail(detail: GopDetail, codes: GopCodes, tables: DetailTables) -> b
     Raises:
         FormatError: a number is out of range.
     """
-    from relive.bitstream.detail_walk import SETTINGS, walk_detail
+    from relive.bitstream.detail_walk import walk_detail
 
     detail.check()
     encoder = SymbolEncoder()
     model = tables.start(encoder)
-    coded = replace(detail, **{name: getattr(detail, name).copy() for name in SETTINGS})
-    code_settings(model, coded)
+    code_settings(encoder, detail)
     flat = code_raw(model, int(detail.palettes.any()), 2)
     walk_detail(model, detail, codes, tables.palettes(detail.modes.shape[1:]) if flat else None)
     head = bytes([COMPACT_PROFILE]) + struct.pack("<I", content_crc(detail, codes, steps=True))
@@ -168,8 +167,9 @@ class DetailReader:
         self._compact, palettes = profile == COMPACT_PROFILE, None
         if self._compact:
             (self._content,) = struct.unpack("<I", reader.take(4))
-            model = tables.start(SymbolDecoder.of_short(reader.rest()))
-            code_settings(model, self._detail)
+            decoder = SymbolDecoder.of_short(reader.rest())
+            code_settings(decoder, self._detail)
+            model = tables.start(decoder)
             if code_raw(model, 0, 2):
                 palettes = tables.palettes((h, w))
         else:

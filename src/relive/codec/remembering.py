@@ -1,7 +1,7 @@
 """What a session shows again and again: cubes of few colours, for the memory of its replay.
 
 ```
- first frames of GOPs all over the session ─► cubes of at most 16 colours ─► what would each GOP
+ some frames of GOPs all over the session ─► cubes of at most 16 colours ─► what would each GOP
    save that knew them? ─► those that save more than they cost ─► packet in the header
 ```
 
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -26,8 +27,11 @@ from relive.enhancement.palettes import list_palettes
 from relive.enhancement.search import LAMBDA
 from relive.session import Session
 
-SAMPLES = 48
+SAMPLES = 32
 """GOPs that are looked at, spread over the session."""
+LOOKS = ((0, 1.0), (1 / 4, 0.7), (1 / 2, 0.7), (3 / 4, 0.7))
+"""Which of their frames, and what is counted of what knowing a cube would save there: later frames
+have most of their cubes from the ones before."""
 NUMBER_BITS = 4
 """Of a cube that the memory has."""
 TEXT_SHARE = 5 / 4
@@ -76,10 +80,16 @@ def remember(session: Session, geometry: Geometry, interval: int, step: int) -> 
     chosen = np.unique(np.linspace(0, count - 1, min(count, SAMPLES)).round().astype(int))
     seen: dict[bytes, _Seen] = {}
     for gop in chosen.tolist():
-        frame = gop * interval
-        if session.present[frame]:
-            pixels = geometry.pad(session.frames(frame, frame + 1))[0]
-            _look(torch.from_numpy(pixels).permute(2, 0, 1).float(), step, seen)
+        saved: dict[bytes, float] = {}
+        for place, counted in LOOKS:
+            frame = int((gop + place) * interval)
+            if frame < session.num_frames and session.present[frame]:
+                pixels = geometry.pad(session.frames(frame, frame + 1))[0]
+                target = torch.from_numpy(pixels).permute(2, 0, 1).float()
+                for key, bits in _look(target, step, seen).items():
+                    saved[key] = max(saved.get(key, 0.0), counted * bits)
+        for key, bits in saved.items():
+            seen[key].saved += bits
     share = count / max(1, len(chosen))
     gains = {key: share * cube.saved - TEXT_SHARE * cube.bits for key, cube in seen.items()}
     paying = sorted((key for key in gains if gains[key] > 0), key=lambda key: -gains[key])
@@ -87,24 +97,23 @@ def remember(session: Session, geometry: Geometry, interval: int, step: int) -> 
     return encode_memory([(cube.colours, cube.indices) for cube in kept])
 
 
-def _look(target: Tensor, step: int, seen: dict[bytes, _Seen]) -> None:
-    """Look at the first frame of a GOP `[3, H, W]`, 0..255."""
+def _look(target: Tensor, step: int, seen: dict[bytes, _Seen]) -> dict[bytes, float]:
+    """Look at a frame `[3, H, W]`, 0..255; return the bits that knowing each cube would save."""
     found, own = list_palettes(target)
     price = torch.full(own.shape, LAMBDA * step_size(step) ** 2)
-    base = torch.nn.functional.avg_pool2d(target[None], CUBE_PX)[0]
-    base = base.repeat_interleave(CUBE_PX, 1).repeat_interleave(CUBE_PX, 2)
+    mean = F.avg_pool2d(target[None], CUBE_PX)
+    base = F.interpolate(mean, scale_factor=CUBE_PX)[0]
     otherwise = costs_alone(target, base, price) / price
-    saved = (torch.minimum(own, otherwise) - NUMBER_BITS).clamp(min=0).numpy()
-    new = set()
+    bits = (torch.minimum(own, otherwise) - NUMBER_BITS).clamp(min=0).numpy()
+    saved: dict[bytes, float] = {}
     for y, x, key in found.contents():
         if key not in seen:
             size = int(found.sizes[y, x])
             indices = found.indices[y, x].copy()
             seen[key] = _Seen(found.colours[y, x, :size].copy(), indices, float(own[y, x]))
         seen[key].places[y, x] += 1
-        if key not in new:  # the second of its kind costs a number anyhow
-            seen[key].saved += float(saved[y, x])
-            new.add(key)
+        saved.setdefault(key, float(bits[y, x]))  # the second of its kind costs a number anyhow
+    return saved
 
 
 def _in_order(cubes: list[_Seen]) -> list[_Seen]:
