@@ -10,6 +10,7 @@
 """
 
 from relive.bitstream.adapter import apply_adapter
+from relive.bitstream.choosing import CodeChooser
 from relive.bitstream.codes_packet import decode_codes, decode_keyframe, encode_codes
 from relive.bitstream.detail import GopDetail, cube_steps, has_levels, step_size
 from relive.bitstream.detail_packet import (
@@ -29,6 +30,7 @@ __all__ = [
     "LEAST_GOPS",
     "MAX_TILES",
     "Clock",
+    "CodeChooser",
     "DetailReader",
     "DetailTables",
     "GopCodes",

@@ -18,12 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from relive.bitstream import Clock, GopCodes, GopDetail, decode_track, encode_track
+from relive.bitstream import Clock, CodeChooser, GopCodes, GopDetail, decode_track, encode_track
 from relive.codec.effort import DEFAULT_PRESET, PRESETS, Effort
 from relive.codec.favour import cube_importance, favouring
 from relive.codec.layer import Layer, Tools, decode_pair, encode_pair
 from relive.codec.pairs import Looks, layer_pair, pull_of
-from relive.codec.rate import Setting, choose_depths, cube_error
+from relive.codec.rate import Left, Setting, choose_depths, cube_error
 from relive.codec.step import Geometry, StepCoder, StepContext, StepState, to_picture
 from relive.enhancement.look_ahead import flat_plan, look_ahead
 from relive.enhancement.post_filter import FilterSample
@@ -115,7 +115,8 @@ def encode_gop(
         watch,
         set(memory.contents()) if memory else set(),
     )
-    aim = Aim(setting, tools, depth, skip_below)
+    chooser = CodeChooser(bundle.tables, h, w) if depth is None else None
+    aim = Aim(setting, tools, depth, skip_below, chooser)
     plan = None
     if setting.step is not None:
         plan = flat_plan(setting.step, steps, h, w)
@@ -153,12 +154,14 @@ class Aim:
         tools: of the enhancement layer.
         depth: the same depth for every cube, instead of the search.
         skip_below: a delta whose reference has a lower mean `cube_error` gets no codes.
+        chooser: of the codes of a GOP; None takes the nearest.
     """
 
     setting: Setting
     tools: Tools
     depth: int | None = None
     skip_below: float = 0.0
+    chooser: CodeChooser | None = None
 
 
 @dataclass(frozen=True)
@@ -208,6 +211,9 @@ def encode_step(
     if coded is not None:
         codes.depths[0] = coded.depths.numpy()
         codes.codes[0] = coded.sent.permute(2, 0, 1).numpy()
+    elif aim.chooser is not None:
+        aim.chooser.step(codes.depths[0], codes.motion[0], None)
+    if coded is not None:
         pixels, after = coder.finish(coded.step, coded.sent, coded.depths)
     elif carry is not None:
         pixels, after = coder.move(carry, start.state, start.choice)
@@ -357,9 +363,14 @@ def _code(coder: StepCoder, carry: Carry | None, start: Start, aim: Aim) -> _Cod
         depths = torch.full(coder.geometry.grid, aim.depth)
     if coder.is_light(carry, depths):
         return None
-    stages = torch.arange(trial.codes.shape[-1])
-    sent = torch.where(stages < depths[..., None], trial.codes, 0)
-    return _Coded(trial.step, depths, sent)
+    if aim.chooser is None:
+        stages = torch.arange(trial.codes.shape[-1])
+        sent = torch.where(stages < depths[..., None], trial.codes, 0)
+        return _Coded(trial.step, depths, sent)
+    left = Left(coder, trial.step.kind, trial.remainder.flatten(0, 2), aim.setting.price)
+    motion = start.choice.expand(2, -1, -1).numpy().astype(np.uint8)
+    chosen = aim.chooser.step(depths.numpy().astype(np.uint8), motion, left)
+    return _Coded(trial.step, depths, torch.from_numpy(chosen.astype(np.int64)).permute(1, 2, 0))
 
 
 def _squares(
