@@ -115,7 +115,8 @@ def encode_gop(
         watch,
         set(memory.contents()) if memory else set(),
     )
-    chooser = CodeChooser(bundle.tables, h, w) if depth is None else None
+    alone = depth is None and setting.step is None  # a layer would pay for what codes leave
+    chooser = CodeChooser(bundle.tables, h, w) if alone else None
     aim = Aim(setting, tools, depth, skip_below, chooser)
     plan = None
     if setting.step is not None:
