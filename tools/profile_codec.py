@@ -110,8 +110,8 @@ def decode_once(coder: StepCoder, record: GopRecord) -> None:
     """Decode all frames of a GOP."""
     decoding = decoding_module.Decoding(coder, 0, record)
     decoding.take_detail(record)
-    for index in range(-(-record.num_frames // 2)):
-        decoding.pair(index)
+    for local in range(record.num_frames):
+        decoding.frame(local)
 
 
 def measure(clock: Clock, work: Callable[[], Any], repeat: int) -> tuple[dict[str, float], Any]:

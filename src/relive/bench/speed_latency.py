@@ -202,7 +202,7 @@ def _encode_gop(
         stages = torch.arange(trial.codes.shape[-1])
         sent = torch.where(stages < depths[..., None], trial.codes, 0)
         middle = time.perf_counter()
-        _, carry = coder.finish(trial.step, sent, depths)
+        carry = coder.finish(trial.step, sent, depths)
         taken.append(middle - start)
         seconds["reconstruct"].append(time.perf_counter() - middle)
         gop.depths[index] = depths.numpy()
@@ -222,6 +222,6 @@ def _decode_gop(coder: StepCoder, gop: GopCodes, track: GopTrack) -> list[float]
         step = coder.begin(carry, state, choice)
         codes = torch.from_numpy(gop.codes[index].astype(np.int64)).permute(1, 2, 0)
         depths = torch.from_numpy(gop.depths[index].astype(np.int64))
-        _, carry = coder.finish(step, codes, depths)
+        carry = coder.finish(step, codes, depths)
         taken.append(time.perf_counter() - start)
     return taken

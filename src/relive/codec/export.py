@@ -69,7 +69,7 @@ def measure_factors(bundle: Bundle, stores: list[SessionStore]) -> Tensor:
                 rows = measure_step(coder, trial.step, start.target, trial.remainder, trial.codes)
                 measured[trial.step.kind].append(rows)
             depths = torch.full(trial.codes.shape[:2], trial.codes.shape[-1])
-            _, carry = coder.finish(trial.step, trial.codes, depths)
+            carry = coder.finish(trial.step, trial.codes, depths)
         fitted = [fit_factors(torch.cat(rows)) for rows in measured]
     return torch.stack(fitted)
 

@@ -175,7 +175,7 @@ def _remainders(bundle: Bundle, session: Session) -> Iterator[tuple[int, Tensor]
             trial = try_codes(coder, carry, start)
             yield trial.step.kind, trial.remainder.flatten(0, 2)
             depths = torch.full(trial.codes.shape[:2], trial.codes.shape[-1])
-            _, carry = coder.finish(trial.step, trial.codes, depths)
+            carry = coder.finish(trial.step, trial.codes, depths)
 
 
 def _with_books(bundle: Bundle, books: Tensor) -> Bundle:

@@ -71,6 +71,60 @@ def positions(
 
 
 @compiled
+def cube_positions(
+    view: View,
+    origin: Floats,
+    turn: Floats,
+    shift: Floats,
+    depths: Floats,
+    choice: NDArray[np.int64],
+    x: Floats,
+    y: Floats,
+) -> None:
+    """As `positions`, with one hypothesis for all pixels of a cube, in loops for vector units.
+
+    Args:
+        view: as in `positions`, like the next four but `origin`.
+        origin: column and row of the first pixel's corner in the whole frame.
+        turn: `[3, 3]`.
+        shift: `[3]`.
+        depths: `[M]`.
+        choice: of the cubes `[h, w]`.
+        x: takes columns `[H, W]`.
+        y: takes rows.
+    """
+    side, width = x.shape[1] // choice.shape[1], x.shape[1]
+    columns, right, shown = np.empty((3, width), np.float32)
+    for j in range(width):
+        columns[j] = origin[0] + (np.float32(j) + HALF)
+        right[j] = (columns[j] - view.centre[0]) / view.focal[0]
+        shown[j] = ONE if view.left <= columns[j] < view.right else ZERO
+    flat_x, flat_y = x.reshape(x.size), y.reshape(y.size)
+    for i in range(x.shape[0]):
+        row = origin[1] + (np.float32(i) + HALF)
+        up = -(row - view.centre[1]) / view.focal[1]
+        inside = view.top <= row < view.bottom
+        ups = turn[0, 1] * up, turn[1, 1] * up, turn[2, 1] * up
+        for cube in range(choice.shape[1]):
+            which = choice[i // side, cube]
+            near = depths[which]
+            start, moved = cube * side, (shift[0] * near, shift[1] * near, shift[2] * near)
+            for k in range(side):
+                at, to = np.uint64(start + k), np.uint64(i * width + start + k)
+                if not inside or which <= 0:
+                    flat_x[to], flat_y[to] = columns[at], row
+                    continue
+                a = turn[0, 0] * right[at] + ups[0] + turn[0, 2]
+                b = turn[1, 0] * right[at] + ups[1] + turn[1, 2]
+                c = turn[2, 0] * right[at] + ups[2] + turn[2, 2]
+                over = ONE / max(c + moved[2], NEAREST)
+                column = (a + moved[0]) * view.focal[0] * over + view.centre[0]
+                line = -(b + moved[1]) * view.focal[1] * over + view.centre[1]
+                flat_x[to] = column if shown[at] > ZERO else columns[at]
+                flat_y[to] = line if shown[at] > ZERO else row
+
+
+@compiled
 def add_errors(
     view: View,
     columns: Floats,
