@@ -111,7 +111,8 @@ def predict(
         vectors: `[2h, 2w, 2]`.
         prediction: takes the result `[3, H, W]`.
     """
-    own, seen, other = np.empty((3, 3, BLOCK * BLOCK), np.float32)
+    rooms = np.empty((3, 3, BLOCK * BLOCK), np.float32)
+    own, seen, other = rooms[0], rooms[1], rooms[2]
     nowhere = np.zeros(2, np.int64)
     for i in range(vectors.shape[0]):
         for j in range(vectors.shape[1]):
@@ -178,7 +179,8 @@ def reconstruct(frame: Floats, levels: Floats, steps: Floats) -> None:
         steps: `[h, w]`.
     """
     half = np.empty((BLOCK, BLOCK), np.float32)
-    planes, block = np.empty((2, 3, BLOCK * BLOCK), np.float32)
+    rooms = np.empty((2, 3, BLOCK * BLOCK), np.float32)
+    planes, block = rooms[0], rooms[1]
     coded = np.empty(3, np.bool_)
     for i in range(levels.shape[1]):
         for j in range(levels.shape[2]):

@@ -94,7 +94,8 @@ def cube_positions(
         y: takes rows.
     """
     side, width = x.shape[1] // choice.shape[1], x.shape[1]
-    columns, right, shown = np.empty((3, width), np.float32)
+    lines = np.empty((3, width), np.float32)
+    columns, right, shown = lines[0], lines[1], lines[2]
     for j in range(width):
         columns[j] = origin[0] + (np.float32(j) + HALF)
         right[j] = (columns[j] - view.centre[0]) / view.focal[0]
@@ -156,7 +157,8 @@ def add_errors(
     height, width = picture.shape
     flat = picture.ravel()
     last = np.float32(width - 1), np.float32(height - 1)
-    over, fx, fy = np.empty((3, len(depths)), np.float32)
+    rooms = np.empty((3, len(depths)), np.float32)
+    over, fx, fy = rooms[0], rooms[1], rooms[2]
     place = np.empty(len(depths), np.int32)
     along, down = shift[0] * view.focal[0], -shift[1] * view.focal[1]
     for i in range(side * len(errors)):
