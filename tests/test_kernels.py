@@ -22,7 +22,7 @@ from relive.enhancement.deblock import block_edges
 from relive.enhancement.frame import reconstruct, to_blocks
 from relive.enhancement.search import LAMBDA, LevelCosts, choose_levels
 from relive.enhancement.transform import colours, dct_matrix, inverse
-from relive.kernels import frames, poses, vectors
+from relive.kernels import frames, greys, poses, vectors
 from relive.kernels.transform import LEVEL, OCTAVE, level_costs
 from relive.kernels.weights import moments
 from relive.model import motion, motion_search
@@ -257,3 +257,33 @@ def test_kernels_are_cached_by_all_that_they_are_made_of(
 def test_both_transforms_are_one() -> None:
     assert np.allclose(frames.DCT, dct_matrix().numpy(), atol=1e-7)
     assert np.allclose(frames.ROOTS, [colours()[0, 0], colours()[1, 0], colours()[2, 0]], atol=1e-7)
+
+
+def test_greys_are_those_of_torch() -> None:
+    rng = torch.Generator().manual_seed(6)
+    picture = torch.rand(3, H, W, generator=rng)
+    mean = picture.mean(0)
+    blurred, small = torch.empty(H + 1, W + 1), torch.empty(H // 2, W // 2)
+    greys.blur(picture.numpy(), blurred.numpy())
+    wanted = F.avg_pool2d(mean[None, None], 2, 1, padding=1, count_include_pad=False)
+    assert torch.equal(blurred, wanted[0, 0])
+    greys.halve(picture.numpy(), small.numpy())
+    assert torch.equal(small, F.avg_pool2d(mean[None, None], 2)[0, 0])
+    frames = torch.randint(0, 256, (2, H, W, 3), generator=rng, dtype=torch.uint8)
+    small = torch.empty(2, H // 2, W // 2)
+    greys.halve_frames(frames.numpy(), small.numpy())
+    assert torch.equal(small, F.avg_pool2d(frames.float().mean(-1)[:, None] - 128, 2)[:, 0])
+    flat = torch.empty(H * W)
+    greys.grey(picture.flatten().numpy(), flat.numpy())
+    assert torch.equal(flat.view(H, W), (picture[0] + picture[1] + picture[2]) * (1 / 3))
+
+
+def test_errors_of_cubes_are_those_of_torch() -> None:
+    rng = torch.Generator().manual_seed(7)
+    a, b = torch.rand(2, 2, 3, H, W, generator=rng) * 1.4 - 0.2
+    found = torch.empty(H // 16, W // 16)
+    greys.cube_errors(a[0].numpy(), b[0].numpy(), found.numpy())
+    assert torch.equal(found, F.avg_pool2d((a[0] - b[0]).square().sum(0)[None], 16)[0] * 256)
+    greys.pair_errors(a.numpy(), b.numpy(), found.numpy())
+    error = (a.clamp(0, 1) - b).square().mean(1).sum(0)
+    assert torch.equal(found, F.avg_pool2d(error[None], 16)[0] * 256)

@@ -218,7 +218,7 @@ def encode_step(
     if layer is None:
         return Shown(after, partial(frame_of, after))
     pair = layer_pair(after, carry, start.state, start.choice)
-    target = (start.target[0] * 255).round()
+    target = (start.target[0] * 255).round().contiguous()
     enhanced = encode_pair(layer, index, pair, target, aim.tools)
     return Shown(enhanced.carry(after), enhanced.pixels)
 

@@ -17,6 +17,7 @@ from relive.codec.step import StepState, to_pixels
 from relive.enhancement.frame import Reference
 from relive.enhancement.game_colours import GameColours, Pull
 from relive.enhancement.post_filter import PostFilter
+from relive.enhancement.search import frame_error
 from relive.model.context import Carry
 
 
@@ -188,7 +189,7 @@ class Frames:
         pull = Pull.NONE if colours is None else colours.choose(target, decoded.frame, before)
         drawn = decoded.drawn(self._looks, pull)
         looks = [decoded.filtered(self._looks, drawn), drawn]
-        errors = [float((shown - target).square().sum()) for shown in looks]
+        errors = [frame_error(shown, target) for shown in looks]
         best = int(np.argmin(errors))
         self._shown.append(partial(_same, looks[best]))
         return pull, best == 1

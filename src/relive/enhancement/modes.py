@@ -75,8 +75,8 @@ def choose_modes(
     """
     older = reference.older
     own = torch.zeros_like(vectors)
-    error = squared_error(reference.moved(vectors) - target)
-    error = torch.minimum(error, squared_error(base - target))
+    error = squared_error(reference.moved(vectors), target)
+    error = torch.minimum(error, squared_error(base, target))
     tried = error > MIN_BITS * price
     if older is not None:
         begin = torch.stack([2 * vectors, vectors], 2)

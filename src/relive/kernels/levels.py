@@ -154,7 +154,7 @@ def choose(
                                     cost = _cost(tried, size, price, bits)
                                     if cost < least:
                                         best, least = tried, cost
-                        some |= best > 0
+                        some = some or bool(best > 0)
                         own[k, n] = best
                         total += least
                 if total < empty:
