@@ -36,7 +36,14 @@ class Effort:
 
 PRESETS: dict[str, Effort] = {
     "fast": Effort(
-        VectorSearch(diagonal=False, diagonal_parts=False, far=8, finalists=2),
+        VectorSearch(
+            diagonal=False,
+            diagonal_parts=False,
+            far=8,
+            finalists=2,
+            far_bits=128,
+            least_bits=128,
+        ),
         skip_error=SETTLED,
         light=True,
     ),
