@@ -30,6 +30,7 @@ from relive.model.warp import sample
 COARSE = 2
 FAR = 24  # vectors that are offered to all cubes that a search around them did not help
 FARTHEST = MAX_VECTOR // (COARSE * VECTOR_UNITS)
+FAR_BITS = 24  # that the vector of such a cube costs, with its error
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,6 @@ class VectorSearch:
         far: vectors from afar that a cube tries at most, those that explain it best on halved
             pictures.
         finalists: ways to predict a cube, the best by squared error, whose levels are counted.
-        far_bits: that the vector of such a cube costs at least, with its error.
         least_bits: that the error of a cube must cost for vectors of its blocks, or one in the
             frame before the reference, to be tried.
     """
@@ -53,7 +53,6 @@ class VectorSearch:
     diagonal_parts: bool = True
     far: int = FAR
     finalists: int = 4
-    far_bits: float = 24
     least_bits: float = 16
 
 
@@ -93,7 +92,7 @@ def search_vectors(
     bits, begins = to_array(price), to_array(begin.clamp(-MAX_VECTOR, MAX_VECTOR))
     results = found.numpy(), costs.numpy()
     kernels.search_cubes(scene, bits, begins, tried.numpy(), how.diagonal, *results)
-    poor = costs > how.far_bits * price
+    poor = costs > FAR_BITS * price
     if poor.any():
         far = np.array(far_vectors(small, there, poor)).reshape(-1, 2)
         if len(far):
@@ -190,7 +189,7 @@ def coarse_vectors(
     inner = slice(margin - reach, reach - margin or None)
     errors = near_errors(small, padded[inner, inner], reach)
     vectors, bits = _near(reach)
-    poor = weight * errors.amin(-1) > WIDE.far_bits * price if far else torch.zeros(1)
+    poor = weight * errors.amin(-1) > FAR_BITS * price if far else torch.zeros(1)
     found = far_vectors(small, there, poor) if poor.any() else []
     if found:
         size, (height, width) = CUBE_PX // COARSE, small.shape
