@@ -69,14 +69,6 @@ def test_what_is_cheap_is_chosen_where_bits_are_dear(tables: Tables) -> None:
     assert gaps == sorted(gaps)
 
 
-def test_steps_without_codes_are_walked_over(tables: Tables) -> None:
-    gop, none = small_gop(5), np.zeros(GRID, np.uint8)
-    chooser = CodeChooser(tables, *GRID)
-    assert not chooser.step(none, gop.motion[0], None).any()
-    points = Points(gop.codes[1].reshape(SMALL[0], -1), 1e3)
-    assert np.array_equal(chooser.step(gop.depths[1], gop.motion[1], points), gop.codes[1])
-
-
 @pytest.mark.parametrize("number", [0, 1])
 def test_bits_are_those_that_coding_costs(tables: Tables, number: int) -> None:
     net, rng = tables.nets["codes"][number], np.random.default_rng(number)

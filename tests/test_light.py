@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from relive.codec import Bundle, Replay, encode
 from relive.codec.effort import PRESETS, Effort
-from relive.codec.gop import encode_gop, gop_track
+from relive.codec.gop import encode_gop
 from relive.codec.rate import Setting
 from relive.codec.step import Geometry, StepCoder
+from relive.codec.track import gop_track
 from relive.enhancement.vectors import VectorSearch
 from relive.session import Session
 from test_codec import _bundle, record  # noqa: F401  a fixture

@@ -57,14 +57,14 @@ class CodeChooser:
         self,
         depths: npt.NDArray[np.uint8],
         motion: npt.NDArray[np.uint8],
-        remainders: Remainders | None,
+        remainders: Remainders,
     ) -> npt.NDArray[np.int16]:
         """Choose the codes of the next step.
 
         Args:
             depths: uint8 `[h, w]`.
             motion: uint8 `[2, h, w]`.
-            remainders: of the step; None where no cube has a code.
+            remainders: of the step.
 
         Returns:
             int16 `[K, h, w]`, 0 beyond the depths.

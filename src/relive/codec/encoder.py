@@ -29,7 +29,7 @@ from relive.codec.control import Control, setting_of
 from relive.codec.crew import Crew, crew_of, processes_for
 from relive.codec.effort import DEFAULT_PRESET, Effort, effort_of
 from relive.codec.favour import check_favour
-from relive.codec.gop import GopTrack, encode_gop, gop_track
+from relive.codec.gop import encode_gop
 from relive.codec.packing import pack_gop
 from relive.codec.rate import CODES_ALONE, QUALITIES, Setting
 from relive.codec.refusals import check_processes, check_settings, check_tiers, target_of
@@ -37,6 +37,7 @@ from relive.codec.remembering import remember
 from relive.codec.report import EncodeReport, psnr_db, report_of
 from relive.codec.step import Geometry, StepCoder
 from relive.codec.targets import to_bitrate, to_psnr
+from relive.codec.track import GopTrack, gop_track
 from relive.codec.workers import NUM_WORKERS, workers
 from relive.container import GopRecord, ReplayHeader, ReplayWriter
 from relive.errors import InputError

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from relive.bitstream.detail import step_size
 from relive.codec.bundle import linear_sensitivity
 from relive.codec.step import StepCoder, StepContext
-from relive.config import CUBE_PX
+from relive.enhancement.search import pair_error
 
 
 @dataclass(frozen=True)
@@ -82,8 +81,7 @@ SKIP_BITS = 1.5
 
 def cube_error(frames: Tensor, target: Tensor) -> Tensor:
     """Squared error of cubes, mean of colours: `[B, 2, 3, H, W]` to `[B, h, w]`."""
-    per_pixel = (frames.clamp(0, 1) - target).square().mean(2).sum(1)
-    return F.avg_pool2d(per_pixel, CUBE_PX) * CUBE_PX**2
+    return torch.stack([pair_error(*pair) for pair in zip(frames, target, strict=True)])
 
 
 def latent_errors(coder: StepCoder, kind: int, remainder: Tensor, codes: Tensor) -> Tensor:

@@ -317,7 +317,7 @@ class Replay:
 
     def _shown(self, running: Decoding, local: int) -> NDArray[np.uint8]:
         """Frame `local` of a GOP."""
-        return running.pair(local // 2)[local % 2, : self.height, : self.width]
+        return running.frame(local)[: self.height, : self.width]
 
     def _without_detail(self, gop: int) -> Decoding:
         """Begin a GOP anew with its codes alone: its enhancement turned out not to decode."""

@@ -18,9 +18,10 @@ from relive.catalog import Catalog
 from relive.catalog.descriptor import describe, weights
 from relive.catalog.tables import descriptor_table
 from relive.codec import Bundle
-from relive.codec.gop import GopTrack, start_step, try_codes
+from relive.codec.gop import start_step, try_codes
 from relive.codec.rate import CODES_PRICE, choose_depths
 from relive.codec.step import Geometry, StepCoder
+from relive.codec.track import GopTrack
 from relive.errors import InputError
 from relive.search.hits import Hits
 from relive.session import StateSchema
