@@ -375,8 +375,6 @@ def _header(
         regions.to_dict() if regions else None,
         tiers=setting.tiers,
         light=coder.light,
-        palettes=setting.tiers > 1,
-        pulls=setting.tiers > 1 and coder.bundle.colours is not None,
         compact=True,
         extra={"preset": preset},
     )

@@ -60,7 +60,8 @@ class ReplayHeader:
             warped.
         palettes: enhancement packets may have profile 3; not in the file but by its version.
         pulls: they may have profile 4, likewise.
-        compact: packets leave out what the messages around them say, likewise.
+        compact: packets leave out what the messages around them say, likewise; it may have all of
+            the above.
         extra: further text of the encoder.
     """
 
@@ -101,11 +102,14 @@ class ReplayHeader:
             raise FormatError(
                 f"replay header: a memory of {len(self.memory)} bytes, over {MAX_MEMORY_BYTES}"
             )
+        if self.compact or self.memory:
+            for name in ("compact", "palettes", "pulls"):
+                object.__setattr__(self, name, True)
         if not self.version:
             object.__setattr__(self, "version", f"{VERSION_MAJOR}.{self._minor()}")
 
     def _minor(self) -> int:
-        if self.compact or self.memory:
+        if self.compact:
             return _MINOR_COMPACT
         if self.pulls:
             return _MINOR_WITH_PULLS
