@@ -190,7 +190,9 @@ class Catalog:
         self._insert("events", columns)
 
     def _put_states(self, number: int, facts: Facts) -> str | None:
-        """Write one row a frame; return the table."""
+        """Write one row a frame, without numbers where its state is not known; return the table."""
+        import pyarrow as pa
+
         count = len(facts.times_ns)
         if not count:
             return None
@@ -202,7 +204,10 @@ class Catalog:
             "time_s": (facts.times_ns - facts.times_ns[0]) / 1e9,
             "present": facts.present,
         }
-        columns |= {f"state {n}": facts.states[:, n] for n in range(len(table.columns))}
+        columns |= {
+            f"state {n}": pa.array(facts.states[:, n], mask=~facts.stated)
+            for n in range(len(table.columns))
+        }
         self._insert(table.name, columns)
         return table.name
 

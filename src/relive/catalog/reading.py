@@ -49,6 +49,7 @@ class Facts:
     times_ns: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     present: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
     states: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    stated: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
     gops: list[GopEntry] = field(default_factory=list)
     events: list[ReplayEvent] = field(default_factory=list)
     keyframes: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -111,6 +112,7 @@ def _facts_of(replay: Replay, described: bool) -> Facts:
         replay.times_ns,
         replay.present,
         replay.states,
+        replay.stated & replay.has_states,
         replay.gops,
         replay.events,
         keyframes,

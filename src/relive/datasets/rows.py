@@ -162,8 +162,8 @@ def spans_of(replay: Replay) -> list[range]:
     """Frames of every episode.
 
     Raises:
-        InputError: There is none of two frames, or frames were generated, which no other layout
-            can say.
+        InputError: There is none of two frames, frames were generated, or a state is not known,
+            which no other layout can say.
         DamagedError: The replay is damaged.
     """
     refuse_damage(replay)
@@ -175,6 +175,12 @@ def spans_of(replay: Replay) -> list[range]:
         raise InputError(
             f"{replay.path}: frame {made[0]} was generated, and the dataset could not say so; "
             "take the replay before restore or interpolate"
+        )
+    unknown = np.flatnonzero(~replay.stated) if replay.schema.width else made
+    if unknown.size:
+        raise InputError(
+            f"{replay.path}: the state of frame {unknown[0]} is not known, and the dataset could "
+            "not say so; take a part: relive export … -o CUT.relive --start S --end S"
         )
     return spans
 

@@ -56,8 +56,10 @@ class Place:
         """Where the camera stood in a frame of a replay.
 
         Raises:
-            InputError: Its schema has no camera.
+            InputError: Its schema has no camera, or the state of the frame is not known.
         """
+        if not (replay.stated & replay.has_states)[frame]:
+            raise InputError(f"{replay.path}: the state of frame {frame} is not known")
         columns = [replay.schema.index(role) for role in AXES]
         if columns[0] is None or columns[1] is None:
             raise InputError(f"{replay.path}: its states have no camera.x and camera.y")
