@@ -4,7 +4,8 @@
 
 Small replays are cut from the given one. `relive catalog add`, `update` (after files were moved,
 overwritten, removed and added) and `verify` run once to their end, which gives the true tables.
-Then they run again and are killed at a random moment between their first write and their last.
+Then they run again and are killed at a random moment between their first write and their last;
+where one has ended before its kill, the next kills come earlier.
 What is left must open, hold every file whole or not at all, none twice, and nothing that was there
 before may be lost; the same command, run again, must then give the true tables. Leaves with 1 where
 it does not.
@@ -168,11 +169,13 @@ def main() -> int:
             shutil.copyfile(work / "c.duckdb", added if verb == "add" else updated)
             share = (options.kills + 2 - len(tasks)) // 3
             tasks.append(task)
-            tries = 0
+            tries, latest = 0, whole["seconds"]
             found: list[Json] = []
             while len(found) < share and tries < 3 * share:
                 tries += 1
-                killed = run_once(task, base, work, chance.uniform(0, whole["seconds"]))
+                after_s = chance.uniform(0, latest)
+                killed = run_once(task, base, work, after_s)
+                latest = latest if killed else after_s
                 found += [killed] if killed else []
                 print(killed or "ended before the kill", file=sys.stderr, flush=True)
             kills += found
