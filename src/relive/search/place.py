@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from relive.catalog import Catalog
 from relive.catalog.tables import StateTable, quoted
-from relive.codec import Replay
 from relive.cubes.states import to_radians
 from relive.errors import InputError
 from relive.search.hits import Hits
 from relive.session import StateSchema
+
+if TYPE_CHECKING:
+    from relive.codec import Replay
 
 AXES = ("camera.x", "camera.y", "camera.z")
 WITHIN = 64.0
