@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 
 import relive
 from relive.codec import Replay
-from relive.datasets import read_file, to_npz, write_steps
+from relive.datasets import read_file, to_minari, to_npz, write_steps
 from relive.errors import InputError
 from relive.player.app import create_app
 from relive.player.catalogue import Catalogue
@@ -18,6 +18,7 @@ from relive.torch import ReplayDataset
 from short_replay import FRAMES, write_short
 
 pytest.importorskip("duckdb")
+pytest.importorskip("minari")
 
 HALF = FRAMES // 2
 
@@ -67,6 +68,8 @@ def test_training_data_say_which_states_are_known(half: Path, tmp_path: Path) ->
     assert window["stated"].tolist() == [[True, True]] * 2 + [[False, False]] * 2
     with pytest.raises(InputError, match=f"state of frame {HALF} is not known"):
         to_npz([half / "half.relive"], tmp_path / "episodes", model=model)
+    with pytest.raises(InputError, match=f"state of frame {HALF} is not known"):
+        to_minari([half / "half.relive"], "test/half-v0", model=model)
     assert not (tmp_path / "episodes").exists()
 
 

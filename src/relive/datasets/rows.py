@@ -170,6 +170,16 @@ def spans_of(replay: Replay) -> list[range]:
     spans = episode_spans(replay)
     if not spans:
         raise InputError(f"{replay.path}: no episode of two frames")
+    refuse_unsaid(replay)
+    return spans
+
+
+def refuse_unsaid(replay: Replay) -> None:
+    """Refuse a replay of which another layout could not say what is true of single frames.
+
+    Raises:
+        InputError: Frames were generated, or a state is not known.
+    """
     made = np.flatnonzero(replay.generated)
     if made.size:
         raise InputError(
@@ -182,7 +192,6 @@ def spans_of(replay: Replay) -> list[range]:
             f"{replay.path}: the state of frame {unknown[0]} is not known, and the dataset could "
             "not say so; take a part: relive export … -o CUT.relive --start S --end S"
         )
-    return spans
 
 
 @dataclass(frozen=True)
