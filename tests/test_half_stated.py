@@ -1,5 +1,6 @@
 """A replay whose state stops half-way: what is not known is neither found, drawn nor taught."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 import relive
+from relive.cli.run import run
 from relive.codec import Replay
 from relive.datasets import read_file, to_minari, to_npz, write_steps
 from relive.errors import InputError
@@ -49,6 +51,15 @@ def test_a_search_does_not_find_what_is_not_known(half: Path) -> None:
         last = Place(((HALF - 1) / 10, 0.0, 0.0), float(HALF - 1))
         (near,), _ = find(catalog, Query(place=last, within=0.05))
         assert (near.frames.start, near.frames.stop) == (HALF - 1, HALF)
+
+
+def test_info_counts_what_is_missing(half: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("half.mcap", "half.relive"):
+        assert run(["info", str(half / name), "--json"]) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert (said["missing_frames"], said["unstated_frames"]) == (1, FRAMES - HALF)
+    assert run(["info", str(half / "half.relive")]) == 0
+    assert f"{FRAMES - HALF} frames: their state is not known" in capsys.readouterr().out
 
 
 def test_an_unknown_place_is_no_question(half: Path) -> None:
