@@ -8,27 +8,31 @@ Then they run again and are killed at a random moment between their first write 
 where one has ended before its kill, the next kills come earlier.
 What is left must open, hold every file whole or not at all, none twice, and nothing that was there
 before may be lost; the same command, run again, must then give the true tables. Leaves with 1 where
-it does not.
+it does not. Every run is a process of its own, forked from one that has loaded torch already.
 """
 
 import argparse
+import multiprocessing
 import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 from relive.bench.provenance import provenance, write_json
 from relive.catalog import Catalog
+from relive.cli.run import run
 from relive.container import cut
 from relive.errors import InputError, ReliveError
 
 POLL_S = 0.001
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["torch", "relive.codec", "relive.catalog", "relive.cli.run"])
 COLUMNS = "path, bytes, sha256, condition, verified, missing, game, frames, states, descriptors"
 
 Json = dict[str, Any]
@@ -62,12 +66,20 @@ def change(folder: Path) -> None:
             file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
-def start(args: list[str], database: Path) -> tuple["subprocess.Popen[bytes]", float]:
+def relive(args: list[str]) -> None:
+    """Run the command line, without a word."""
+    with Path(os.devnull).open("w") as nothing:
+        os.dup2(nothing.fileno(), 1)
+        os.dup2(nothing.fileno(), 2)
+        sys.exit(run([*args, "-q"]))
+
+
+def start(args: list[str], database: Path) -> tuple[BaseProcess, float]:
     """Start a command; return it and the moment of its first write."""
     before = stamps(database)
-    child = subprocess.Popen([sys.executable, "-m", "relive", *args, "-q"],
-                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
-    while stamps(database) == before and child.poll() is None:
+    child = FORKS.Process(target=relive, args=(args,))
+    child.start()
+    while stamps(database) == before and child.is_alive():
         time.sleep(POLL_S)
     return child, time.perf_counter()
 
@@ -117,15 +129,16 @@ def run_once(task: Json, base: Path | None, work: Path, after_s: float | None) -
     child, began = start(args, database)
     if after_s is None:
         seconds, seen = 0.0, stamps(database)
-        while child.poll() is None:
+        while child.is_alive():
             time.sleep(POLL_S)
             if seen != (seen := stamps(database)):
                 seconds = time.perf_counter() - began
         return {"seconds": seconds, "now": contents(database)}
     time.sleep(max(0.0, began + after_s - time.perf_counter()))
-    running = child.poll() is None
+    running = child.is_alive()
     child.kill()
-    killed = running and child.wait() == -signal.SIGKILL
+    child.join()
+    killed = running and child.exitcode == -signal.SIGKILL
     result: Json = {"verb": task["verb"], "after_s": round(after_s, 4), "failure": None}
     try:
         left = contents(database)
@@ -135,8 +148,7 @@ def run_once(task: Json, base: Path | None, work: Path, after_s: float | None) -
         result |= {"files": len(left), "done": done, "of": len(task["true"])}
         if strange or lost:
             result["failure"] = f"{len(strange)} strange rows, {len(lost)} lost"
-        subprocess.run([sys.executable, "-m", "relive", *args, "-q"], check=False,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        start(args, database)[0].join()
         if contents(database) != task["true"]:
             result["failure"] = "run again, it does not give the true tables"
     except (ReliveError, ValueError) as error:
