@@ -125,15 +125,14 @@ def contents(database: Path) -> dict[str, tuple[Any, ...]]:
     return {row[1]: (*row[2:], tuple(sorted(rows[row[0]]))) for row in files}
 
 
-def run_once(task: Json, base: Path | None, work: Path, after_s: float | None) -> Json:
+def run_once(task: Json, base: Path, work: Path, after_s: float | None) -> Json:
     """Run a task on a copy of its catalogue, to the end or until it is killed."""
     database = work / "c.duckdb"
     for file in work.glob("c.duckdb*"):
         file.unlink()
-    if base is not None:
-        shutil.copyfile(base, database)
+    shutil.copyfile(base, database)
     args = ["catalog", task["verb"], str(database), *task["places"], *task["options"]]
-    before = contents(database) if base is not None else {}
+    before = contents(database)
     child, began = start(args, database)
     if after_s is None:
         seconds, seen = 0.0, stamps(database)
@@ -177,9 +176,10 @@ def main() -> int:
         folder, work = Path(name) / "replays", Path(name) / "work"
         work.mkdir()
         cut_replays(options.replay, folder)
-        added, updated = work / "added.duckdb", work / "updated.duckdb"
+        empty, added, updated = (work / f"{n}.duckdb" for n in ("empty", "added", "updated"))
+        Catalog.open(empty, write=True, create=True).close()
         tasks: list[Json] = []
-        for verb, base in (("add", None), ("update", added), ("verify", updated)):
+        for verb, base in (("add", empty), ("update", added), ("verify", updated)):
             if verb == "update":
                 change(folder)
             if verb == "verify":
