@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from relive.bitstream import (
+    Clock,
     GopCodes,
     Tables,
     decode_codes,
@@ -86,12 +87,12 @@ def measure(paths: list[Path], model: Path | None) -> dict[str, object]:
                 steps = -(-record.num_frames // CUBE_FRAMES)
                 gop, ms = timed(decode_codes, record.codes, tables, steps, *grid)
                 packet, encode_ms = timed(encode_codes, gop, tables)
-                assert packet == record.codes
+                assert packet == record.codes or record.codes[0] == 0  # no longer written
                 times["decode"].append(ms)
                 times["encode"].append(encode_ms)
-                track, ms = timed(decode_track, record.track, *schema)
+                track, ms = timed(decode_track, record.track, *schema, Clock(*record.clock))
                 times["track"].append(ms)
-                assert encode_track(*track, *schema) == record.track
+                assert encode_track(*track, *schema) == record.track or record.track[0] == 0
                 gops.append(gop)
                 frames += record.num_frames
     layout = tables.layout

@@ -19,7 +19,7 @@ from relive.bitstream.adapter import (
 from relive.bitstream.fit_adapter import LEAST_GOPS, Gop, fit_adapter
 from relive.bitstream.framing import seal
 from relive.codec import Replay, encode
-from relive.codec.adapting import adapted, samples_of
+from relive.codec.adapting import of_session, samples_of
 from relive.codec.bundle import Bundle
 from relive.container import ReplayReader, cut, repair
 from relive.errors import FormatError
@@ -141,7 +141,7 @@ def test_a_session_is_adapted_to_and_comes_back(tmp_path: Path, bundle: Bundle) 
     assert came.parts["adapter"] > 0
     assert sum(came.parts.values()) == came.bytes
     with ReplayReader.open(out) as reader:
-        assert reader.header.version == "1.5"
+        assert reader.header.version == "1.7"
     with Replay.open(plain, bundle) as a, Replay.open(out, bundle) as b:
         assert np.array_equal(a.frames(0, 24), b.frames(0, 24))
         assert np.array_equal(a.frame(13), b.frame(13))
@@ -157,7 +157,7 @@ def test_a_session_is_adapted_to_and_comes_back(tmp_path: Path, bundle: Bundle) 
 
 def test_a_damaged_adapter_is_one_error(tmp_path: Path, bundle: Bundle) -> None:
     with pytest.raises(FormatError, match="adapter"):
-        adapted(bundle, b"0123456789")
+        of_session(bundle, b"0123456789", b"")
 
 
 @pytest.mark.parametrize(("count", "first"), [(3, []), (4, [0, 1, 2, 3]), (1000, [0, 43])])

@@ -1,6 +1,8 @@
 """Replay files: round trips, refusals, and what the container costs."""
 
 import io
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from relive.container import (
     verify,
 )
 from relive.container.header import METADATA_NAME
+from relive.container.words import WORDS
 from relive.errors import FormatError, InputError, ReliveError
 
 FIELD = {"name": "x", "unit": "mapunit", "kind": "linear", "role": "camera.x", "step": 0.0625}
@@ -70,6 +73,53 @@ def test_round_trip(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="no GOP 10"):
             reader.read_gop(10)
     assert verify(path) == []
+
+
+def sealed(packet: bytes) -> bytes:
+    return packet + zlib.crc32(packet).to_bytes(4, "little")
+
+
+def test_a_compact_replay_holds_less_and_gives_the_same(tmp_path: Path) -> None:
+    plain, small = tmp_path / "plain.relive", tmp_path / "small.relive"
+    gops = [
+        replace(gop, codes=sealed(gop.codes), track=sealed(gop.track), detail=sealed(b"layer"))
+        for gop in map(make_gop, range(10))
+    ]
+    headers = [replace(HEADER, tiers=2, compact=compact, version="") for compact in (False, True)]
+    for path, header in zip((plain, small), headers, strict=True):
+        with ReplayWriter(path, header) as writer:
+            for gop in gops:
+                writer.add_gop(gop)
+        assert verify(path) == []
+        with ReplayReader.open(path) as reader:
+            assert reader.header == header
+            assert list(reader.iter_gops()) == gops
+            assert sum(reader.parts.values()) == path.stat().st_size
+    saved = plain.stat().st_size - small.stat().st_size
+    assert saved > 10 * (3 * 4 + 31) + 200  # seals and a message a GOP; schemas
+
+
+def test_a_compact_replay_refuses_packets_without_checksum(tmp_path: Path) -> None:
+    path = tmp_path / "a.relive"
+    header = replace(HEADER, compact=True, version="")
+    with ReplayWriter(path, header) as writer, pytest.raises(FormatError, match="checksum"):
+        writer.add_gop(make_gop(0))
+
+
+def test_a_compact_header_leaves_out_what_is_usual() -> None:
+    plain = ReplayHeader("a", 320, 240, state_schema=HEADER.state_schema)
+    small = replace(plain, compact=True, version="")
+    pairs = small.to_metadata()
+    assert not {"profile", "num_quantizers", "codebook_size", "keyframe_interval"} & pairs.keys()
+    assert len(pairs["state_schema"]) < len(plain.to_metadata()["state_schema"]) / 2
+    assert ReplayHeader.from_metadata(pairs) == small
+    other = replace(small, keyframe_interval=8, codebook_size=64)
+    assert ReplayHeader.from_metadata(other.to_metadata()) == other
+
+
+def test_schemas_are_packed_against_these_very_words() -> None:
+    """Part of the format: another text would make every replay unreadable."""
+    assert (len(WORDS), zlib.crc32(WORDS)) == (3524, 0x2C05ABED)
 
 
 def test_empty_replay(tmp_path: Path) -> None:
@@ -175,10 +225,10 @@ def foreign_file(pairs: dict[str, str], profile: str = "relive") -> bytes:
 
 def test_unknown_things_are_skipped(tmp_path: Path) -> None:
     path = tmp_path / "a.relive"
-    newer = ReplayHeader(model_id="a", width=16, height=16, version="1.7").to_metadata()
+    newer = ReplayHeader(model_id="a", width=16, height=16, version="1.9").to_metadata()
     path.write_bytes(foreign_file(newer))
     with ReplayReader.open(path) as reader:
-        assert reader.header.version == "1.7"
+        assert reader.header.version == "1.9"
         assert not reader.damaged
 
 

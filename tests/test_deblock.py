@@ -31,13 +31,13 @@ def every_edge() -> tuple[Tensor, Tensor]:
 
 
 def test_edges_lie_where_levels_begin_or_the_prediction_changes() -> None:
-    same, other = torch.zeros(GRID), torch.tensor([[0, 0, 1], [0, 0, 0]])
-    vectors = torch.zeros(*GRID, 2)
+    same, other = torch.zeros(GRID, dtype=torch.long), torch.tensor([[0, 0, 1], [0, 0, 0]])
+    vectors = torch.zeros(*GRID, 2, dtype=torch.long)
     vectors[1, 0, 1] = -3
-    across, down = block_edges(no_levels(), same, torch.zeros(*GRID, 2))
+    across, down = block_edges(no_levels(), same, torch.zeros(*GRID, 2, dtype=torch.long))
     assert not across.any()
     assert not down.any()
-    across, down = block_edges(no_levels(), other, torch.zeros(*GRID, 2))
+    across, down = block_edges(no_levels(), other, torch.zeros(*GRID, 2, dtype=torch.long))
     assert across.nonzero().tolist() == [[0, 3], [1, 3]]
     assert down.nonzero().tolist() == [[1, 4], [1, 5]]
     across, down = block_edges(no_levels(), same, vectors)
@@ -82,7 +82,7 @@ def test_limits_are_sixteenths_and_half_of_that_beside() -> None:
 
 def test_pixels_that_are_no_edge_of_a_block_stay() -> None:
     frame = torch.randint(0, 256, (3, H, W), generator=torch.Generator().manual_seed(0)).float()
-    nothing = block_edges(no_levels(), torch.zeros(GRID))
+    nothing = block_edges(no_levels(), torch.zeros(GRID, dtype=torch.long))
     assert torch.equal(deblock(frame, nothing, steps(100.0), 3), frame)
     changed = (deblock(frame, every_edge(), steps(2.0**10), 3) != frame).any(0)
     inner = torch.arange(8)[2:6]

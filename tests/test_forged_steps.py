@@ -9,9 +9,10 @@ import torch
 from relive.bitstream import GopCodes, GopDetail, Tables, decode_detail, encode_detail
 from relive.bitstream.detail import BASE, MAX_LEVEL, MAX_VECTOR, MOVED, has_levels
 from relive.codec.bundle import Bundle, load_bundle, save_bundle
-from relive.codec.gop import decode_step, encode_gop, gop_track
+from relive.codec.gop import decode_step, encode_gop
 from relive.codec.rate import QUALITIES
 from relive.codec.step import Geometry, StepCoder
+from relive.codec.track import gop_track
 from relive.errors import InputError
 from relive.model.context import Carry
 from relive.model.motion import NUM_MOTION

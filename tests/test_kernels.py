@@ -18,14 +18,15 @@ from relive.bitstream.context_model import ONE, LiveNet
 from relive.bitstream.detail_layout import FAMILIES
 from relive.bitstream.net import Net, net_shapes
 from relive.bitstream.powers import logarithm, weights
-from relive.enhancement.frame import reconstruct
+from relive.enhancement.deblock import block_edges
+from relive.enhancement.frame import reconstruct, to_blocks
 from relive.enhancement.search import LAMBDA, LevelCosts, choose_levels
 from relive.enhancement.transform import colours, dct_matrix, inverse
-from relive.kernels import frames, poses, vectors
+from relive.kernels import frames, greys, poses, vectors
 from relive.kernels.transform import LEVEL, OCTAVE, level_costs
 from relive.kernels.weights import moments
 from relive.model import motion, motion_search
-from relive.model.motion import NUM_MOTION, Motion, positions
+from relive.model.motion import NUM_MOTION, Motion, cube_positions, positions
 from relive.model.warp import Pinhole, sample
 
 H, W = 48, 80
@@ -70,6 +71,38 @@ def test_pixels_of_a_camera_lie_where_torch_puts_them(monkeypatch: pytest.Monkey
     for (x, y), (true_x, true_y) in zip(found, wanted, strict=True):
         torch.testing.assert_close(x, true_x, atol=1e-3, rtol=1e-6)
         torch.testing.assert_close(y, true_y, atol=1e-3, rtol=1e-6)
+
+
+@pytest.mark.parametrize("camera", [Pinhole.from_fov(90, 1.2, (8, 0, W - 20, 40)), None])
+def test_pixels_of_cubes_lie_where_each_of_them_does(camera: Pinhole | None) -> None:
+    poses = torch.tensor([[[0.0] * 6, [9, 4, 1, 0.1, 0.02, 0], [12, 8, 2, 0.2, 0.03, 0.01]]])
+    step = Motion.from_poses(camera, poses.double(), torch.tensor([[7.0, 3.0]]), torch.ones(1))
+    rng = torch.Generator().manual_seed(4)
+    choice = torch.randint(0, NUM_MOTION, (1, H // 16, W // 16), generator=rng)
+    with torch.inference_mode():
+        for frame in (0, 1):
+            found = cube_positions(step, frame, choice, H, W)
+            pixels = choice.repeat_interleave(16, 1).repeat_interleave(16, 2)[None]
+            wanted = positions(step, frame, pixels, H, W)
+            for one, other in zip(found, wanted, strict=True):
+                assert torch.equal(one, other[:, 0])
+
+
+def test_edges_lie_where_torch_finds_them() -> None:
+    rng = torch.Generator().manual_seed(5)
+    h, w = H // 16, W // 16
+    levels = torch.zeros(3, 2 * h, 2 * w, 8, 8)
+    levels[torch.rand(levels.shape, generator=rng) < 0.002] = -1
+    cubes = torch.randint(0, 2, (h, w), generator=rng)
+    blocks = (torch.rand(2 * h, 2 * w, 2, generator=rng) < 0.1).long()
+    coded = (levels != 0).flatten(-2).any(-1).any(0)
+    across, down = coded[:, 1:] | coded[:, :-1], coded[1:] | coded[:-1]
+    for grid in (to_blocks(cubes)[..., None], blocks):
+        across = across | (grid[:, 1:] != grid[:, :-1]).any(-1)
+        down = down | (grid[1:] != grid[:-1]).any(-1)
+    assert 0.2 < across.float().mean() < 0.95
+    for found, wanted in zip(block_edges(levels, cubes, blocks), (across, down), strict=True):
+        assert torch.equal(found, wanted)
 
 
 @pytest.mark.parametrize("wrong", [1.0, float("nan"), float("inf"), -1e30])
@@ -224,3 +257,33 @@ def test_kernels_are_cached_by_all_that_they_are_made_of(
 def test_both_transforms_are_one() -> None:
     assert np.allclose(frames.DCT, dct_matrix().numpy(), atol=1e-7)
     assert np.allclose(frames.ROOTS, [colours()[0, 0], colours()[1, 0], colours()[2, 0]], atol=1e-7)
+
+
+def test_greys_are_those_of_torch() -> None:
+    rng = torch.Generator().manual_seed(6)
+    picture = torch.rand(3, H, W, generator=rng)
+    mean = picture.mean(0)
+    blurred, small = torch.empty(H + 1, W + 1), torch.empty(H // 2, W // 2)
+    greys.blur(picture.numpy(), blurred.numpy())
+    wanted = F.avg_pool2d(mean[None, None], 2, 1, padding=1, count_include_pad=False)
+    assert torch.equal(blurred, wanted[0, 0])
+    greys.halve(picture.numpy(), small.numpy())
+    assert torch.equal(small, F.avg_pool2d(mean[None, None], 2)[0, 0])
+    frames = torch.randint(0, 256, (2, H, W, 3), generator=rng, dtype=torch.uint8)
+    small = torch.empty(2, H // 2, W // 2)
+    greys.halve_frames(frames.numpy(), small.numpy())
+    assert torch.equal(small, F.avg_pool2d(frames.float().mean(-1)[:, None] - 128, 2)[:, 0])
+    flat = torch.empty(H * W)
+    greys.grey(picture.flatten().numpy(), flat.numpy())
+    assert torch.equal(flat.view(H, W), (picture[0] + picture[1] + picture[2]) * (1 / 3))
+
+
+def test_errors_of_cubes_are_those_of_torch() -> None:
+    rng = torch.Generator().manual_seed(7)
+    a, b = torch.rand(2, 2, 3, H, W, generator=rng) * 1.4 - 0.2
+    found = torch.empty(H // 16, W // 16)
+    greys.cube_errors(a[0].numpy(), b[0].numpy(), found.numpy())
+    assert torch.equal(found, F.avg_pool2d((a[0] - b[0]).square().sum(0)[None], 16)[0] * 256)
+    greys.pair_errors(a.numpy(), b.numpy(), found.numpy())
+    error = (a.clamp(0, 1) - b).square().mean(1).sum(0)
+    assert torch.equal(found, F.avg_pool2d(error[None], 16)[0] * 256)

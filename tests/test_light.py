@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from relive.codec import Bundle, Replay, encode
 from relive.codec.effort import PRESETS, Effort
-from relive.codec.gop import encode_gop, gop_track
+from relive.codec.gop import encode_gop
 from relive.codec.rate import Setting
 from relive.codec.step import Geometry, StepCoder
+from relive.codec.track import gop_track
 from relive.enhancement.vectors import VectorSearch
 from relive.session import Session
 from test_codec import _bundle, record  # noqa: F401  a fixture
@@ -48,7 +49,7 @@ def test_light_deltas_run_no_network_and_show_what_the_encoder_saw(
         bundle.model.decoder, "forward", lambda *given: ran.append(1) or forward(*given)
     )
     with Replay.open(tmp_path / "s.relive", bundle) as replay, Session.open(session) as original:
-        assert (replay.header.version, replay.header.light) == ("1.5", True)
+        assert (replay.header.version, replay.header.light) == ("1.7", True)
         squares = np.square(original.frames(0, 21).astype(float) - replay.frames(0, 21)).mean()
         assert np.array_equal(replay.frames(7, 8), replay.frames(0, 21)[7:8])
     assert report.psnr_db == pytest.approx(10 * np.log10(255**2 / squares), abs=1e-6)

@@ -67,14 +67,17 @@ def test_many_colours_have_no_palette() -> None:
     assert torch.isinf(bits).all()
 
 
-def test_layers_without_palettes_are_written_as_before() -> None:
+def test_what_says_nothing_of_its_frames_costs_next_to_nothing() -> None:
     tables = DetailTables.uniform()
-    detail, codes = GopDetail.empty(2, 6, 8), GopCodes.empty(1, 6, 6, 8)
-    assert encode_detail(detail, codes, tables)[0] == 2
-    detail.unfiltered[1] = 1
+    detail, codes = GopDetail.empty(32, 1, 1), GopCodes.empty(16, 6, 1, 1)
+    plain = encode_detail(detail, codes, tables)
+    detail.steps[:], detail.strengths[:], detail.unfiltered[:] = 40, 2, 1
+    assert len(encode_detail(detail, codes, tables)) <= len(plain) + 8
+    detail.unfiltered[1] = 0
     packet = encode_detail(detail, codes, tables)
-    assert packet[0] == 3
-    assert decode_detail(packet, codes, tables).unfiltered.tolist() == [0, 1]
+    found = decode_detail(packet, codes, tables)
+    for name in ("steps", "strengths", "unfiltered"):
+        assert np.array_equal(getattr(found, name), getattr(detail, name))
 
 
 @pytest.mark.parametrize(

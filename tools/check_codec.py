@@ -28,9 +28,10 @@ from numpy.typing import NDArray
 from relive.bench.provenance import provenance, write_json
 from relive.bitstream import encode_codes, encode_detail
 from relive.codec import Bundle, EncodeReport, Replay, encode, load_bundle
-from relive.codec.gop import encode_gop, gop_track
+from relive.codec.gop import encode_gop
 from relive.codec.rate import QUALITIES
 from relive.codec.step import Geometry, StepCoder
+from relive.codec.track import gop_track
 from relive.codec.workers import NUM_WORKERS, workers
 from relive.container import ReplayReader
 from relive.session import Recorder, Session

@@ -28,12 +28,16 @@ from mutations import (
 )
 
 from relive.bitstream import (
+    MAX_TILES,
+    Clock,
     GopCodes,
     GopDetail,
     decode_codes,
     decode_detail,
+    decode_memory,
     decode_track,
     encode_detail,
+    encode_memory,
 )
 from relive.bitstream import codes_packet as codes_module
 from relive.bitstream import detail_packet as detail_module
@@ -47,11 +51,13 @@ from relive.bitstream.adapter import (
     pack_family,
 )
 from relive.bitstream.detail import MAX_MIXED, MAX_PULL
-from relive.bitstream.framing import ByteReader, pack_varint, seal
+from relive.bitstream.framing import pack_varint, seal
+from relive.bitstream.memory import Tile
 from relive.bitstream.net import Net
-from relive.bitstream.shown import pack_shown
 from relive.bitstream.track_packet import MAX_VALUES
 from relive.codec import Bundle, Replay, encode, load_bundle
+from relive.codec.step import Geometry
+from relive.config import CUBE_PX
 from relive.container import ReplayReader, cut, repair, verify
 from relive.errors import FormatError
 from relive.session import Recorder, Session, StateSchema
@@ -110,19 +116,23 @@ def targets(folder: Path, work: Path) -> dict[str, Target]:
     bundle = load_bundle()
     replay, session = folder / "small.relive", folder / "small.mcap"
     with ReplayReader.open(replay) as reader:
-        gop, schema = reader.read_gop(0), reader.header.state_schema
+        gop, header = reader.read_gop(0), reader.header
+    schema = StateSchema.from_dict(header.state_schema)
+    grid = -(-gop.num_frames // 2), *Geometry(header.width, header.height).grid
+    base = decode_codes(gop.codes, bundle.tables, *grid)
     csv = folder / "small.csv"
     model = folder / "small.safetensors"
     return {
-        "codes packet": _codes(gop.codes, bundle),
-        "enhancement packet": _detail(gop.detail or b"", _base(gop.codes, bundle), bundle),
+        "codes packet": _codes(gop.codes, grid, bundle),
+        "enhancement packet": _detail(gop.detail or b"", base, bundle),
         "palettes": _palettes(bundle),
+        "session memory": _memory(),
         "adapter": _adapter(bundle),
-        "track packet": _track(gop.track, StateSchema.from_dict(schema)),
+        "track packet": _track(gop.track, schema, Clock(*gop.clock)),
         "replay": Target(replay.read_bytes(), _ReplayJudge(replay, work), reseal_replay),
         "recording": Target(session.read_bytes(), _SessionJudge(session, work), reseal_session),
         "state schema": Target(
-            json.dumps(schema).encode(), _judge_schema, mutate=mutate_json, checked=False
+            json.dumps(schema.to_dict()).encode(), _judge_schema, mutate=mutate_json, checked=False
         ),
         "state CSV": Target(csv.read_bytes(), _CsvJudge(csv, work), checked=False),
         "model": Target(model.read_bytes(), _ModelJudge(model, work), None, mutate_model, False),
@@ -137,15 +147,13 @@ def _same(a: Any, b: Any) -> bool:
     return all(np.array_equal(array, getattr(b, name)) for name, array in vars(a).items())
 
 
-def with_content_crc(
-    module: Any, packet: bytes, head: int, decode: Callable[[bytes], Any]
-) -> bytes:
+def with_content_crc(module: Any, packet: bytes, decode: Callable[[bytes], Any]) -> bytes:
     """Give a packet the checksum of the content that it decodes to, so that it is accepted."""
     seen: list[int] = []
     real = module.content_crc
 
-    def spy(*content: Any) -> int:
-        seen.append(real(*content))
+    def spy(*content: Any, **settings: Any) -> int:
+        seen.append(real(*content, **settings))
         return seen[-1]
 
     module.content_crc = spy
@@ -157,15 +165,10 @@ def with_content_crc(
         module.content_crc = real
     if not seen:
         return packet
-    return seal(packet[:head] + struct.pack("<I", seen[-1]) + packet[head + 4 : -4])
+    return seal(packet[:1] + struct.pack("<I", seen[-1]) + packet[5:-4])
 
 
-def _codes(packet: bytes, bundle: Bundle) -> Target:
-    reader = ByteReader(packet, "codes packet")
-    reader.byte()
-    grid = (reader.varint(), reader.varint(), reader.varint())
-    head = len(packet) - len(reader.rest())
-
+def _codes(packet: bytes, grid: tuple[int, int, int], bundle: Bundle) -> Target:
     def decode(data: bytes) -> GopCodes:
         return decode_codes(data, bundle.tables, *grid)
 
@@ -177,46 +180,52 @@ def _codes(packet: bytes, bundle: Bundle) -> Target:
         gop.check(layout.num_quantizers, layout.codebook_size, layout.num_motion)
         return _outcome(_same(whole, gop))
 
-    return Target(packet, judge, _deep(codes_module, head, decode))
+    return Target(packet, judge, _deep(codes_module, decode))
 
 
-def _base(codes: bytes, bundle: Bundle) -> GopCodes:
-    reader = ByteReader(codes, "codes packet")
-    reader.byte()
-    return decode_codes(codes, bundle.tables, reader.varint(), reader.varint(), reader.varint())
+def _tiles(kinds: int) -> list[Tile]:
+    """Cubes of noise in one to eight colours."""
+    rng, tiles = np.random.default_rng(0), []
+    for size in rng.integers(1, 9, kinds).tolist():
+        packed = np.sort(rng.choice(1 << 24, size, replace=False))
+        colours = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], -1).astype(np.uint8)
+        tiles.append((colours, rng.integers(0, size, (CUBE_PX, CUBE_PX)).astype(np.uint8)))
+    return tiles
+
+
+def _memory() -> Target:
+    packet = encode_memory(_tiles(7))
+    whole = decode_memory(packet).contents()
+
+    def judge(data: bytes) -> str:
+        found = decode_memory(data).contents()
+        assert len(found) <= MAX_TILES
+        return _outcome(found == whole)
+
+    return Target(packet, judge, reseal_packet)
 
 
 def _palettes(bundle: Bundle) -> Target:
-    """An enhancement packet of tiles of few colours, some of which change."""
-    rng = np.random.default_rng(0)
-    steps, h, w, kinds = 4, 5, 6, 7
+    """An enhancement packet of tiles of few colours, some of which change; four are remembered."""
+    rng, tiles = np.random.default_rng(0), _tiles(7)
+    steps, h, w = 4, 5, 6
     detail = GopDetail.empty(2 * steps, h, w)
-    sizes = rng.integers(1, 9, kinds)
-    colours = np.zeros((kinds, *detail.colours.shape[3:]), np.uint8)
-    for kind, size in enumerate(sizes):
-        packed = np.sort(rng.choice(1 << 24, size, replace=False))
-        colours[kind, :size] = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], -1)
-    indices = rng.integers(0, sizes[:, None, None], (kinds, *detail.indices.shape[3:]))
-    which = rng.integers(0, kinds, (2 * steps, h, w))
-    there = rng.random((2 * steps, h, w)) < 0.7
-    detail.palettes[there] = sizes[which[there]]
-    detail.colours[there] = colours[which[there]]
-    detail.indices[there] = indices[which[there]]
+    which = rng.integers(0, len(tiles), (2 * steps, h, w))
+    for place in np.argwhere(rng.random((2 * steps, h, w)) < 0.7):
+        colours, indices = tiles[which[tuple(place)]]
+        detail.palettes[tuple(place)] = len(colours)
+        detail.colours[tuple(place)][: len(colours)] = colours
+        detail.indices[tuple(place)] = indices
     detail.unfiltered[:] = rng.integers(0, 2, 2 * steps)
     detail.pulls[:] = rng.integers(0, MAX_PULL + 1, 2 * steps)
     detail.tints[steps:] = rng.integers(0, MAX_MIXED + 1, 4)
     base = GopCodes.empty(steps, bundle.config.quantizer.num_quantizers, h, w)
-    return _detail(encode_detail(detail, base, bundle.detail), base, bundle)
+    tables = replace(bundle.detail, memory=decode_memory(encode_memory(tiles[:4])))
+    remembering = replace(bundle, detail=tables)
+    return _detail(encode_detail(detail, base, tables), base, remembering)
 
 
 def _detail(packet: bytes, base: GopCodes, bundle: Bundle) -> Target:
-    frames = 2 * len(base.depths)
-    head = 2 + frames  # profile, number of frames, their steps
-    if packet[0] == detail_module.FLAT_PROFILE:
-        head += -(-frames // 8)
-    elif packet[0] == detail_module.PULL_PROFILE:
-        head += len(pack_shown(decode_detail(packet, base, bundle.detail)))
-
     def decode(data: bytes) -> GopDetail:
         return decode_detail(data, base, bundle.detail)
 
@@ -227,7 +236,7 @@ def _detail(packet: bytes, base: GopCodes, bundle: Bundle) -> Target:
         detail.check()
         return _outcome(_same(whole, detail))
 
-    return Target(packet, judge, _deep(detail_module, head, decode))
+    return Target(packet, judge, _deep(detail_module, decode))
 
 
 def _adapter(bundle: Bundle) -> Target:
@@ -269,25 +278,25 @@ def _adapter(bundle: Bundle) -> Target:
     return Target(packet, judge, reseal)
 
 
-def _deep(module: Any, head: int, decode: Callable[[bytes], Any]) -> Mutate:
+def _deep(module: Any, decode: Callable[[bytes], Any]) -> Mutate:
     """Reseal the packet; every other time its content, too."""
 
     def reseal(packet: bytes, chance: Random) -> tuple[str, bytes]:
         if chance.randrange(2):
             return reseal_packet(packet, chance)
-        name, tail = mutate_raw(packet[head + 4 : -4], chance)
-        tail = tail[: len(tail) // 4 * 4]
-        return name, with_content_crc(module, seal(packet[: head + 4] + tail), head, decode)
+        head = 1 + 4  # profile, checksum of the content
+        name, tail = mutate_raw(packet[head:-4], chance)
+        return name, with_content_crc(module, seal(packet[:head] + tail), decode)
 
     return reseal
 
 
-def _track(packet: bytes, schema: StateSchema) -> Target:
+def _track(packet: bytes, schema: StateSchema, clock: Clock) -> Target:
     steps, kinds = [f.step for f in schema.fields], [f.kind for f in schema.fields]
-    whole = decode_track(packet, steps, kinds)
+    whole = decode_track(packet, steps, kinds, clock)
 
     def judge(data: bytes) -> str:
-        times, present, states = decode_track(data, steps, kinds)
+        times, present, states = decode_track(data, steps, kinds, clock)
         assert len(times) * (len(steps) + 1) <= MAX_VALUES
         assert len(times) == len(present) == len(states)
         assert times[0] >= 0, "negative time"

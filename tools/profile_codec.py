@@ -22,9 +22,10 @@ from relive.bitstream.palettes import PaletteCoder
 from relive.codec import decoding as decoding_module
 from relive.codec import gop, layer, load_bundle, packing
 from relive.codec.effort import DEFAULT_PRESET, PRESETS, Effort, effort_of
-from relive.codec.gop import encode_gop, gop_track
+from relive.codec.gop import encode_gop
 from relive.codec.rate import QUALITIES
 from relive.codec.step import Geometry, StepCoder
+from relive.codec.track import gop_track
 from relive.container import GopRecord
 from relive.enhancement import modes, weights
 from relive.enhancement.post_filter import PostFilter
@@ -110,8 +111,8 @@ def decode_once(coder: StepCoder, record: GopRecord) -> None:
     """Decode all frames of a GOP."""
     decoding = decoding_module.Decoding(coder, 0, record)
     decoding.take_detail(record)
-    for index in range(-(-record.num_frames // 2)):
-        decoding.pair(index)
+    for local in range(record.num_frames):
+        decoding.frame(local)
 
 
 def measure(clock: Clock, work: Callable[[], Any], repeat: int) -> tuple[dict[str, float], Any]:

@@ -1,12 +1,14 @@
-"""Make the golden replays and the tables that decode them: `python tests/golden/make_replay.py`.
+"""Make the golden replay and the tables that decode it: `python tests/golden/make_replay.py`.
 
 All numbers come from SHAKE-256, so the same bytes come out everywhere and for ever. A change that
-is meant to leave the format alone leaves the file alone.
+is meant to leave the format alone leaves the file alone. Those of formats 1.0, 1.3 and 1.6 were
+written by the versions of then; they are read, and never written again.
 """
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +18,24 @@ from relive.bitstream import (
     GopCodes,
     GopDetail,
     Tables,
+    decode_memory,
     encode_codes,
     encode_detail,
+    encode_memory,
     encode_track,
 )
 from relive.bitstream.detail import BASE, MAX_OFFSET, MOVED, NUM_STRENGTHS, has_levels
 from relive.bitstream.detail_layout import FAMILIES
 from relive.bitstream.layout import Family, Layout
 from relive.bitstream.net import Net, net_shapes
+from relive.config import CUBE_PX
 from relive.container import GopRecord, ReplayHeader, ReplayWriter
 
 HERE = Path(__file__).parent
 REPLAY = HERE / "replay-1.0.relive"
 LAYERED = HERE / "replay-1.3.relive"
+FLAT = HERE / "replay-1.6.relive"
+COMPACT = HERE / "replay-1.7.relive"
 SIZES = (3, 64, 5)  # num_quantizers, codebook_size, num_motion
 GRID = (5, 6)
 STEPS = 4
@@ -107,6 +114,42 @@ def make_detail(index: int) -> GopDetail:
     return detail
 
 
+TILES = 6
+
+
+def make_tiles() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return cubes of two to five colours, all different, for palettes and the session memory."""
+    tiles = []
+    for tile in range(TILES):
+        size = 2 + tile % 4
+        packed = np.unique(numbers(f"colours{tile}", (size,), 1 << 24) + np.arange(size))
+        colours = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], 1).astype(np.uint8)
+        indices = numbers(f"indices{tile}", (CUBE_PX, CUBE_PX), len(packed)).astype(np.uint8)
+        tiles.append((colours, indices))
+    return tiles
+
+
+def make_flat(index: int) -> GopDetail:
+    """Return a layer that has palettes, too, and says how its frames are shown.
+
+    That of GOP 1 does not draw to the colours of the game: profile 3 was enough for it.
+    """
+    detail, tiles = make_detail(index), make_tiles()
+    chosen = numbers(f"tiles{index}", detail.modes.shape, TILES + 4)
+    for frame, y, x in np.argwhere((detail.modes == BASE) & (chosen < TILES)):
+        detail.levels[frame, :, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2] = 0
+        detail.offsets[frame:, y, x] = detail.offsets[frame - 1, y, x] if frame else 0
+        colours, indices = tiles[chosen[frame, y, x]]
+        detail.palettes[frame, y, x] = len(colours)
+        detail.colours[frame, y, x, : len(colours)] = colours
+        detail.indices[frame, y, x] = indices
+    detail.unfiltered[:] = numbers(f"unfiltered{index}", (2 * STEPS,), 2)
+    if index != 1:
+        detail.pulls[:] = numbers(f"pulls{index}", (2 * STEPS,), 8)
+        detail.tints[2:] = numbers(f"tints{index}", (4,), 225)
+    return detail
+
+
 def make_track(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return times, present and states of the eight frames of a GOP."""
     frames = 8 * index + np.arange(8)
@@ -118,19 +161,21 @@ def make_track(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return frames * 10**9 // 35 + jitter[:, 2] * 1000 * index, present, states.astype(np.float32)
 
 
-def write(path: Path, layered: bool = False) -> None:
-    """Write the replay, of format 1.0, or of 1.3 with an enhancement layer."""
+def write(path: Path) -> None:
+    """Write the replay of today's format, with an enhancement layer and a session memory."""
+    memory = encode_memory(make_tiles()[:4])
     header = ReplayHeader(
         "60" * 32, 96, 80, 3, 64, 8, 5, "golden", {"fields": []}, None,
-        tiers=2 if layered else 1, extra={"note": "ä"},
+        tiers=2, memory=memory, compact=True, extra={"note": "ä"},
     )  # fmt: skip
-    tables, detail_tables = make_tables(), make_detail_tables()
+    tables = make_tables()
+    detail_tables = replace(make_detail_tables(), memory=decode_memory(memory))
     with ReplayWriter(path, header, force=True) as writer:
         for index in range(3):
             times, present, states = make_track(index)
             gop = make_gop(index)
             codes = encode_codes(gop, tables)
-            detail = encode_detail(make_detail(index), gop, detail_tables) if layered else None
+            detail = encode_detail(make_flat(index), gop, detail_tables)
             track = encode_track(times, present, states, STATE_STEPS, STATE_KINDS)
             start, end = int(times[0]), int(times[-1])
             place = (index, 8 * index, 8, start, end, 26.5)
@@ -139,6 +184,5 @@ def write(path: Path, layered: bool = False) -> None:
 
 
 if __name__ == "__main__":
-    for path, layered in ((REPLAY, False), (LAYERED, True)):
-        write(path, layered)
-        print(f"{path}: {path.stat().st_size} bytes")
+    write(COMPACT)
+    print(f"{COMPACT}: {COMPACT.stat().st_size} bytes")

@@ -23,9 +23,10 @@ from relive.bench.speed_networks import Networks, Step, size_config
 from relive.bench.speed_plan import SPECIFICATION, Plan
 from relive.bitstream import GopCodes, decode_codes, encode_codes
 from relive.codec.bundle import Bundle, load_bundle
-from relive.codec.gop import GopTrack, gop_track, start_step, step_rows, try_codes
+from relive.codec.gop import start_step, step_rows, try_codes
 from relive.codec.rate import choose_depths
 from relive.codec.step import Geometry, StepCoder
+from relive.codec.track import GopTrack, gop_track
 from relive.config import ModelConfig
 from relive.model.context import Carry
 from relive.quantizer.rvq import ResidualVQ
@@ -202,7 +203,7 @@ def _encode_gop(
         stages = torch.arange(trial.codes.shape[-1])
         sent = torch.where(stages < depths[..., None], trial.codes, 0)
         middle = time.perf_counter()
-        _, carry = coder.finish(trial.step, sent, depths)
+        carry = coder.finish(trial.step, sent, depths)
         taken.append(middle - start)
         seconds["reconstruct"].append(time.perf_counter() - middle)
         gop.depths[index] = depths.numpy()
@@ -222,6 +223,6 @@ def _decode_gop(coder: StepCoder, gop: GopCodes, track: GopTrack) -> list[float]
         step = coder.begin(carry, state, choice)
         codes = torch.from_numpy(gop.codes[index].astype(np.int64)).permute(1, 2, 0)
         depths = torch.from_numpy(gop.depths[index].astype(np.int64))
-        _, carry = coder.finish(step, codes, depths)
+        carry = coder.finish(step, codes, depths)
         taken.append(time.perf_counter() - start)
     return taken

@@ -10,6 +10,7 @@
 """
 
 from relive.bitstream.adapter import apply_adapter
+from relive.bitstream.choosing import CodeChooser
 from relive.bitstream.codes_packet import decode_codes, decode_keyframe, encode_codes
 from relive.bitstream.detail import GopDetail, cube_steps, has_levels, step_size
 from relive.bitstream.detail_packet import (
@@ -21,11 +22,15 @@ from relive.bitstream.detail_packet import (
 from relive.bitstream.fit_adapter import LEAST_GOPS, fit_adapter
 from relive.bitstream.gop_codes import GopCodes
 from relive.bitstream.live_packet import StepHead, StepLayout, StepReader, StepWriter, is_keyframe
+from relive.bitstream.memory import MAX_TILES, decode_memory, encode_memory
 from relive.bitstream.tables import Tables
-from relive.bitstream.track_packet import decode_track, encode_track
+from relive.bitstream.track_packet import Clock, decode_track, encode_track
 
 __all__ = [
     "LEAST_GOPS",
+    "MAX_TILES",
+    "Clock",
+    "CodeChooser",
     "DetailReader",
     "DetailTables",
     "GopCodes",
@@ -40,9 +45,11 @@ __all__ = [
     "decode_codes",
     "decode_detail",
     "decode_keyframe",
+    "decode_memory",
     "decode_track",
     "encode_codes",
     "encode_detail",
+    "encode_memory",
     "encode_track",
     "fit_adapter",
     "has_levels",

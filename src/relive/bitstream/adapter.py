@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -109,7 +110,7 @@ def apply_adapter(
         raise FormatError(f"{_NAME} is longer than its families")
     return (
         Tables(tables.layout, {name: nets[name] for name in tables.nets}),
-        DetailTables({name: nets[name] for name in detail.nets}),
+        replace(detail, nets={name: nets[name] for name in detail.nets}),
     )
 
 

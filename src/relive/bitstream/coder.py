@@ -11,7 +11,7 @@ no matrix product.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -120,12 +120,20 @@ class SymbolEncoder(_RangeCoder):
 
     def to_bytes(self) -> bytes:
         """Return the words written so far, little endian."""
+        return self._closed(short=False).astype("<u4").tobytes()
+
+    def to_short_bytes(self) -> bytes:
+        """Return what `SymbolDecoder.of_short` reads, up to the last byte that is not 0."""
+        return self._closed(short=True).astype(">u4").tobytes().rstrip(b"\0")
+
+    def _closed(self, *, short: bool) -> npt.NDArray[np.uint32]:
+        """Words of the whole stream, were it to end here."""
         self.reserve(0)
         state = self.state.copy()
         used = int(state[self._kernel.PLACE]) + int(state[self._kernel.HELD]) + _SPARE
         words = self.words[:used].copy()
-        self._kernel.seal(state, words)
-        return words[: int(state[self._kernel.PLACE])].astype("<u4").tobytes()
+        (self._kernel.seal_short if short else self._kernel.seal)(state, words)
+        return words[: int(state[self._kernel.PLACE])]
 
 
 class SymbolDecoder(_RangeCoder):
@@ -135,6 +143,12 @@ class SymbolDecoder(_RangeCoder):
         if len(payload) % 4:
             raise FormatError(f"entropy-coded payload of {len(payload)} bytes is not whole words")
         super().__init__(decodes=True, words=np.frombuffer(payload, "<u4").astype(np.uint32))
+
+    @classmethod
+    def of_short(cls, payload: bytes) -> Self:
+        """Read what `SymbolEncoder.to_short_bytes` wrote."""
+        whole = payload + bytes(-len(payload) % 4)
+        return cls(np.frombuffer(whole, ">u4").astype("<u4").tobytes())
 
     def code(self, symbols: Ints, counts: Counts) -> Ints:
         """Return the next `len(counts)` symbols; the argument `symbols` is not looked at."""

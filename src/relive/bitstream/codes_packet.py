@@ -5,14 +5,15 @@ from __future__ import annotations
 import struct
 
 from relive.bitstream.coder import SymbolDecoder, SymbolEncoder
-from relive.bitstream.framing import ByteReader, crc32, pack_varint, seal, unseal
+from relive.bitstream.framing import ByteReader, crc32, seal, unseal
 from relive.bitstream.gop_codes import GopCodes, check_grid
 from relive.bitstream.layout import Layout
 from relive.bitstream.tables import Tables
 from relive.bitstream.walk import CodesWalk, walk_gop
 from relive.errors import FormatError
 
-PROFILE = 0
+PROFILE = 1
+"""Profile 0 says the grid, too, and ends with whole words; it is read, not written."""
 _NAME = "codes packet"
 
 
@@ -26,9 +27,8 @@ def encode_codes(gop: GopCodes, tables: Tables) -> bytes:
     gop.check(layout.num_quantizers, layout.codebook_size, layout.num_motion)
     encoder = SymbolEncoder()
     walk_gop(tables.start(encoder), gop, layout)
-    steps, h, w = gop.depths.shape
-    head = bytes([PROFILE]) + b"".join(map(pack_varint, (steps, h, w)))
-    return seal(head + struct.pack("<I", content_crc(gop)) + encoder.to_bytes())
+    head = bytes([PROFILE]) + struct.pack("<I", content_crc(gop))
+    return seal(head + encoder.to_short_bytes())
 
 
 def decode_codes(packet: bytes, tables: Tables, steps: int, h: int, w: int) -> GopCodes:
@@ -42,7 +42,10 @@ def decode_codes(packet: bytes, tables: Tables, steps: int, h: int, w: int) -> G
     blank = GopCodes.empty(steps, layout.num_quantizers, h, w)
     gop = GopCodes.join([walk.step(blank.part(step)) for step in range(steps)])
     if content_crc(gop) != content:
-        raise FormatError(f"{_NAME} was written with other probability tables than the model has")
+        raise FormatError(
+            f"{_NAME} was written with other probability tables than the model has, "
+            f"or for another grid"
+        )
     gop.check(layout.num_quantizers, layout.codebook_size, layout.num_motion)
     return gop
 
@@ -69,13 +72,14 @@ def _open(
     check_grid(steps, h, w)
     reader = ByteReader(unseal(packet, _NAME), _NAME)
     profile = reader.byte()
-    if profile != PROFILE:
-        raise FormatError(f"{_NAME} has profile {profile}; this version reads profile {PROFILE}")
-    grid = (reader.varint(), reader.varint(), reader.varint())
-    if grid != (steps, h, w):
-        raise FormatError(f"{_NAME} holds a grid of {grid} (steps, h, w), not {(steps, h, w)}")
+    if profile > PROFILE:
+        raise FormatError(f"{_NAME} has profile {profile}; this version reads 0 to {PROFILE}")
+    grid = (steps, h, w)
+    if profile == 0 and (there := (reader.varint(), reader.varint(), reader.varint())) != grid:
+        raise FormatError(f"{_NAME} holds a grid of {there} (steps, h, w), not {grid}")
     (content,) = struct.unpack("<I", reader.take(4))
-    model = tables.start(SymbolDecoder(reader.rest()))
+    decoder = SymbolDecoder if profile == 0 else SymbolDecoder.of_short
+    model = tables.start(decoder(reader.rest()))
     return content, CodesWalk(model, tables.layout, h, w), tables.layout
 
 

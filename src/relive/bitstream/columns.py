@@ -29,7 +29,7 @@ _RATIO_SHIFT = 12
 _REFERENCE_BITS = 24.0
 """A reference must save this many bits: what it costs in the header."""
 _PERIOD_BITS = 40.0
-_MAX_REFERENCED = 1024
+MAX_REFERENCED = 1024
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def plan_columns(columns: Columns, periods: list[tuple[int, ...]]) -> list[Plan]
         periods: for each column, the periods worth trying beside none.
     """
     plans = [_plan_alone(columns[:, i], periods[i]) for i in range(columns.shape[1])]
-    pays = len(columns) > 2 and columns.shape[1] <= _MAX_REFERENCED
+    pays = len(columns) > 2 and columns.shape[1] <= MAX_REFERENCED
     return _plan_references(columns, plans) if pays else plans
 
 

@@ -78,6 +78,19 @@ class LiveNet:
         rank = self._net.rank.take(symbols).astype(np.int32)
         return self._net.symbol_of.take(self._parts(rows, rank, coder))
 
+    def bits(self, rows: Rows) -> npt.NDArray[np.float32]:
+        """What every symbol would cost, `[n, symbols]`; about, where the net has no high parts."""
+        net, lows = self._net, len(self._net.low_bias) // self._highs
+        correction = np.zeros(self._highs + len(net.low_bias), np.int32)
+        if self._whole is None:
+            logs = logarithm(self._sums)
+            correction = logs[0] - logs[1]
+        hidden = net.hidden(rows)
+        high = _bits(weights(net.high_logits(hidden) + correction[: self._highs]))
+        low_logits = net.every_low_logit(hidden) + correction[self._highs :]
+        low = _bits(weights(low_logits.reshape(-1, lows))).reshape(len(hidden), self._highs, lows)
+        return (high[..., None] + low).reshape(len(hidden), -1).take(net.rank, axis=1)
+
     def _code_whole(self, nets: FamilyNets, rows: Rows, symbols: Ints, coder: SymbolCoder) -> Ints:
         """Code symbols that have no high part, and learn."""
         check_symbols(symbols, len(self._net.rank))
@@ -108,6 +121,12 @@ class LiveNet:
         self._sums[0, :highs] += here.sum(axis=1) * ONE
         self._sums[0, highs:] += np.bincount(rank, minlength=highs * lows) * ONE
         return rank
+
+
+def _bits(counts: Counts) -> npt.NDArray[np.float32]:
+    """Bits of every symbol of a row of counts `[n, ways]`."""
+    total = counts.sum(1, keepdims=True)
+    return np.asarray(np.log2(total) - np.log2(counts), np.float32)
 
 
 def _expected(counts: Counts) -> npt.NDArray[np.float64]:

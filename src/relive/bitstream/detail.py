@@ -96,23 +96,8 @@ class GopDetail:
     @classmethod
     def empty(cls, frames: int, h: int, w: int) -> GopDetail:
         """Return a layer that adds nothing."""
-        return cls(
-            np.zeros(frames, np.uint8),
-            np.zeros((frames, COLOURS, 2), np.int16),
-            np.zeros((frames, h, w), np.int8),
-            np.zeros((frames, h, w), np.uint8),
-            np.zeros((frames, h, w), np.uint8),
-            np.zeros((frames, h, w), np.uint8),
-            np.zeros((frames, 2 * h, 2 * w, 2), np.int16),
-            np.zeros((frames, COLOURS, 2 * h, 2 * w, BLOCK, BLOCK), np.int16),
-            np.zeros(frames, np.uint8),
-            np.zeros((frames, h, w), np.uint8),
-            np.zeros((frames, h, w, MAX_COLOURS, COLOURS), np.uint8),
-            np.zeros((frames, h, w, CUBE_PX, CUBE_PX), np.uint8),
-            np.zeros(frames, np.uint8),
-            np.zeros(frames, np.uint8),
-            np.zeros((frames, 4), np.uint8),
-        )
+        kinds = _kinds(frames, h, w)
+        return cls(**{name: np.zeros(shape, kind) for name, (kind, shape) in kinds.items()})
 
     @property
     def has_palettes(self) -> bool:
@@ -140,7 +125,13 @@ class GopDetail:
             raise FormatError(f"modes must have 3 axes (frames, h, w), not {self.modes.ndim}")
         frames, h, w = self.modes.shape
         check_grid(-(-frames // 2), h, w)
-        blank = GopDetail.empty(frames, h, w)
+        for name, (kind, shape) in _kinds(frames, h, w).items():
+            array = getattr(self, name)
+            if array.dtype != kind or array.shape != shape:
+                raise FormatError(
+                    f"{name} must be {np.dtype(kind)} of shape {shape}, "
+                    f"not {array.dtype} of shape {array.shape}"
+                )
         for name, top in (
             ("steps", NUM_STEPS - 1),
             ("offsets", MAX_OFFSET),
@@ -149,7 +140,6 @@ class GopDetail:
             ("sources", NUM_SOURCES - 1),
             ("split", 1),
             ("vectors", MAX_VECTOR),
-            ("levels", MAX_LEVEL),
             ("strengths", NUM_STRENGTHS - 1),
             ("palettes", MAX_COLOURS),
             ("colours", 255),
@@ -158,14 +148,12 @@ class GopDetail:
             ("pulls", MAX_PULL),
             ("tints", 255),
         ):
-            array, like = getattr(self, name), getattr(blank, name)
-            if array.dtype != like.dtype or array.shape != like.shape:
-                raise FormatError(
-                    f"{name} must be {like.dtype} of shape {like.shape}, "
-                    f"not {array.dtype} of shape {array.shape}"
-                )
+            array = getattr(self, name)
             if array.size and max(int(array.max()), -int(array.min())) > top:
                 raise FormatError(f"{name} of the enhancement layer exceed {top}")
+        coded, greatest = _scanned(self.levels)
+        if greatest > MAX_LEVEL:
+            raise FormatError(f"levels of the enhancement layer exceed {MAX_LEVEL}")
         if int(self.tints[:, 0].max(initial=0)) > MAX_MIXED:
             raise FormatError(f"a tint mixes in more than {MAX_MIXED} of 256")
         first = number == 0
@@ -182,34 +170,64 @@ class GopDetail:
         if (parts != parts[:, :, :, :1, :1])[self.split == 0].any():
             raise FormatError("blocks of a cube that is not split must have the same vector")
         if self.palettes.any():
-            self._check_palettes()
-        for levels, offsets in zip(self.levels, self.offsets, strict=True):
-            if not (has_levels(levels) | (offsets == before)).all():
+            self._check_palettes(coded)
+        for some, offsets in zip(coded, self.offsets, strict=True):
+            if not (some | (offsets == before)).all():
                 raise FormatError(
                     "offsets of cubes without levels must be those of the frame before"
                 )
             before = offsets
 
-    def _check_palettes(self) -> None:
+    def _check_palettes(self, coded: npt.NDArray[np.bool_]) -> None:
         """Raise `FormatError` where a cube with a palette has more, or other colours."""
         flat = self.palettes > 0
-        coded = np.stack([has_levels(levels) for levels in self.levels])
         if self.modes[flat].any() or coded[flat].any():
             raise FormatError(f"cubes with a palette have mode {BASE} and no levels")
-        packed = self.colours.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
-        used = np.arange(MAX_COLOURS) < self.palettes[..., None]
-        if packed[~used].any() or (np.diff(packed) <= 0)[used[..., 1:]].any():
+        sizes = self.palettes[flat][:, None]
+        packed = self.colours[flat].astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
+        used = np.arange(MAX_COLOURS) < sizes
+        risen = np.diff(packed) > 0
+        if self.colours[~flat].any() or packed[~used].any() or not risen[used[:, 1:]].all():
             raise FormatError("colours of a palette must rise, and be 0 where there are none")
-        most = np.maximum(self.palettes, 1)[..., None, None]
-        if (self.indices >= most).any():
+        if self.indices[~flat].any() or (self.indices[flat] >= sizes[..., None]).any():
             raise FormatError("an index exceeds the colours of its palette")
+
+
+def _kinds(frames: int, h: int, w: int) -> dict[str, tuple[npt.DTypeLike, tuple[int, ...]]]:
+    """Type and shape of every array of a layer, by name."""
+    grid = frames, h, w
+    return {
+        "steps": (np.uint8, (frames,)),
+        "weights": (np.int16, (frames, COLOURS, 2)),
+        "offsets": (np.int8, grid),
+        "modes": (np.uint8, grid),
+        "sources": (np.uint8, grid),
+        "split": (np.uint8, grid),
+        "vectors": (np.int16, (frames, 2 * h, 2 * w, 2)),
+        "levels": (np.int16, (frames, COLOURS, 2 * h, 2 * w, BLOCK, BLOCK)),
+        "strengths": (np.uint8, (frames,)),
+        "palettes": (np.uint8, grid),
+        "colours": (np.uint8, (*grid, MAX_COLOURS, COLOURS)),
+        "indices": (np.uint8, (*grid, CUBE_PX, CUBE_PX)),
+        "unfiltered": (np.uint8, (frames,)),
+        "pulls": (np.uint8, (frames,)),
+        "tints": (np.uint8, (frames, 4)),
+    }
 
 
 def has_levels(levels: npt.NDArray[np.int16]) -> npt.NDArray[np.bool_]:
     """Which cubes have levels: `[3, 2h, 2w, 8, 8]` of a frame to `[h, w]`."""
-    _, height, width, *_ = levels.shape
-    cubes = levels.reshape(COLOURS, height // 2, 2, width // 2, 2, -1)
-    return np.asarray(cubes.any(axis=(0, 2, 4, 5)))
+    coded: npt.NDArray[np.bool_] = _scanned(levels[None])[0][0]
+    return coded
+
+
+def _scanned(levels: npt.NDArray[np.int16]) -> tuple[npt.NDArray[np.bool_], int]:
+    """Which cubes have levels, bool `[F, h, w]`, and the greatest size of a level."""
+    from relive.bitstream.level_kernel import scan_levels  # as array_kernel in context_model
+
+    frames, colours, height, width, *_ = levels.shape
+    coded = np.zeros((frames, height // 2, width // 2), np.bool_)
+    return coded, scan_levels(levels.reshape(frames, colours, height, width, -1), coded)
 
 
 def cube_steps(step: int, offsets: npt.NDArray[np.int8]) -> npt.NDArray[np.int64]:

@@ -17,16 +17,20 @@ from relive.bitstream.detail import NUM_STEPS, GopDetail
 from relive.bitstream.detail_layout import FAMILIES
 from relive.bitstream.fit import Collector
 from relive.bitstream.fit_nets import fit_net
-from relive.bitstream.framing import ByteReader, crc32, pack_varint, seal, unseal
+from relive.bitstream.framing import ByteReader, crc32, seal, unseal
 from relive.bitstream.gop_codes import GopCodes
+from relive.bitstream.learning import code_raw
 from relive.bitstream.net import Net, stored_parts
-from relive.bitstream.shown import pack_shown, take_shown
+from relive.bitstream.palettes import PaletteCoder
+from relive.bitstream.settings import code_settings
+from relive.bitstream.shown import take_shown
 from relive.bitstream.tables import take_nets
 from relive.errors import FormatError
 
-PROFILE, FLAT_PROFILE, PULL_PROFILE = 2, 3, 4
-"""Without and with palettes and frames that are shown without the post-filter; and with frames that
-are drawn to the colours of their game."""
+PROFILE, FLAT_PROFILE, PULL_PROFILE, COMPACT_PROFILE = 2, 3, 4, 5
+"""Without and with palettes and frames that are shown without the post-filter; with frames that
+are drawn to the colours of their game; and with settings among the symbols and tiles of the session
+memory. The last alone is written."""
 _NAME = "enhancement packet"
 # what has kernels is imported where it is used: half a second that a look at a header can spare
 if TYPE_CHECKING:
@@ -40,9 +44,11 @@ class DetailTables:
 
     Attributes:
         nets: family name → its nets.
+        memory: tiles of the session, which GOPs begin with.
     """
 
     nets: dict[str, tuple[Net, ...]]
+    memory: PaletteCoder | None = None
 
     @classmethod
     def uniform(cls) -> DetailTables:
@@ -57,7 +63,8 @@ class DetailTables:
         training = Collector(FAMILIES)
         for detail, codes in layers:
             detail.check()
-            walk_detail(training, detail, codes)
+            flat = PaletteCoder(*detail.modes.shape[1:]) if detail.has_palettes else None
+            walk_detail(training, detail, codes, flat)
         return cls(
             {
                 name: tuple(
@@ -91,6 +98,10 @@ class DetailTables:
             nets[name] = take_nets(arrays, name, FAMILIES[name])
         return cls(nets)
 
+    def palettes(self, grid: tuple[int, ...]) -> PaletteCoder:
+        """Return what codes the palettes of a GOP of `(h, w)` cubes in a compact packet."""
+        return (self.memory or PaletteCoder(1, 1, compact=True)).begin(*grid)
+
     def start(self, coder: SymbolCoder) -> DetailCodingModel:
         """Return a model in the state every packet starts from."""
         from relive.bitstream.detail_model import DetailCodingModel, fresh
@@ -114,15 +125,12 @@ def encode_detail(detail: GopDetail, codes: GopCodes, tables: DetailTables) -> b
 
     detail.check()
     encoder = SymbolEncoder()
-    walk_detail(tables.start(encoder), detail, codes)
-    profile = FLAT_PROFILE if detail.has_palettes else PROFILE
-    profile = PULL_PROFILE if detail.has_pulls else profile
-    head = bytes([profile]) + pack_varint(len(detail.steps)) + pack_settings(detail)
-    if profile == FLAT_PROFILE:
-        head += np.packbits(detail.unfiltered).tobytes()
-    elif profile == PULL_PROFILE:
-        head += pack_shown(detail)
-    return seal(head + struct.pack("<I", content_crc(detail, codes)) + encoder.to_bytes())
+    model = tables.start(encoder)
+    code_settings(encoder, detail)
+    flat = code_raw(model, int(detail.palettes.any()), 2)
+    walk_detail(model, detail, codes, tables.palettes(detail.modes.shape[1:]) if flat else None)
+    head = bytes([COMPACT_PROFILE]) + struct.pack("<I", content_crc(detail, codes, steps=True))
+    return seal(head + encoder.to_short_bytes())
 
 
 def decode_detail(packet: bytes, codes: GopCodes, tables: DetailTables) -> GopDetail:
@@ -150,15 +158,32 @@ class DetailReader:
 
         reader = ByteReader(unseal(packet, _NAME), _NAME)
         profile = reader.byte()
-        if not PROFILE <= profile <= PULL_PROFILE:
+        if not PROFILE <= profile <= COMPACT_PROFILE:
             raise FormatError(
-                f"{_NAME} has profile {profile}; this version reads {PROFILE} to {PULL_PROFILE}"
+                f"{_NAME} has profile {profile}; this version reads {PROFILE} to {COMPACT_PROFILE}"
             )
         self._count, h, w = codes.depths.shape
+        self._codes, self._detail = codes, GopDetail.empty(2 * self._count, h, w)
+        self._compact, palettes = profile == COMPACT_PROFILE, None
+        if self._compact:
+            (self._content,) = struct.unpack("<I", reader.take(4))
+            decoder = SymbolDecoder.of_short(reader.rest())
+            code_settings(decoder, self._detail)
+            model = tables.start(decoder)
+            if code_raw(model, 0, 2):
+                palettes = tables.palettes((h, w))
+        else:
+            self._take_head(reader, profile)
+            model = tables.start(SymbolDecoder(reader.rest()))
+            palettes = PaletteCoder(h, w) if profile >= FLAT_PROFILE else None
+        self._walk = DetailWalk(model, h, w, palettes=palettes)
+        self._steps = 0
+
+    def _take_head(self, reader: ByteReader, profile: int) -> None:
+        """Read what profiles 2 to 4 say before the symbols."""
         frames = reader.varint()
         if frames != 2 * self._count:
             raise FormatError(f"{_NAME} holds {frames} frames, not {2 * self._count}")
-        self._codes, self._detail = codes, GopDetail.empty(frames, h, w)
         take_settings(reader, self._detail)
         if profile == FLAT_PROFILE:
             bits = np.frombuffer(reader.take(-(-frames // 8)), np.uint8)
@@ -166,9 +191,6 @@ class DetailReader:
         elif profile == PULL_PROFILE:
             take_shown(reader, self._detail)
         (self._content,) = struct.unpack("<I", reader.take(4))
-        model = tables.start(SymbolDecoder(reader.rest()))
-        self._walk = DetailWalk(model, h, w, palettes=profile >= FLAT_PROFILE)
-        self._steps = 0
 
     def step(self, index: int) -> GopDetail:
         """Return the layer of step `index`, a view."""
@@ -188,7 +210,9 @@ class DetailReader:
         number = 2 * self._steps
         part.check(number, self._detail.offsets[number - 1] if number else 0)
         self._steps += 1
-        if self._steps == self._count and content_crc(self._detail, self._codes) != self._content:
+        if self._steps < self._count:
+            return
+        if content_crc(self._detail, self._codes, steps=self._compact) != self._content:
             raise FormatError(
                 f"{_NAME} was written with other probability tables, or for other codes"
             )
@@ -205,12 +229,13 @@ def take_settings(reader: ByteReader, detail: GopDetail) -> None:
     detail.strengths[:], detail.steps[:] = np.divmod(settings, NUM_STEPS)
 
 
-def content_crc(detail: GopDetail, codes: GopCodes) -> int:
+def content_crc(detail: GopDetail, codes: GopCodes, *, steps: bool = False) -> int:
     """Return the CRC-32 of what a layer says and of the codes below it.
 
     Of the content crc of the codes packet, strengths, weights, offsets, modes, sources, split,
     vectors and levels, little endian, in this order; in profile 3 then of palettes, colours,
-    indices and unfiltered, in profile 4 also of pulls and tints.
+    indices and unfiltered, in profile 4 also of pulls and tints. With `steps`, as in profile 5, of
+    the numbers of the steps last.
     """
     flat = [detail.palettes, detail.colours, detail.indices, detail.unfiltered]
     if detail.has_pulls:
@@ -226,4 +251,5 @@ def content_crc(detail: GopDetail, codes: GopCodes) -> int:
         detail.vectors.astype("<i2", copy=False).tobytes(),
         detail.levels.astype("<i2", copy=False).tobytes(),
         *(part.tobytes() for part in flat if detail.has_palettes),
+        detail.steps.tobytes() if steps else b"",
     )

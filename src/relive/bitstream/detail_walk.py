@@ -40,16 +40,22 @@ _WRONG = {
 }
 
 
-def walk_detail(model: DetailModel, detail: GopDetail, codes: GopCodes) -> GopDetail:
+def walk_detail(
+    model: DetailModel,
+    detail: GopDetail,
+    codes: GopCodes,
+    palettes: PaletteCoder | None = None,
+) -> GopDetail:
     """Code the layer of a GOP through a model and return what was coded.
 
     Args:
         model: encodes, decodes or collects.
         detail: what is to be coded; for a decoder its `SETTINGS` and shapes alone.
         codes: of the base tier.
+        palettes: codes those of the GOP; None where no cube has one.
     """
     frames, h, w = detail.modes.shape
-    walk = DetailWalk(model, h, w, palettes=detail.has_palettes)
+    walk = DetailWalk(model, h, w, palettes=palettes)
     coded = GopDetail.empty(frames, h, w)
     for step in range(frames // 2):
         walk.step(detail.part(step), codes.part(step), coded.part(step))
@@ -118,10 +124,16 @@ class DetailWalk:
     """
 
     def __init__(
-        self, model: DetailModel, h: int, w: int, *, delta: bool = False, palettes: bool = False
+        self,
+        model: DetailModel,
+        h: int,
+        w: int,
+        *,
+        delta: bool = False,
+        palettes: PaletteCoder | None = None,
     ) -> None:
         self._model = model
-        self._palettes = PaletteCoder(h, w) if palettes else None
+        self._palettes = palettes
         self._grid, self._grids = (h, w), _grids(h, w)
         self._number = 2 if delta else 0
         self._before = _blank(h * w)

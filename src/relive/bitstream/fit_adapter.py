@@ -28,6 +28,7 @@ from relive.bitstream.fit_nets import tune_net
 from relive.bitstream.gop_codes import GopCodes
 from relive.bitstream.layout import Family, Layout
 from relive.bitstream.net import Net
+from relive.bitstream.palettes import PaletteCoder
 from relive.bitstream.tables import Tables
 from relive.bitstream.walk import walk_gop
 
@@ -111,7 +112,8 @@ def _walk(model: CountingModel | Collector, gop: Gop, layout: Layout) -> None:
     walk_gop(model, codes, layout)
     if detail is not None:
         detail.check()
-        walk_detail(model, detail, codes)
+        flat = PaletteCoder(*detail.modes.shape[1:]) if detail.has_palettes else None
+        walk_detail(model, detail, codes, flat)
 
 
 def _tune(

@@ -166,3 +166,31 @@ def code_signs(sink: Sink, live: Grid, sizes: Grid, levels: npt.NDArray[np.int16
                     return False
                 levels[live[n], cell] = -size if negative else size
     return True
+
+
+@compiled
+def scan_levels(levels: npt.NDArray[np.int16], coded: npt.NDArray[np.bool_]) -> int:
+    """Look over the levels of frames.
+
+    Args:
+        levels: `[F, 3, 2h, 2w, 64]`.
+        coded: takes which cubes have any other than 0, `[F, h, w]`.
+
+    Returns:
+        The greatest size of a level.
+    """
+    greatest = np.int64(0)
+    frames, colours, rows, columns, cells = levels.shape
+    for frame in range(frames):
+        coded[frame] = False
+        for colour in range(colours):
+            for row in range(rows):
+                for column in range(columns):
+                    least, most = np.int16(0), np.int16(0)
+                    block = levels[frame, colour, row, column]
+                    for cell in range(cells):
+                        least, most = min(least, block[cell]), max(most, block[cell])
+                    if least != 0 or most != 0:
+                        coded[frame, row // 2, column // 2] = True
+                        greatest = max(greatest, np.int64(most), -np.int64(least))
+    return int(greatest)

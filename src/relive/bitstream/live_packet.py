@@ -21,6 +21,7 @@ from relive.bitstream.detail_packet import content_crc as detail_crc
 from relive.bitstream.framing import CRC_BYTES, ByteReader, crc32, pack_varint
 from relive.bitstream.gop_codes import MAX_STEPS, GopCodes
 from relive.bitstream.live_states import StateRows
+from relive.bitstream.palettes import PaletteCoder
 from relive.bitstream.shown import pack_shown, take_shown
 from relive.bitstream.tables import Tables
 from relive.bitstream.walk import CodesWalk
@@ -97,7 +98,8 @@ def _walk(
     from relive.bitstream.detail_walk import DetailWalk  # kernels, as in detail_packet
 
     coded = GopDetail.empty(2, h, w)
-    walk = DetailWalk(layout.detail.start(coder), h, w, delta=delta, palettes=flat)
+    palettes = PaletteCoder(h, w) if flat else None
+    walk = DetailWalk(layout.detail.start(coder), h, w, delta=delta, palettes=palettes)
     walk.step(detail, codes, coded)
     return codes, coded
 

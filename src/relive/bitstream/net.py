@@ -86,6 +86,10 @@ class Net:
         products = np.matmul(hidden[:, None, :], self._low.take(high, axis=0))[:, 0]
         return _logits(products, self._low_bias.take(high, axis=0))
 
+    def every_low_logit(self, hidden: Floats) -> Ints:
+        """Return logits int32 `[n, G * L]`, whatever the high part."""
+        return _logits(hidden @ self.low.astype(np.float32), self.low_bias)
+
     @cached_property
     def symbol_of(self) -> Ints:
         """Return rank → symbol, int32 `[size]`."""

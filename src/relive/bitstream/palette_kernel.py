@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from relive.bitstream.palettes import FULL, STEP
+from relive.bitstream.learning import FULL, STEP
 from relive.compiled import compiled
 from relive.config import CUBE_PX
 

@@ -14,13 +14,11 @@ Shapes: h w cube grid, n cubes with a palette, S pixels of a side, P most colour
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 import numpy.typing as npt
 
-from relive.bitstream.coder import Counts, Ints
 from relive.bitstream.detail import MAX_COLOURS
+from relive.bitstream.learning import AdaptiveCounts, CountModel, code_raw
 from relive.config import CUBE_PX
 from relive.errors import FormatError
 
@@ -29,36 +27,7 @@ RECALLED = 1024
 """Colours of the GOP that are remembered, the latest; and cubes, the first."""
 CONTEXTS = 32
 _FLOAT = np.float32
-FULL = 1 << 15  # a row of counts is halved from here on
-STEP = 8  # what one symbol counts
 _PARTS, _PART_BITS = 3, 8  # of a new colour
-
-
-class PaletteModel(Protocol):
-    """What codes the symbols."""
-
-    def given(self, symbols: Ints, counts: Counts) -> Ints:
-        """Code int32 symbols `[n]` under counts `[n, ways]`."""
-        ...
-
-    def raw(self, symbols: Ints, ways: int) -> Ints:
-        """Code int32 symbols `[n]` below `ways`, all equally likely."""
-        ...
-
-
-class _Counts:
-    """Adaptive counts of an alphabet in several contexts."""
-
-    def __init__(self, first: npt.ArrayLike, contexts: int = 1) -> None:
-        self.table = np.tile(np.asarray(first, np.float32), (contexts, 1))
-
-    def code(self, model: PaletteModel, symbols: Grid, contexts: Grid) -> Grid:
-        """Code symbols `[n]` in contexts `[n]`, then learn them."""
-        coded = model.given(symbols.astype(np.int32), self.table[contexts]).astype(np.int64)
-        np.add.at(self.table, (contexts, coded), STEP)
-        while (high := self.table.sum(1) > FULL).any():
-            self.table[high] = np.ceil(self.table[high] / 2)
-        return coded
 
 
 class _Tile:
@@ -70,25 +39,47 @@ class _Tile:
 
 
 class PaletteCoder:
-    """Codes the palettes of the frames of one GOP in order."""
+    """Codes the palettes of the frames of one GOP in order.
 
-    def __init__(self, h: int, w: int) -> None:
-        self._flags = _Counts([4, 1], 4)
-        self._sizes = _Counts(np.ones(MAX_COLOURS))
-        self._kept, self._recalled = _Counts([1, 1], 2), _Counts([1, 1])
+    Args:
+        h: rows of cubes.
+        w: columns.
+        compact: as in packets of profile 5: whether a frame has palettes is learned, and cubes may
+            follow each other as they did before.
+    """
+
+    def __init__(self, h: int, w: int, *, compact: bool = False) -> None:
+        self._compact = compact
+        self._some = AdaptiveCounts([1, 1], 2)
+        self._flags = AdaptiveCounts([4, 1], 4)
+        self._sizes = AdaptiveCounts(np.ones(MAX_COLOURS))
+        self._kept, self._recalled = AdaptiveCounts([1, 1], 2), AdaptiveCounts([1, 1])
         self._ranks = np.ones((CONTEXTS, MAX_COLOURS), _FLOAT)
         self._ranks[:, :3] = 16, 4, 2
         self._known: dict[int, None] = {}
         self._before = np.zeros((h, w), np.int64)
-        self._again = _Counts([1, 1])
+        self._again, self._follows = AdaptiveCounts([1, 1], 3), AdaptiveCounts([1, 1], 2)
         self._uses = np.ones(RECALLED, np.float32)
         self._tiles: list[_Tile] = []
         self._numbers: dict[bytes, int] = {}
         self._lists: dict[tuple[int, int], tuple[int, ...]] = {}  # of every cube, the latest
 
+    def begin(self, h: int, w: int) -> PaletteCoder:
+        """Return a coder for a GOP that knows what this one has coded, and learns by itself."""
+        other = PaletteCoder(h, w, compact=self._compact)
+        other._sizes, other._kept = self._sizes.copy(), self._kept.copy()
+        other._recalled, other._ranks = self._recalled.copy(), self._ranks.copy()
+        other._known, other._tiles = dict(self._known), list(self._tiles)
+        other._numbers = dict(self._numbers)
+        return other
+
+    def contents(self) -> frozenset[bytes]:
+        """What the tiles show, see `tile_key`."""
+        return frozenset(self._numbers)
+
     def code(
         self,
-        model: PaletteModel,
+        model: CountModel,
         sizes: npt.NDArray[np.uint8],
         colours: npt.NDArray[np.uint8],
         indices: npt.NDArray[np.uint8],
@@ -104,9 +95,10 @@ class PaletteCoder:
         Raises:
             FormatError: what is decoded is no palette.
         """
-        some = model.raw(np.array([sizes.any()], np.int32), 2)
+        some, had = int(sizes.any()), int(self._before.any())
+        some = self._some.code_one(model, some, had) if self._compact else code_raw(model, some, 2)
         flags = (sizes > 0).astype(np.int64)
-        if some[0]:
+        if some:
             above = np.zeros(flags.shape[1], np.int64)
             for row, before in zip(flags, self._before, strict=True):
                 row[:] = self._flags.code(model, row, 2 * above + before)
@@ -121,7 +113,7 @@ class PaletteCoder:
 
     def _code_cubes(
         self,
-        model: PaletteModel,
+        model: CountModel,
         places: list[tuple[int, int]],
         sizes: npt.NDArray[np.uint8],
         colours: npt.NDArray[np.uint8],
@@ -129,6 +121,41 @@ class PaletteCoder:
     ) -> None:
         """Code cubes with palettes in place, of `places`: `[n]`, `[n, P, 3]`, `[n, S, S]`."""
         sources = self._code_sources(model, sizes, colours, indices)
+        self._code_new(model, places, sources, sizes, colours, indices)
+        for number in np.flatnonzero(sources >= 0).tolist():
+            tile = self._tiles[sources[number]]
+            sizes[number] = len(tile.colours)
+            colours[number] = 0
+            colours[number, : len(tile.colours)] = _unpacked(tile.colours)
+            indices[number] = tile.indices
+
+    def add_tiles(
+        self,
+        model: CountModel,
+        sizes: npt.NDArray[np.uint8],
+        colours: npt.NDArray[np.uint8],
+        indices: npt.NDArray[np.uint8],
+    ) -> None:
+        """Code tiles for GOPs to come in place, `[n]`, `[n, P, 3]`, `[n, S, S]`, all different.
+
+        Raises:
+            FormatError: what is decoded are no tiles, or there are more than are remembered.
+        """
+        places = [(number, 0) for number in range(len(sizes))]
+        self._code_new(model, places, np.full(len(sizes), -1), sizes, colours, indices)
+        if not len(self._tiles) == len(self._numbers) == len(sizes):
+            raise FormatError("session memory: tiles are alike, or too many")
+
+    def _code_new(
+        self,
+        model: CountModel,
+        places: list[tuple[int, int]],
+        sources: Grid,
+        sizes: npt.NDArray[np.uint8],
+        colours: npt.NDArray[np.uint8],
+        indices: npt.NDArray[np.uint8],
+    ) -> None:
+        """Code in place the cubes that are like none before: whose source is -1."""
         new = np.flatnonzero(sources < 0)
         none = np.zeros(len(new), np.int64)
         sizes[new] = 1 + self._sizes.code(model, sizes[new].astype(np.int64) - 1, none)
@@ -147,44 +174,50 @@ class PaletteCoder:
             indices[many] = self._indices(model, indices[many], sizes[many])
         for tile, row in zip(self._tiles[tiles:], new.tolist(), strict=False):
             tile.indices = indices[row]
-            self._numbers[_key(colours[row], indices[row])] = tiles
+            self._numbers[tile_key(colours[row], indices[row])] = tiles
             tiles += 1
-        for number in np.flatnonzero(sources >= 0).tolist():
-            tile = self._tiles[sources[number]]
-            sizes[number] = len(tile.colours)
-            colours[number] = 0
-            colours[number, : len(tile.colours)] = _unpacked(tile.colours)
-            indices[number] = tile.indices
 
     def _code_sources(
         self,
-        model: PaletteModel,
+        model: CountModel,
         sizes: npt.NDArray[np.uint8],
         colours: npt.NDArray[np.uint8],
         indices: npt.NDArray[np.uint8],
     ) -> Grid:
         """Code which cube of the GOP each is like: its number, or -1 where it is a new one."""
         sources = np.full(len(sizes), -1)
-        known, none = dict(self._numbers), np.zeros(1, np.int64)
-        count = len(self._tiles)
+        known = dict(self._numbers)
+        count, last, before, followed = len(self._tiles), -1, 0, 0
         for number in range(len(sizes)):
-            key = _key(colours[number], indices[number])
+            key = tile_key(colours[number], indices[number])
             source = known.get(key, -1)
-            again = np.array([source >= 0], np.int64)
+            again = int(source >= 0)
             if count:
-                again = self._again.code(model, again, none)
-            if count and again[0]:
-                uses = self._uses[None, : max(2, count)]
-                source = int(model.given(np.array([source], np.int32), uses)[0])
-                sources[number] = source = min(source, count - 1)
+                again = self._again.code_one(model, again, before)
+            before = 1 + again if self._compact else 0
+            if count and again:
+                expected = last + 1
+                if self._compact and expected < count:
+                    followed = self._follows.code_one(model, int(source == expected), followed)
+                else:
+                    expected, followed = -1, 0
+                source = expected if followed else self._number(model, source, count)
+                sources[number] = last = source
                 self._uses[source] += 1
-            elif count < RECALLED:
-                known[key] = count
-                count += 1
+            else:
+                last += 1
+                if count < RECALLED:
+                    known[key] = count
+                    count += 1
         return sources
 
+    def _number(self, model: CountModel, source: int, count: int) -> int:
+        """Code the number of a tile, of `count`."""
+        uses = self._uses[None, : max(2, count)]
+        return min(int(model.given(np.array([source], np.int32), uses)[0]), count - 1)
+
     def _colours(
-        self, model: PaletteModel, place: tuple[int, int], size: int, given: tuple[int, ...]
+        self, model: CountModel, place: tuple[int, int], size: int, given: tuple[int, ...]
     ) -> tuple[int, ...]:
         """Code the colours of a cube; returns them in order."""
         y, x = place
@@ -213,20 +246,19 @@ class PaletteCoder:
             raise FormatError("enhancement packet: a palette has a colour twice")
         return tuple(sorted(found))
 
-    def _colour(self, model: PaletteModel, colour: int, known: list[int]) -> int:
+    def _colour(self, model: CountModel, colour: int, known: list[int]) -> int:
         """Code one colour: its place among those of the GOP, or what it is."""
         if known:
             place = known.index(colour) if colour in self._known else -1
-            none = np.zeros(1, np.int64)
-            if self._recalled.code(model, np.array([place >= 0], np.int64), none)[0]:
-                place = int(model.raw(np.array([place], np.int32), max(2, len(known)))[0])
+            if self._recalled.code_one(model, int(place >= 0)):
+                place = code_raw(model, place, max(2, len(known)))
                 return known[min(place, len(known) - 1)]
         parts = [colour >> _PART_BITS * k & 255 for k in range(_PARTS)]
         coded = model.raw(np.array(parts, np.int32), 1 << _PART_BITS)
         return sum(int(part) << _PART_BITS * k for k, part in enumerate(coded))
 
     def _indices(
-        self, model: PaletteModel, indices: npt.NDArray[np.uint8], sizes: npt.NDArray[np.uint8]
+        self, model: CountModel, indices: npt.NDArray[np.uint8], sizes: npt.NDArray[np.uint8]
     ) -> npt.NDArray[np.uint8]:
         """Code the indices of cubes `[n, S, S]`, given how many colours each has `[n]`."""
         from relive.bitstream import palette_kernel as kernel  # as array_kernel in context_model
@@ -245,7 +277,8 @@ class PaletteCoder:
         return coded
 
 
-def _key(colours: npt.NDArray[np.uint8], indices: npt.NDArray[np.uint8]) -> bytes:
+def tile_key(colours: npt.NDArray[np.uint8], indices: npt.NDArray[np.uint8]) -> bytes:
+    """What a cube shows: colours `[P, 3]` and indices `[S, S]`."""
     return colours.tobytes() + indices.tobytes()
 
 

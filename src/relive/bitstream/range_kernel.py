@@ -97,6 +97,28 @@ def seal(state: State, words: Words) -> None:
         _write(state, words, _ZERO)
 
 
+@compiled
+def seal_short(state: State, words: Words) -> None:
+    """As `seal`, with two words that end in as many zeros as the range allows.
+
+    A decoder takes missing words for zeros, so that zeros at the end need not be kept.
+    """
+    if state[RANGE] == _ALL:
+        return
+    point, step = state[LOWER], np.uint64(64)
+    while step:
+        step -= np.uint64(8)
+        below = (_ONE << step) - _ONE
+        rounded = (state[LOWER] + below) & ~below
+        if rounded - state[LOWER] < state[RANGE]:
+            point = rounded
+            break
+    if state[HELD]:
+        _release(state, words, point < state[LOWER])
+    _write(state, words, point >> _WORD)
+    _write(state, words, point & np.uint64(0xFFFFFFFF))
+
+
 @inlined
 def peek(state: State) -> int:
     """Which of 2^24 quantiles a decoder is at; 2^24 and more: no encoder wrote this."""

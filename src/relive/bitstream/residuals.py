@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from relive.bitstream.coder import SymbolCoder, SymbolDecoder, SymbolEncoder
+from relive.bitstream.coder import SymbolCoder, SymbolDecoder
 from relive.errors import FormatError
 
 Residuals = npt.NDArray[np.int64]
@@ -38,11 +38,13 @@ def _rows() -> npt.NDArray[np.float32]:
 ROWS = _rows()
 
 
-def _zigzag(residuals: Residuals) -> Zigzag:
+def to_zigzag(residuals: Residuals) -> Zigzag:
+    """Return 0, 1, 2, 3 … for 0, -1, 1, -2 …."""
     return np.asarray((residuals << 1) ^ (residuals >> 63)).view(np.uint64)
 
 
-def _unzigzag(values: Zigzag) -> Residuals:
+def from_zigzag(values: Zigzag) -> Residuals:
+    """Undo `to_zigzag`."""
     signs = -(values & np.uint64(1)).astype(np.int64)
     return np.asarray(np.asarray(values >> np.uint64(1)).view(np.int64) ^ signs)
 
@@ -60,7 +62,7 @@ def bit_lengths(values: Zigzag) -> npt.NDArray[np.int32]:
 
 def start_activity(residuals: Residuals) -> npt.NDArray[np.int64]:
     """Return the activity each column of residuals `[n, columns]` should start with."""
-    first = bit_lengths(_zigzag(residuals[:2]))
+    first = bit_lengths(to_zigzag(residuals[:2]))
     return np.asarray(first.max(axis=0, initial=0).astype(np.int64) * ACTIVITY_ONE)
 
 
@@ -74,26 +76,33 @@ def _code_classes(
     return classes
 
 
-def encode_residuals(residuals: Residuals, activity: npt.NDArray[np.int64]) -> tuple[bytes, bytes]:
-    """Encode residuals `[n, columns]`: range-coded classes, and the packed bits below them."""
-    values = _zigzag(residuals)
-    classes = bit_lengths(values)
-    encoder = SymbolEncoder()
-    _code_classes(encoder, classes, activity)
-    lengths = np.maximum(classes.reshape(-1) - 1, 0)
-    flat = values.reshape(-1)
-    pieces = [
-        ((flat[at : at + _PIECE, None] >> _PLACES) & np.uint64(1))[_below(lengths, at)]
-        for at in range(0, len(flat), _PIECE)
-    ]
-    bits = np.concatenate(pieces) if pieces else np.zeros(0, np.uint64)
-    return encoder.to_bytes(), np.packbits(bits.astype(np.uint8)).tobytes()
+def code_residuals(
+    coder: SymbolCoder, residuals: Residuals, activity: npt.NDArray[np.int64]
+) -> Residuals:
+    """Pass residuals int64 `[n, columns]` through a coder: their classes, then what is below."""
+    values = to_zigzag(residuals)
+    classes = _code_classes(coder, bit_lengths(values), activity)
+    coded = code_bits(coder, values.reshape(-1), classes.reshape(-1))
+    return from_zigzag(coded).reshape(values.shape)
+
+
+def code_bits(coder: SymbolCoder, values: Zigzag, classes: npt.NDArray[np.int32]) -> Zigzag:
+    """Pass what is below the leading one of uint64 `[n]`, whose classes are known."""
+    lengths = np.maximum(classes - 1, 0)
+    out = (classes > 0).astype(np.uint64) << lengths.astype(np.uint64)
+    for at in range(0, len(values), _PIECE):
+        below = _below(lengths, at)
+        bits = ((values[at : at + _PIECE, None] >> _PLACES) & np.uint64(1))[below].astype(np.int32)
+        coded = np.zeros(below.shape, np.uint64)
+        coded[below] = coder.code(bits, np.ones((len(bits), 2), np.float32))
+        out[at : at + _PIECE] |= (coded << _PLACES).sum(axis=1, dtype=np.uint64)
+    return out
 
 
 def decode_residuals(
     packed_classes: bytes, packed_bits: bytes, n: int, activity: npt.NDArray[np.int64]
 ) -> Residuals:
-    """Undo `encode_residuals`: int64 `[n, columns]`.
+    """Read residuals of a track of version 0: int64 `[n, columns]`.
 
     Raises:
         FormatError: there are not exactly as many bits as the classes ask for.
@@ -114,7 +123,7 @@ def decode_residuals(
         piece[below] = bits[used : used + count]
         values[at : at + _PIECE] |= (piece << _PLACES).sum(axis=1, dtype=np.uint64)
         used += count
-    return _unzigzag(values).reshape(n, len(activity))
+    return from_zigzag(values).reshape(n, len(activity))
 
 
 def _below(lengths: npt.NDArray[np.int32], at: int) -> npt.NDArray[np.bool_]:

@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from relive.bitstream.coder import SymbolDecoder, SymbolEncoder
 from relive.bitstream.columns import (
     FLAT,
     MAX_PERIOD,
     MAX_RATIO,
+    Columns,
     Plan,
     plan_columns,
     rebuild,
     residuals_of,
 )
 from relive.bitstream.fields import FORMS, to_floats, to_integers
-from relive.bitstream.framing import ByteReader, pack_varint, seal, unseal, unzigzag, zigzag
+from relive.bitstream.framing import ByteReader, seal, unseal, unzigzag
 from relive.bitstream.residuals import (
     ACTIVITY_ONE,
     MAX_ACTIVITY,
+    code_residuals,
     decode_residuals,
-    encode_residuals,
     start_activity,
 )
+from relive.bitstream.track_heads import Field, Heads, code_heads, code_present
 from relive.errors import FormatError
 
-TRACK_VERSION = 0
+TRACK_VERSION = 1
+"""Version 0 says the clock, too, and is not one stream of symbols; it is read, not written."""
 MAX_FRAMES = 65536
 MAX_VALUES = 1 << 20
 """Most frames × columns one packet may hold."""
@@ -39,6 +44,20 @@ _MAX_TIME = (1 << 63) - 1
 Times = npt.NDArray[np.int64]
 Present = npt.NDArray[np.bool_]
 States = npt.NDArray[np.float32]
+
+
+class Clock(NamedTuple):
+    """Frames of a GOP, and when they were.
+
+    Attributes:
+        frames: how many.
+        start_ns: time of the first.
+        length_ns: time of the last less that of the first.
+    """
+
+    frames: int
+    start_ns: int
+    length_ns: int
 
 
 def encode_track(
@@ -69,49 +88,89 @@ def encode_track(
     plans = plan_columns(columns, periods)
     residuals = residuals_of(columns, plans)
     activity = start_activity(residuals)
-    classes, bits = encode_residuals(residuals, activity)
-    body = bytearray([TRACK_VERSION])
-    body += pack_varint(n) + pack_varint(len(forms) - 1)
-    body += pack_varint(int(times_ns[0])) + pack_varint(int(times_ns[-1] - times_ns[0]))
-    body += _pack_present(present)
-    starts = iter((activity // ACTIVITY_ONE).tolist())
-    for form, plan, first in zip(forms, plans, columns[0].tolist(), strict=True):
-        body += _pack_plan(form, plan, first, starts)
-    body += pack_varint(len(classes) // 4) + classes + bits
-    return seal(bytes(body))
+    encoder = SymbolEncoder()
+    code_present(encoder, present)
+    heads = Heads(forms, plans, columns[0], activity // ACTIVITY_ONE)
+    code_heads(encoder, heads, _fields(schema_steps, kinds))
+    code_residuals(encoder, residuals, activity)
+    return seal(bytes([TRACK_VERSION]) + encoder.to_short_bytes())
 
 
 def decode_track(
-    packet: bytes, schema_steps: Sequence[float], kinds: Sequence[str]
+    packet: bytes,
+    schema_steps: Sequence[float],
+    kinds: Sequence[str],
+    clock: Clock | None = None,
 ) -> tuple[Times, Present, States]:
     """Decode a packet: times int64 `[n]`, present bool `[n]`, states float32 `[n, S]`.
+
+    Args:
+        packet: of the track.
+        schema_steps: as `encode_track`.
+        kinds: as `encode_track`.
+        clock: what the message around it says; packets of version 0 say it themselves.
 
     Raises:
         FormatError: damage, another version, or another number of fields than the schema has.
     """
     _check_steps(schema_steps, kinds)
     reader = ByteReader(unseal(packet, _NAME), _NAME)
-    if (version := reader.byte()) != TRACK_VERSION:
-        raise FormatError(f"{_NAME} has version {version}; this program reads {TRACK_VERSION}")
-    n, width = reader.varint(MAX_FRAMES), reader.varint(MAX_VALUES)
-    if n < 1 or n * (width + 1) > MAX_VALUES or width != len(schema_steps):
-        raise FormatError(f"{_NAME}: {n} frames of {width} fields; {len(schema_steps)} expected")
-    start, length = reader.varint(_MAX_TIME), reader.varint(_MAX_TIME)
-    present = _unpack_present(reader, n)
-    heads = [_unpack_plan(reader) for _ in range(width + 1)]
-    plans = [head[1] for head in heads]
-    first = np.array([head[2] for head in heads], np.int64)
-    activity = np.array([head[3] for head in heads if not head[1].constant], np.int64)
-    classes = reader.take(4 * reader.varint(MAX_VALUES))
-    residuals = decode_residuals(classes, reader.rest(), n - 1, activity)
-    columns = rebuild(first, residuals, plans)
-    times = _line(start, length, n) + columns[:, 0]
+    version = reader.byte()
+    if version > TRACK_VERSION or (version and clock is None):
+        raise FormatError(f"{_NAME} has version {version}; this program reads 0 to {TRACK_VERSION}")
+    if version and clock is not None:
+        present, heads, residuals = _take_compact(reader, clock, _fields(schema_steps, kinds))
+    else:
+        clock, present, heads, residuals = _take_plain(reader, len(schema_steps))
+    columns = rebuild(heads.first, residuals, heads.plans)
+    times = _line(clock.start_ns, clock.length_ns, clock.frames) + columns[:, 0]
     if int(times[0]) < 0 or bool((times[1:] < times[:-1]).any()):
         raise FormatError(f"{_NAME}: times are negative or fall")
-    states = np.empty((n, width), np.float32)
+    states = np.empty((clock.frames, len(schema_steps)), np.float32)
     for i, step in enumerate(schema_steps):
-        states[:, i] = to_floats(heads[i + 1][0], columns[:, i + 1], step)
+        states[:, i] = to_floats(heads.forms[i + 1], columns[:, i + 1], step)
     return times, present, states
+
+
+def _take_compact(
+    reader: ByteReader, clock: Clock, fields: list[Field]
+) -> tuple[Present, Heads, Columns]:
+    """Read a packet of version 1."""
+    if not 1 <= clock.frames <= MAX_FRAMES or clock.frames * len(fields) > MAX_VALUES:
+        raise FormatError(f"{_NAME}: {clock.frames} frames of {len(fields) - 1} fields")
+    decoder = SymbolDecoder.of_short(reader.rest())
+    present = code_present(decoder, np.zeros(clock.frames, np.bool_))
+    heads = code_heads(decoder, None, fields)
+    activity = heads.activity * ACTIVITY_ONE
+    blank = np.zeros((clock.frames - 1, len(activity)), np.int64)
+    return present, heads, code_residuals(decoder, blank, activity)
+
+
+def _take_plain(reader: ByteReader, fields: int) -> tuple[Clock, Present, Heads, Columns]:
+    """Read a packet of version 0."""
+    n, width = reader.varint(MAX_FRAMES), reader.varint(MAX_VALUES)
+    if n < 1 or n * (width + 1) > MAX_VALUES or width != fields:
+        raise FormatError(f"{_NAME}: {n} frames of {width} fields; {fields} expected")
+    start, length = reader.varint(_MAX_TIME), reader.varint(_MAX_TIME)
+    present = _unpack_present(reader, n)
+    rows = [_unpack_plan(reader) for _ in range(width + 1)]
+    plans = [row[1] for row in rows]
+    activity = np.array([row[3] for row in rows if not row[1].constant], np.int64)
+    first = np.array([row[2] for row in rows], np.int64)
+    heads = Heads([row[0] for row in rows], plans, first, activity // ACTIVITY_ONE)
+    classes = reader.take(4 * reader.varint(MAX_VALUES))
+    return (
+        Clock(n, start, length),
+        present,
+        heads,
+        decode_residuals(classes, reader.rest(), n - 1, activity),
+    )
+
+
+def _fields(schema_steps: Sequence[float], kinds: Sequence[str]) -> list[Field]:
+    """What the schema says of the columns, the time first."""
+    pairs = zip(schema_steps, kinds, strict=True)
+    return [Field(stepped=True), *(Field(s > 0.0, _periods(s, k)) for s, k in pairs)]
 
 
 def _line(start: int, length: int, n: int) -> Times:
@@ -130,12 +189,6 @@ def _periods(step: float, kind: str) -> tuple[int, ...]:
     return tuple(turn for turn in turns if turn >= 2)
 
 
-def _pack_present(present: Present) -> bytes:
-    if present.all():
-        return b"\x00"
-    return b"\x01" + np.packbits(present).tobytes()
-
-
 def _unpack_present(reader: ByteReader, n: int) -> Present:
     mark = reader.byte()
     if mark == 0:
@@ -144,21 +197,6 @@ def _unpack_present(reader: ByteReader, n: int) -> Present:
         raise FormatError(f"{_NAME}: presence mark {mark} is unknown")
     packed = np.frombuffer(reader.take((n + 7) // 8), np.uint8)
     return np.unpackbits(packed, count=n).astype(np.bool_)
-
-
-def _pack_plan(form: int, plan: Plan, first: int, starts: Iterator[int]) -> bytes:
-    flags = form | _CONSTANT * plan.constant
-    flags |= _REFERENCE * (plan.reference >= 0) | _PERIOD * (plan.period > 0)
-    out = bytes([flags]) + pack_varint(zigzag(first))
-    if plan.constant:
-        return out
-    out += bytes([next(starts)])
-    if plan.reference >= 0:
-        return out + pack_varint(plan.reference) + pack_varint(zigzag(plan.ratio))
-    out += bytes([plan.slope])
-    if plan.period:
-        out += pack_varint(plan.period) + pack_varint(zigzag(plan.low))
-    return out
 
 
 def _unpack_plan(reader: ByteReader) -> tuple[int, Plan, int, int]:

@@ -143,7 +143,7 @@ def _describe_session(path: Path) -> dict[str, Any]:
 def _describe_replay(path: Path) -> dict[str, Any]:
     import numpy as np
 
-    from relive.bitstream import decode_track
+    from relive.bitstream import Clock, decode_track
     from relive.container import ReplayReader
     from relive.session import StateSchema
     from relive.session.marks import GENERATED, UNSTATED, marked_frames
@@ -151,8 +151,9 @@ def _describe_replay(path: Path) -> dict[str, Any]:
     with ReplayReader.open(path) as replay:
         header = replay.header
         fields = StateSchema.from_dict(header.state_schema).fields
-        steps, kinds = [field.step for field in fields], [field.kind for field in fields]
-        tracks = [decode_track(gop.track, steps, kinds) for gop in replay.iter_gops()]
+        schema = [field.step for field in fields], [field.kind for field in fields]
+        gops = replay.iter_gops()
+        tracks = [decode_track(gop.track, *schema, Clock(*gop.clock)) for gop in gops]
         times_ns = np.concatenate([np.zeros(0, np.int64), *(track[0] for track in tracks)])
         interval_ns = int(np.median(np.diff(times_ns))) if len(times_ns) > 1 else 0
         holes = replay.holes

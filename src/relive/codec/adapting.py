@@ -15,6 +15,7 @@ from relive.bitstream import (
     apply_adapter,
     decode_codes,
     decode_detail,
+    decode_memory,
     fit_adapter,
 )
 from relive.codec.bundle import Bundle
@@ -54,19 +55,28 @@ class Watch:
                 self.progress(done, total)
 
 
-def adapted(bundle: Bundle, adapter: bytes) -> Bundle:
-    """Return the model with the tables of a session, whatever adapter it had before.
+def of_session(bundle: Bundle, adapter: bytes, memory: bytes) -> Bundle:
+    """Return the model as a session has it, whatever session it was of before.
+
+    Args:
+        bundle: the model.
+        adapter: packet that changes its tables; may be empty.
+        memory: packet of what GOPs begin with; may be empty.
 
     Raises:
-        FormatError: the adapter is damaged or of another model.
+        FormatError: a packet is damaged, or of another model.
     """
-    if adapter == bundle.adapter:
+    if (adapter, memory) == (bundle.adapter, bundle.memory):
         return bundle
     plain = bundle.plain or bundle
-    if not adapter:
+    if not adapter and not memory:
         return plain
-    tables, detail = apply_adapter(adapter, plain.tables, plain.detail)
-    return replace(plain, tables=tables, detail=detail, adapter=adapter, plain=plain)
+    tables, detail = plain.tables, plain.detail
+    if adapter:
+        tables, detail = apply_adapter(adapter, tables, detail)
+    if memory:
+        detail = replace(detail, memory=decode_memory(memory))
+    return replace(plain, tables=tables, detail=detail, adapter=adapter, memory=memory, plain=plain)
 
 
 def samples_of(count: int) -> list[int]:

@@ -52,7 +52,8 @@ class Bundle:
     post_filter: PostFilter | None  # of the enhancement layer
     colours: GameColours | None = None  # that the game draws in
     adapter: bytes = b""  # that has changed the tables
-    plain: Bundle | None = None  # without it
+    memory: bytes = b""  # of a session, which its GOPs begin with
+    plain: Bundle | None = None  # without both
     path: Path | None = None  # of the file, if it came from one
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from relive.codec.adapting import adapted
+from relive.codec.adapting import of_session
 from relive.codec.bundle import Bundle, load_bundle
 from relive.codec.step import Geometry, StepCoder
 from relive.codec.workers import prepare
@@ -50,7 +50,7 @@ class Crew:
     Args:
         count: of them.
         session: path of the recording.
-        bundle: the model, with its adapter, loaded from a file.
+        bundle: the model, with its adapter and memory, loaded from a file.
         light: see `StepCoder`.
     """
 
@@ -61,7 +61,12 @@ class Crew:
             count,
             get_context("spawn"),
             initializer=_begin,
-            initargs=(session, bundle.path, (bundle.model_id, bundle.adapter), light),
+            initargs=(
+                session,
+                bundle.path,
+                (bundle.model_id, bundle.adapter, bundle.memory),
+                light,
+            ),
         )
 
     def submit(self, work: Callable[..., Any], *args: Any) -> Future[Any]:
@@ -97,14 +102,14 @@ def crew_of(count: int, session: Path, bundle: Bundle, light: bool) -> Iterator[
         crew.close()
 
 
-def _begin(path: Path, model: Path | None, known: tuple[str, bytes], light: bool) -> None:
-    """Open the session in a new process, and load the model, given its id and its adapter."""
+def _begin(path: Path, model: Path | None, known: tuple[str, bytes, bytes], light: bool) -> None:
+    """Open the session in a new process, and load the model, given its id, adapter and memory."""
     Thread(target=_end_with_parent, daemon=True).start()
     prepare()
     bundle = load_bundle(model)
     if bundle.model_id != known[0]:
         raise ModelMismatchError(f"{model} has changed while it was used")
-    bundle = adapted(bundle, known[1])
+    bundle = of_session(bundle, *known[1:])
     session = Session.open(path)
     geometry = Geometry(session.width, session.height)
     _at_work["session"] = session

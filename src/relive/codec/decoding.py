@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
+from functools import cached_property
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from relive.bitstream import DetailReader, GopCodes, GopDetail, decode_codes, decode_track
+from relive.bitstream import Clock, DetailReader, GopCodes, GopDetail, decode_codes, decode_track
 from relive.codec.gop import Shown, decode_step, step_rows
-from relive.codec.step import StepCoder
+from relive.codec.step import StepCoder, StepState
 from relive.container import GopRecord
 from relive.errors import FormatError
 from relive.session import StateSchema
@@ -24,7 +27,7 @@ def track_of(schema: StateSchema, record: GopRecord) -> Track:
     """
     steps = [f.step for f in schema.fields]
     kinds = [f.kind for f in schema.fields]
-    return decode_track(record.track, steps, kinds)
+    return decode_track(record.track, steps, kinds, Clock(*record.clock))
 
 
 class Decoding:
@@ -43,6 +46,12 @@ class Decoding:
         self.times_ns, _, self.states = track_of(coder.schema, record)
         self._index = -1
         self._shown: Shown | None = None
+
+    @cached_property
+    def _coming(self) -> deque[StepState]:
+        """States of the steps that are not decoded yet."""
+        rows = np.stack([step_rows(k, self.count) for k in range(len(self.codes.depths))])
+        return deque(self.coder.states(self.states[rows], self.times_ns[rows]))
 
     def take_detail(self, record: GopRecord) -> bool:
         """Decode with the enhancement layer; False where it is missing or damaged."""
@@ -66,20 +75,20 @@ class Decoding:
         return local // 2 >= self._index
 
     @torch.inference_mode()
-    def pair(self, index: int) -> NDArray[np.uint8]:
-        """Frames of step `index`, uint8 `[2, H, W, 3]` with padding.
+    def frame(self, local: int) -> NDArray[np.uint8]:
+        """Frame `local` of the GOP, uint8 `[H, W, 3]` with padding.
 
         Raises:
             FormatError: the enhancement layer does not decode; this GOP can only begin anew.
         """
+        index, place = divmod(local, 2)
         while self._index < index:
             k = self._index + 1
             detail = None if self._detail is None else self._detail.step(k)
-            rows = step_rows(k, self.count)
-            state = self.coder.state(self.states[rows], self.times_ns[rows])
+            state = self._coming.popleft()
             carry = None if self._shown is None else self._shown.carry
             codes = self.codes.part(k)
             self._shown, self._index = decode_step(self.coder, carry, state, codes, detail), k
         if self._shown is None:
             raise IndexError(f"step {index}")
-        return self._shown.pixels
+        return self._shown.frame(place)

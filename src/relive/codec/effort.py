@@ -36,7 +36,13 @@ class Effort:
 
 PRESETS: dict[str, Effort] = {
     "fast": Effort(
-        VectorSearch(diagonal=False, diagonal_parts=False, far=8, finalists=2),
+        VectorSearch(
+            diagonal=False,
+            diagonal_parts=False,
+            far=8,
+            finalists=2,
+            least_bits=64,
+        ),
         skip_error=SETTLED,
         light=True,
     ),

@@ -23,19 +23,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from relive.codec.adapting import Watch, adapted, fit_to_session, pack_again, samples_of
+from relive.codec.adapting import Watch, fit_to_session, of_session, pack_again, samples_of
 from relive.codec.bundle import Bundle, load_bundle
 from relive.codec.control import Control, setting_of
 from relive.codec.crew import Crew, crew_of, processes_for
 from relive.codec.effort import DEFAULT_PRESET, Effort, effort_of
 from relive.codec.favour import check_favour
-from relive.codec.gop import GopTrack, encode_gop, gop_track
+from relive.codec.gop import encode_gop
 from relive.codec.packing import pack_gop
 from relive.codec.rate import CODES_ALONE, QUALITIES, Setting
 from relive.codec.refusals import check_processes, check_settings, check_tiers, target_of
+from relive.codec.remembering import remember
 from relive.codec.report import EncodeReport, psnr_db, report_of
 from relive.codec.step import Geometry, StepCoder
 from relive.codec.targets import to_bitrate, to_psnr
+from relive.codec.track import GopTrack, gop_track
 from relive.codec.workers import NUM_WORKERS, workers
 from relive.container import GopRecord, ReplayHeader, ReplayWriter
 from relive.errors import InputError
@@ -188,7 +190,7 @@ def _fit_adapter(
     every = list(watch.counted(samples, len(chosen)))
     watch.begin("fitting")
     adapter = fit_to_session(coder.bundle, [e.record for e in every], grid, count)
-    after = adapted(coder.bundle, adapter)
+    after = of_session(coder.bundle, adapter, coder.bundle.memory)
     known = {
         e.record.index: replace(e, record=pack_again(e.record, coder.bundle, after, grid))
         for e in every
@@ -310,11 +312,15 @@ def encode(
         )
         began = time.perf_counter()
         known: dict[int, _Encoded] = {}
+        if setting.step is not None:
+            memory = remember(session, geometry, keyframe_interval, setting.step)
+            coder = coder.under(of_session(bundle, b"", memory))
+            header = replace(header, memory=memory)
         if adapt:
             watch = Watch(progress, on_stage)
             adapter, known = _fit_adapter(coder, session, keyframe_interval, setting, search, watch)
-            coder = coder.under(adapted(bundle, adapter))
-            header = replace(header, adapter=adapter, version="")
+            coder = coder.under(of_session(bundle, adapter, header.memory))
+            header = replace(header, adapter=adapter)
         if control:
             watch = Watch(progress, on_stage)
             place = (search, Path(out), watch)
@@ -369,7 +375,6 @@ def _header(
         regions.to_dict() if regions else None,
         tiers=setting.tiers,
         light=coder.light,
-        palettes=setting.tiers > 1,
-        pulls=setting.tiers > 1 and coder.bundle.colours is not None,
+        compact=True,
         extra={"preset": preset},
     )

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from relive.bitstream import DetailTables, Tables
 from relive.codec.bundle import Bundle, load_bundle, save_bundle
-from relive.codec.gop import CodedGop, GopTrack, encode_gop, start_step, step_rows, try_codes
+from relive.codec.gop import CodedGop, encode_gop, start_step, step_rows, try_codes
 from relive.codec.rate import CODES_ALONE, QUALITIES, fit_factors, measure_step
 from relive.codec.step import Geometry, StepCoder
+from relive.codec.track import GopTrack
 from relive.codec.workers import NUM_WORKERS, workers
 from relive.cubes.store import SessionStore
 from relive.enhancement.game_colours import GameColours
@@ -69,7 +70,7 @@ def measure_factors(bundle: Bundle, stores: list[SessionStore]) -> Tensor:
                 rows = measure_step(coder, trial.step, start.target, trial.remainder, trial.codes)
                 measured[trial.step.kind].append(rows)
             depths = torch.full(trial.codes.shape[:2], trial.codes.shape[-1])
-            _, carry = coder.finish(trial.step, trial.codes, depths)
+            carry = coder.finish(trial.step, trial.codes, depths)
         fitted = [fit_factors(torch.cat(rows)) for rows in measured]
     return torch.stack(fitted)
 

@@ -10,45 +10,26 @@ Files and live packets share `encode_step` and `decode_step`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from relive.bitstream import GopCodes, GopDetail, decode_track, encode_track
+from relive.bitstream import CodeChooser, GopCodes, GopDetail
 from relive.codec.effort import DEFAULT_PRESET, PRESETS, Effort
-from relive.codec.favour import cube_importance, favouring
+from relive.codec.favour import favouring
 from relive.codec.layer import Layer, Tools, decode_pair, encode_pair
 from relive.codec.pairs import Looks, layer_pair, pull_of
-from relive.codec.rate import Setting, choose_depths, cube_error
-from relive.codec.step import Geometry, StepCoder, StepContext, StepState, to_picture
+from relive.codec.rate import Left, Setting, choose_depths, cube_error
+from relive.codec.step import Geometry, StepCoder, StepContext, StepState, frame_of, to_picture
+from relive.codec.track import GopTrack
 from relive.enhancement.look_ahead import flat_plan, look_ahead
 from relive.enhancement.post_filter import FilterSample
 from relive.model.context import Carry
 from relive.model.warping import Taste, Warped
-from relive.session import Session
-
-
-@dataclass(frozen=True)
-class GopTrack:
-    """Times, presence and states of a GOP as a decoder will see them, and their packet.
-
-    Attributes:
-        times_ns: int64 `[n]`.
-        states: float32 `[n, S]`.
-        present: bool `[n]`.
-        packet: of these.
-        worth: for the encoder alone, `favour.cube_importance`.
-    """
-
-    times_ns: NDArray[np.int64]
-    states: NDArray[np.float32]
-    present: NDArray[np.bool_]
-    packet: bytes
-    worth: NDArray[np.float32] | None = None
 
 
 def step_rows(index: int, count: int) -> NDArray[np.intp]:
@@ -106,8 +87,18 @@ def encode_gop(
     gop = GopCodes.empty(steps, coder.bundle.config.quantizer.num_quantizers, h, w)
     detail = None if setting.step is None else GopDetail.empty(2 * steps, h, w)
     padded = coder.geometry.pad(frames)
-    tools = Tools(bundle.level_costs, Looks.of(bundle), effort.vectors, effort.older, watch=watch)
-    aim = Aim(setting, tools, depth, skip_below)
+    memory = bundle.detail.memory
+    tools = Tools(
+        bundle.level_costs,
+        Looks.of(bundle),
+        effort.vectors,
+        effort.older,
+        watch,
+        set(memory.contents()) if memory else set(),
+    )
+    alone = depth is None and setting.step is None  # a layer would pay for what codes leave
+    chooser = CodeChooser(bundle.tables, h, w) if alone else None
+    aim = Aim(setting, tools, depth, skip_below, chooser)
     plan = None
     if setting.step is not None:
         plan = flat_plan(setting.step, steps, h, w)
@@ -145,12 +136,14 @@ class Aim:
         tools: of the enhancement layer.
         depth: the same depth for every cube, instead of the search.
         skip_below: a delta whose reference has a lower mean `cube_error` gets no codes.
+        chooser: of the codes of a GOP; None takes the nearest.
     """
 
     setting: Setting
     tools: Tools
     depth: int | None = None
     skip_below: float = 0.0
+    chooser: CodeChooser | None = None
 
 
 @dataclass(frozen=True)
@@ -159,17 +152,27 @@ class Shown:
 
     Attributes:
         carry: for the next step.
-        show: gives the pixels; on the way to a later step they need not be made.
+        show: gives the pixels of frame 0 or 1, uint8 `[H, W, 3]` with padding; those that nobody
+            asks for need not be made.
     """
 
     carry: Carry
-    show: Callable[[], NDArray[np.uint8]]
+    show: Callable[[int], NDArray[np.uint8]]
+    _made: dict[int, NDArray[np.uint8]] = field(
+        default_factory=dict, compare=False, repr=False, init=False
+    )
 
-    @cached_property
+    def frame(self, place: int) -> NDArray[np.uint8]:
+        """Pixels of frame 0 or 1, made once."""
+        if place not in self._made:
+            with torch.inference_mode():
+                self._made[place] = self.show(place)
+        return self._made[place]
+
+    @property
     def pixels(self) -> NDArray[np.uint8]:
         """Both frames, uint8 `[2, H, W, 3]` with padding."""
-        with torch.inference_mode():
-            return self.show()
+        return np.stack([self.frame(place) for place in range(2)])
 
 
 def encode_step(
@@ -200,15 +203,15 @@ def encode_step(
     if coded is not None:
         codes.depths[0] = coded.depths.numpy()
         codes.codes[0] = coded.sent.permute(2, 0, 1).numpy()
-        pixels, after = coder.finish(coded.step, coded.sent, coded.depths)
+        after = coder.finish(coded.step, coded.sent, coded.depths)
     elif carry is not None:
-        pixels, after = coder.move(carry, start.state, start.choice)
+        after = coder.move(carry, start.state, start.choice)
     else:
         raise ValueError("a keyframe is never light")
     if layer is None:
-        return Shown(after, lambda: pixels)
+        return Shown(after, partial(frame_of, after))
     pair = layer_pair(after, carry, start.state, start.choice)
-    target = (start.target[0] * 255).round()
+    target = (start.target[0] * 255).round().contiguous()
     enhanced = encode_pair(layer, index, pair, target, aim.tools)
     return Shown(enhanced.carry(after), enhanced.pixels)
 
@@ -230,14 +233,14 @@ def decode_step(
         detail: of this step alone; None shows the codes alone.
     """
     choice = torch.from_numpy(codes.motion[0, :1].astype(np.int64))
-    sent = torch.from_numpy(codes.codes[0].astype(np.int64)).permute(1, 2, 0)
     depths = torch.from_numpy(codes.depths[0].astype(np.int64))
     if carry is not None and coder.is_light(carry, depths):
-        pixels, after = coder.move(carry, state, choice)
+        after = coder.move(carry, state, choice)
     else:
-        pixels, after = coder.finish(coder.begin(carry, state, choice), sent, depths)
+        sent = torch.from_numpy(codes.codes[0].astype(np.int64)).permute(1, 2, 0)
+        after = coder.finish(coder.begin(carry, state, choice), sent, depths)
     if detail is None:
-        return Shown(after, lambda: pixels)
+        return Shown(after, partial(frame_of, after))
     pair = layer_pair(after, carry, state, choice)
     enhanced = decode_pair(detail, pair, Looks.of(coder.bundle))
     return Shown(enhanced.carry(after), enhanced.pixels)
@@ -349,9 +352,14 @@ def _code(coder: StepCoder, carry: Carry | None, start: Start, aim: Aim) -> _Cod
         depths = torch.full(coder.geometry.grid, aim.depth)
     if coder.is_light(carry, depths):
         return None
-    stages = torch.arange(trial.codes.shape[-1])
-    sent = torch.where(stages < depths[..., None], trial.codes, 0)
-    return _Coded(trial.step, depths, sent)
+    if aim.chooser is None:
+        stages = torch.arange(trial.codes.shape[-1])
+        sent = torch.where(stages < depths[..., None], trial.codes, 0)
+        return _Coded(trial.step, depths, sent)
+    left = Left(coder, trial.step.kind, trial.remainder.flatten(0, 2), aim.setting.price)
+    motion = start.choice.expand(2, -1, -1).numpy().astype(np.uint8)
+    chosen = aim.chooser.step(depths.numpy().astype(np.uint8), motion, left)
+    return _Coded(trial.step, depths, torch.from_numpy(chosen.astype(np.int64)).permute(1, 2, 0))
 
 
 def _squares(
@@ -367,22 +375,3 @@ def _squares(
             seen = pixels[place, : geometry.height, : geometry.width].astype(np.float32)
             total += float(np.square(seen - frames[row]).sum(dtype=np.float64))
     return total
-
-
-def gop_track(session: Session, start: int, stop: int, favour: float = 0.0) -> GopTrack:
-    """Times and states of frames [start, stop), through their packet and back.
-
-    Regions are read only where they are to be favoured.
-    """
-    steps = [f.step for f in session.schema.fields]
-    kinds = [f.kind for f in session.schema.fields]
-    packet = encode_track(
-        session.times_ns[start:stop],
-        session.present[start:stop],
-        session.states[start:stop],
-        steps,
-        kinds,
-    )
-    times, present, states = decode_track(packet, steps, kinds)
-    worth = cube_importance(session, start, stop) if favour else None
-    return GopTrack(times, states, present, packet, worth)

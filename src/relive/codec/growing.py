@@ -26,10 +26,11 @@ from relive.bitstream import GopCodes, Tables
 from relive.bitstream.gop_codes import MAX_CODEBOOK
 from relive.codec.bundle import Bundle, bundled_path, load_bundle
 from relive.codec.earlier import BOOKS, EARLIER, OWN, read_model
-from relive.codec.gop import encode_gop, gop_track, start_step, step_rows, try_codes
+from relive.codec.gop import encode_gop, start_step, step_rows, try_codes
 from relive.codec.novelty import NEW, misfit
 from relive.codec.rate import QUALITIES
 from relive.codec.step import Geometry, StepCoder
+from relive.codec.track import gop_track
 from relive.errors import InputError
 from relive.model.context import Carry
 from relive.model.motion import NUM_MOTION
@@ -175,7 +176,7 @@ def _remainders(bundle: Bundle, session: Session) -> Iterator[tuple[int, Tensor]
             trial = try_codes(coder, carry, start)
             yield trial.step.kind, trial.remainder.flatten(0, 2)
             depths = torch.full(trial.codes.shape[:2], trial.codes.shape[-1])
-            _, carry = coder.finish(trial.step, trial.codes, depths)
+            carry = coder.finish(trial.step, trial.codes, depths)
 
 
 def _with_books(bundle: Bundle, books: Tensor) -> Bundle:

@@ -50,8 +50,9 @@ def decode_pair(detail: GopDetail, pair: Pair, looks: Looks) -> Enhanced:
             prediction = predict(pair.base[place], reference, modes, sources, vectors)
             prediction = flat.paint(prediction)
         frame = reconstruct(prediction, levels, sizes)
-        edges = block_edges(levels, modes, sources, vectors)
-        frame = deblock(frame, edges, sizes, int(detail.strengths[place]))
+        strength = int(detail.strengths[place])
+        if strength:
+            frame = deblock(frame, block_edges(levels, modes, sources, vectors), sizes, strength)
         frames.add(prediction, frame, sizes)
         frames.show(pull_of(detail, place), bool(detail.unfiltered[place]))
     return frames.done()

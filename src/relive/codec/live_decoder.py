@@ -249,7 +249,7 @@ class _Stream:
                 number + i,
                 int(time),
                 past.states[i],
-                past.shown.pixels[i, : geometry.height, : geometry.width],
+                past.shown.frame(i)[: geometry.height, : geometry.width],
                 present is None or bool(present[i]),
                 concealed,
                 self._drifts and not concealed,

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from relive.bitstream import GopDetail
 from relive.codec.bundle import Bundle
-from relive.codec.step import StepState
-from relive.enhancement.frame import Reference, enlarge
+from relive.codec.step import StepState, to_pixels
+from relive.enhancement.frame import Reference
 from relive.enhancement.game_colours import GameColours, Pull
 from relive.enhancement.post_filter import PostFilter
+from relive.enhancement.search import frame_error
 from relive.model.context import Carry
-from relive.model.motion import Motion, positions
 
 
 @dataclass(frozen=True)
@@ -48,34 +48,22 @@ class Pair:
             added: what the layer added to it.
             older: with the frame before the reference, where there is one.
         """
-        known = self._older(frame) if older and self.last is not None else None
+        known = None
+        if older and self.last is not None:
+            known = Reference(self.last[frame], None, *self._places(frame, 2))
         if frame:
             if first is None:
                 raise ValueError("the second frame of a pair follows the first")
-            return Reference(
-                first, added, *_places(self.state.within, 0, self.choice, first), known
-            )
+            return Reference(first, added, *self._places(1, 1), known)
         if self.last is None:
             return None
-        last = self.last[1]
-        return Reference(last, None, *_places(self.state.motion, 0, self.choice, last), known)
+        return Reference(self.last[1], None, *self._places(0, 1), known)
 
-    def _older(self, frame: int) -> Reference:
-        """The frame before the reference of frame 0 or 1."""
-        if self.last is None:
-            raise ValueError("nothing comes before a keyframe")
-        picture, motion = self.last[frame], self.state.motion
-        if frame or motion.camera is None:
-            return Reference(picture, None, *_places(motion, 1, self.choice, picture))
-        return Reference(picture, None, *_places(motion.before(), 0, self.choice, picture))
-
-
-def _places(motion: Motion, frame: int, choice: Tensor, picture: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the pixels of frame 0 or 1 lie in a picture before: columns and rows `[H, W]`."""
-    height, width = picture.shape[-2:]
-    pixels = enlarge(choice[0], (height, width)).long()[None, None]
-    x, y = positions(motion, frame, pixels, height, width)
-    return x[0, 0].expand(height, width), y[0, 0].expand(height, width)
+    def _places(self, frame: int, back: int) -> tuple[Tensor, Tensor]:
+        """Where the pixels of frame 0 or 1 lie one or two frames back: columns, rows `[H, W]`."""
+        height, width = self.base.shape[-2:]
+        x, y = self.state.places(frame, back, self.choice, (height, width))
+        return x[0], y[0]
 
 
 def layer_pair(carry: Carry, before: Carry | None, state: StepState, choice: Tensor) -> Pair:
@@ -103,10 +91,9 @@ class Enhanced:
     kept: Tensor
     filters: Sequence[Callable[[], Tensor]]
 
-    def pixels(self) -> NDArray[np.uint8]:
-        """What is shown, uint8 `[2, H, W, 3]`."""
-        shown = torch.stack([show() for show in self.filters])
-        return shown.to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+    def pixels(self, place: int) -> NDArray[np.uint8]:
+        """What is shown of frame 0 or 1, uint8 `[H, W, 3]`."""
+        return to_pixels(self.filters[place]())
 
     def carry(self, carry: Carry) -> Carry:
         """What the next step starts from."""
@@ -202,7 +189,7 @@ class Frames:
         pull = Pull.NONE if colours is None else colours.choose(target, decoded.frame, before)
         drawn = decoded.drawn(self._looks, pull)
         looks = [decoded.filtered(self._looks, drawn), drawn]
-        errors = [float((shown - target).square().sum()) for shown in looks]
+        errors = [frame_error(shown, target) for shown in looks]
         best = int(np.argmin(errors))
         self._shown.append(partial(_same, looks[best]))
         return pull, best == 1

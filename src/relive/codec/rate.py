@@ -11,14 +11,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from relive.bitstream.detail import step_size
 from relive.codec.bundle import linear_sensitivity
 from relive.codec.step import StepCoder, StepContext
-from relive.config import CUBE_PX
+from relive.enhancement.search import pair_error
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,7 @@ SKIP_BITS = 1.5
 
 def cube_error(frames: Tensor, target: Tensor) -> Tensor:
     """Squared error of cubes, mean of colours: `[B, 2, 3, H, W]` to `[B, h, w]`."""
-    per_pixel = (frames.clamp(0, 1) - target).square().mean(2).sum(1)
-    return F.avg_pool2d(per_pixel, CUBE_PX) * CUBE_PX**2
+    return torch.stack([pair_error(*pair) for pair in zip(frames, target, strict=True)])
 
 
 def latent_errors(coder: StepCoder, kind: int, remainder: Tensor, codes: Tensor) -> Tensor:
@@ -119,6 +119,40 @@ def choose_depths(
     bits[1:] += SKIP_BITS
     depths: Tensor = (distortion + price * bits[:, None]).argmin(0)
     return depths.view(h, w)
+
+
+class Left:
+    """What is left of the latents of a step while its codes are chosen; see `Remainders`.
+
+    Args:
+        coder: the shared half.
+        kind: 0 keyframe, 1 delta.
+        remainder: latents before quantisation `[N, D]`.
+        price: see `Setting`.
+    """
+
+    def __init__(self, coder: StepCoder, kind: int, remainder: Tensor, price: float) -> None:
+        self._codebooks = coder.bundle.quantizer.codebooks[kind]
+        self._left = remainder.clone()
+        length = remainder.square().sum().clamp_min(1e-12)
+        error = pixel_errors(coder.bundle.sensitivity[kind], remainder).sum() / length
+        self._bits = float(error) / price
+
+    def costs(self, stage: int, cubes: NDArray[np.int32]) -> NDArray[np.float32]:
+        """What each codeword would leave, in bits `[n, V]`, less what is the same for all.
+
+        By the length of the error: codewords chosen by `pixel_errors` leave what later stages,
+        which were learned behind the nearest ones, cannot say (0.3 dB worse).
+        """
+        words = self._codebooks[stage]
+        left = self._left[torch.from_numpy(cubes).long()]
+        costs = (words.square().sum(-1) - 2 * left @ words.T) * self._bits
+        return np.asarray(costs.numpy())
+
+    def take(self, stage: int, cubes: NDArray[np.int32], codes: NDArray[np.int32]) -> None:
+        """Take codewords `[n]` off cubes `[n]`."""
+        rows = torch.from_numpy(cubes).long()
+        self._left[rows] -= self._codebooks[stage][torch.from_numpy(codes).long()]
 
 
 def measure_step(

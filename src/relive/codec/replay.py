@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relive.bitstream import GopCodes, GopDetail, decode_codes, decode_keyframe
-from relive.codec.adapting import adapted
+from relive.codec.adapting import of_session
 from relive.codec.bundle import Bundle
 from relive.codec.decoding import Decoding, Track, track_of
 from relive.codec.earlier import load_for
@@ -246,7 +246,7 @@ class Replay:
             if sizes != (self.header.num_quantizers, self.header.codebook_size):
                 raise FormatError(f"{self.path}: codebooks do not fit model {wanted}")
             geometry = Geometry(self.width, self.height)
-            bundle = adapted(bundle, self.header.adapter)
+            bundle = of_session(bundle, self.header.adapter, self.header.memory)
             self._coder = StepCoder(bundle, self.schema, geometry, self.header.light)
         return self._coder
 
@@ -317,7 +317,7 @@ class Replay:
 
     def _shown(self, running: Decoding, local: int) -> NDArray[np.uint8]:
         """Frame `local` of a GOP."""
-        return running.pair(local // 2)[local % 2, : self.height, : self.width]
+        return running.frame(local)[: self.height, : self.width]
 
     def _without_detail(self, gop: int) -> Decoding:
         """Begin a GOP anew with its codes alone: its enhancement turned out not to decode."""

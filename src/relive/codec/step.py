@@ -12,8 +12,8 @@ Shapes: H W padded pixels, h w cube grid, K quantizers, D latent width.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from relive.config import CUBE_PX
 from relive.cubes.states import camera_poses, has_camera, model_states
 from relive.errors import InputError
 from relive.model.context import Carry, Context, Pyramid
-from relive.model.motion import Motion, positions
+from relive.model.motion import Motion, cube_positions
 from relive.model.regions import cube_regions
 from relive.model.state import EncodedState
 from relive.model.warp import Pinhole, sample
@@ -68,6 +68,10 @@ class StepContext:
     prediction: Tensor
 
 
+Places = tuple[Tensor, Tensor]
+"""Columns and rows in another picture, in pixels, each `[1, H, W]`."""
+
+
 @dataclass(frozen=True)
 class StepState:
     """States and times of a step, as networks and warp take them."""
@@ -75,11 +79,43 @@ class StepState:
     motion: Motion  # of both frames, from the last frame of the step before
     within: Motion  # of the second frame, from the first
     encode: Callable[[], EncodedState]
+    _found: dict[tuple[int, int], tuple[Tensor, Places]] = field(
+        default_factory=dict, compare=False, repr=False, init=False
+    )
 
     @cached_property
     def encoded(self) -> EncodedState:
         """States and times, as the networks take them; a light step never asks."""
         return self.encode()
+
+    def places(self, frame: int, back: int, choice: Tensor, size: tuple[int, int]) -> Places:
+        """Where the pixels of frame 0 or 1 lie one or two frames back, found once.
+
+        Args:
+            frame: of the pair.
+            back: 1 or 2; nothing is back of a keyframe but its own first frame.
+            choice: motion hypotheses int64 `[1, h, w]`.
+            size: H and W.
+
+        Returns:
+            Columns and rows, each `[1, H, W]`.
+        """
+        known, found = self._found.get((frame, back), (None, None))
+        if found is None or known is not choice:
+            found = cube_positions(*self._move(frame, back), choice, *size)
+            self._found[frame, back] = choice, found
+        return found
+
+    def _move(self, frame: int, back: int) -> tuple[Motion, int]:
+        """Motion from a frame before, and the number in it of frame 0 or 1.
+
+        Without a camera, motion two frames back is twice that of one.
+        """
+        if back == 1:
+            return (self.within, 0) if frame else (self.motion, 0)
+        if frame or self.motion.camera is None:
+            return self.motion, 1
+        return self.motion.before(), 0
 
 
 def to_picture(frames: NDArray[np.uint8]) -> Tensor:
@@ -121,17 +157,37 @@ class StepCoder:
                 first frame stands for those before it.
             times_ns: of the same frames `[4]`.
         """
-        past = torch.from_numpy(camera_poses(self.schema, states[:1]))
-        states, times_ns = states[1:], times_ns[1:]
+        return self.states(states[None], times_ns[None])[0]
+
+    def states(self, states: NDArray[np.float32], times_ns: NDArray[np.int64]) -> list[StepState]:
+        """Prepare steps as `state` does one, at little more cost: `[n, 4, S]` and `[n, 4]`."""
+        poses = camera_poses(self.schema, states.reshape(4 * len(states), states.shape[-1]))
+        all_poses = torch.from_numpy(poses).unflatten(0, (-1, 4))
+        with_camera = torch.tensor([float(self.camera is not None)])
+        motion, within = (
+            Motion.from_poses(self.camera, seen, torch.zeros(1, 2), with_camera, past)
+            for seen, past in (
+                (all_poses[:, 1:], all_poses[:, 0]),
+                (all_poses[:, [2, 3, 3]], None),
+            )
+        )
+        return [
+            StepState(
+                motion.step(k),
+                within.step(k),
+                partial(self._encode, states[k, 1:], times_ns[k, 1:]),
+            )
+            for k in range(len(states))
+        ]
+
+    def _encode(self, states: NDArray[np.float32], times_ns: NDArray[np.int64]) -> EncodedState:
+        """Encode states of the frame before and of the pair `[3, S]`, with their times `[3]`."""
         values, known = model_states(self.schema, states, self.names)
         seconds = ((times_ns - times_ns[0]) / 1e9).astype(np.float32)
-        inputs = [torch.from_numpy(array)[None] for array in (values, known, seconds)]
-        poses = torch.from_numpy(camera_poses(self.schema, states))[None]
-        with_camera = torch.tensor([float(self.camera is not None)])
-        origin = torch.zeros(1, 2)
-        motion = Motion.from_poses(self.camera, poses, origin, with_camera, past)
-        within = Motion.from_poses(self.camera, poses[:, [1, 2, 2]], origin, with_camera)
-        return StepState(motion, within, lambda: self.bundle.model.state(*inputs))
+        encoded: EncodedState = self.bundle.model.state(
+            *(torch.from_numpy(array)[None] for array in (values, known, seconds))
+        )
+        return encoded
 
     def warp(self, carry: Carry, state: StepState, choice: Tensor) -> Warped:
         """Warp the last frame to both of this step by hypotheses int64 `[1, h, w]`."""
@@ -143,24 +199,17 @@ class StepCoder:
         """Whether a step of depths `[h, w]` runs no network; no carry makes it a keyframe."""
         return self.light and carry is not None and not depths.any()
 
-    def move(
-        self, carry: Carry, state: StepState, choice: Tensor
-    ) -> tuple[NDArray[np.uint8], Carry]:
+    def move(self, carry: Carry, state: StepState, choice: Tensor) -> Carry:
         """Make a light step: frames before, warped, are its pictures; all else stays as it was.
 
         For the second frame that is the last one. For the first it is the one before the last: its
         enhancement layer predicts from the last one anyhow.
         """
-        motion, (height, width) = state.motion, self.geometry.padded
-        pixels = choice.repeat_interleave(CUBE_PX, 1).repeat_interleave(CUBE_PX, 2)[:, None]
-        before = (motion, 1) if motion.camera is None else (motion.before(), 0)
-        seen = []
-        for place, (moved, frame) in enumerate((before, (motion, 1))):
-            x, y = (p[:, 0] for p in positions(moved, frame, pixels, height, width))
-            x, y = (p.expand(1, height, width) for p in (x, y))
-            seen.append(sample(carry.pictures[:, place], x, y))
-        rounded = (torch.stack(seen, 1).clamp(0, 1) * 255).round()
-        return _pixels(rounded), replace(carry, pictures=rounded / 255)
+        pictures = torch.empty_like(carry.pictures)
+        for place in range(2):
+            x, y = state.places(place, 2, choice, self.geometry.padded)
+            pictures[:, place] = sample(carry.pictures[:, place], x, y)
+        return replace(carry, pictures=_rounded(pictures))
 
     def begin(
         self, carry: Carry | None, state: StepState, choice: Tensor, warped: Warped | None = None
@@ -191,18 +240,25 @@ class StepCoder:
         sent = self.bundle.quantizer.decode(codes.flatten(0, 1), depths.flatten(), step.kind)
         return step.prediction + sent.view_as(step.prediction)
 
-    def finish(
-        self, step: StepContext, codes: Tensor, depths: Tensor
-    ) -> tuple[NDArray[np.uint8], Carry]:
-        """Decode a step: frames uint8 `[2, H, W, 3]` and the carry."""
+    def finish(self, step: StepContext, codes: Tensor, depths: Tensor) -> Carry:
+        """Decode a step; its frames are the pictures of the carry."""
         latents = self.latents(step, codes, depths)
         model, depths = self.bundle.model, depths[None]
         decoded = model.decoder(latents, depths, step.context, step.pyramid)
-        rounded = (decoded.frames.clamp(0, 1) * 255).round()
-        after = model.remember(step.context, decoded, latents, rounded / 255, depths)
-        return _pixels(rounded), after
+        pictures = _rounded(decoded.frames.clone())
+        return model.remember(step.context, decoded, latents, pictures, depths)
 
 
-def _pixels(rounded: Tensor) -> NDArray[np.uint8]:
-    """`[1, 2, 3, H, W]`, whole numbers in 0..255, to uint8 `[2, H, W, 3]`."""
-    return rounded[0].to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+def _rounded(pictures: Tensor) -> Tensor:
+    """Round to 8 bits, 0..1, in place."""
+    return pictures.clamp_(0, 1).mul_(255).round_().div_(255)
+
+
+def to_pixels(picture: Tensor) -> NDArray[np.uint8]:
+    """Whole numbers in 0..255 `[3, H, W]` to uint8 `[H, W, 3]`."""
+    return picture.to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+
+
+def frame_of(carry: Carry, place: int) -> NDArray[np.uint8]:
+    """Frame 0 or 1 of the pictures of a carry, uint8 `[H, W, 3]`."""
+    return to_pixels((carry.pictures[0, place] * 255).round())

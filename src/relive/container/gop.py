@@ -31,6 +31,11 @@ class GopSpan:
     end_ns: int
     psnr_db: float
 
+    @property
+    def clock(self) -> tuple[int, int, int]:
+        """Frames, time of the first, and how much later the last one is."""
+        return self.num_frames, self.start_ns, self.end_ns - self.start_ns
+
     def check(self) -> None:
         """Raise `FormatError` where a number is out of range."""
         if not (

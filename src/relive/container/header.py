@@ -8,6 +8,7 @@ import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
+from relive.container.words import WORDS
 from relive.errors import FormatError
 
 VERSION_MAJOR = 1
@@ -15,7 +16,9 @@ _MINOR_BY_TIERS = {1: 0, 2: 3}
 _MINOR_WITH_ADAPTER = 4
 _MINOR_WITH_PALETTES = 5
 _MINOR_WITH_PULLS = 6
+_MINOR_COMPACT = 7
 MAX_ADAPTER_BYTES = 1 << 18
+MAX_MEMORY_BYTES = 1 << 17
 METADATA_NAME = "relive"
 _MAX_JSON_BYTES = 1 << 20
 _EXTRA = "x."
@@ -28,6 +31,8 @@ _RANGES = {
     "keyframe_interval": (1, 2048),
     "quality": (0, 100),
 }
+_USUAL = {"profile": 0, "num_quantizers": 6, "codebook_size": 512, "keyframe_interval": 32}
+"""Not written where the replay is compact."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +54,14 @@ class ReplayHeader:
         profile: coding profile of the packets.
         tiers: 1, codes alone, or 2, with the enhancement layer.
         adapter: packet that changes the probability tables of the model; empty if none does.
+        memory: packet of the cubes that the session shows again and again; empty if there are none.
+            A replay that has one is compact.
         light: deltas without codes run no network; their base pictures are the frames before,
             warped.
         palettes: enhancement packets may have profile 3; not in the file but by its version.
         pulls: they may have profile 4, likewise.
+        compact: packets leave out what the messages around them say, likewise; it may have all of
+            the above.
         extra: further text of the encoder.
     """
 
@@ -69,9 +78,11 @@ class ReplayHeader:
     profile: int = 0
     tiers: int = 1
     adapter: bytes = b""
+    memory: bytes = b""
     light: bool = False
     palettes: bool = False
     pulls: bool = False
+    compact: bool = False
     extra: dict[str, str] = field(default_factory=dict)
     version: str = ""
 
@@ -87,10 +98,19 @@ class ReplayHeader:
             raise FormatError(
                 f"replay header: an adapter of {len(self.adapter)} bytes, over {MAX_ADAPTER_BYTES}"
             )
+        if len(self.memory) > MAX_MEMORY_BYTES:
+            raise FormatError(
+                f"replay header: a memory of {len(self.memory)} bytes, over {MAX_MEMORY_BYTES}"
+            )
+        if self.compact or self.memory:
+            for name in ("compact", "palettes", "pulls"):
+                object.__setattr__(self, name, True)
         if not self.version:
             object.__setattr__(self, "version", f"{VERSION_MAJOR}.{self._minor()}")
 
     def _minor(self) -> int:
+        if self.compact:
+            return _MINOR_COMPACT
         if self.pulls:
             return _MINOR_WITH_PULLS
         if self.light or self.palettes:
@@ -100,14 +120,20 @@ class ReplayHeader:
     def to_metadata(self) -> dict[str, str]:
         """Return the key-value pairs of the Metadata record, checksum included."""
         pairs = {"version": self.version, "model_id": self.model_id, "game": self.game}
-        pairs |= {name: str(getattr(self, name)) for name in _RANGES}
+        usual = _USUAL if self.compact else {}
+        for name in _RANGES:
+            if getattr(self, name) != usual.get(name):
+                pairs[name] = str(getattr(self, name))
         if self.tiers > 1:
             pairs["tiers"] = str(self.tiers)
-        pairs["state_schema"] = _pack_json(self.state_schema)
+        words = WORDS if self.compact else b""
+        pairs["state_schema"] = _pack_json(self.state_schema, words)
         if self.region_schema is not None:
-            pairs["region_schema"] = _pack_json(self.region_schema)
+            pairs["region_schema"] = _pack_json(self.region_schema, words)
         if self.adapter:
             pairs["adapter"] = base64.b85encode(self.adapter).decode()
+        if self.memory:
+            pairs["memory"] = base64.b85encode(self.memory).decode()
         if self.light:
             pairs["light"] = "1"
         pairs |= {_EXTRA + name: value for name, value in self.extra.items()}
@@ -129,17 +155,21 @@ class ReplayHeader:
                 f"replay of format version {version}; this program reads version {VERSION_MAJOR}: "
                 f"update relive"
             )
-        regions = pairs.get("region_schema")
+        regions, minor = pairs.get("region_schema"), _minor_of(version)
+        if minor >= _MINOR_COMPACT:
+            pairs = {name: str(usual) for name, usual in _USUAL.items()} | pairs
         return cls(
             version=version,
             model_id=_text(pairs, "model_id"),
             game=_text(pairs, "game"),
             state_schema=_unpack_json(_text(pairs, "state_schema")),
             tiers=_number(pairs, "tiers") if "tiers" in pairs else 1,
-            adapter=_unpack_bytes(pairs.get("adapter", "")),
+            adapter=_unpack_bytes(pairs, "adapter"),
+            memory=_unpack_bytes(pairs, "memory"),
             light=_flag(pairs, "light"),
-            palettes=_minor_of(version) >= _MINOR_WITH_PALETTES,
-            pulls=_minor_of(version) >= _MINOR_WITH_PULLS,
+            palettes=minor >= _MINOR_WITH_PALETTES,
+            pulls=minor >= _MINOR_WITH_PULLS,
+            compact=minor >= _MINOR_COMPACT,
             region_schema=None if regions is None else _unpack_json(regions),
             extra={k[len(_EXTRA) :]: v for k, v in pairs.items() if k.startswith(_EXTRA)},
             **{name: _number(pairs, name) for name in _RANGES},
@@ -175,21 +205,22 @@ def _flag(pairs: dict[str, str], name: str) -> bool:
     return name in pairs
 
 
-def _pack_json(value: dict[str, Any]) -> str:
+def _pack_json(value: dict[str, Any], words: bytes) -> str:
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    return base64.b85encode(zlib.compress(text.encode(), 9)).decode()
+    packer = zlib.compressobj(9, zdict=words) if words else zlib.compressobj(9)
+    return base64.b85encode(packer.compress(text.encode()) + packer.flush()).decode()
 
 
-def _unpack_bytes(packed: str) -> bytes:
+def _unpack_bytes(pairs: dict[str, str], name: str) -> bytes:
     try:
-        return base64.b85decode(packed)
+        return base64.b85decode(pairs.get(name, ""))
     except ValueError as error:
-        raise FormatError(f"replay header: the adapter cannot be unpacked ({error})") from error
+        raise FormatError(f"replay header: the {name} cannot be unpacked ({error})") from error
 
 
 def _unpack_json(packed: str) -> dict[str, Any]:
     try:
-        unpacker = zlib.decompressobj()
+        unpacker = zlib.decompressobj(zdict=WORDS)  # asks for it where it was used
         text = unpacker.decompress(base64.b85decode(packed), _MAX_JSON_BYTES)
         value = json.loads(text.decode()) if unpacker.eof else None
     except (ValueError, zlib.error, RecursionError) as error:

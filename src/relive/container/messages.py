@@ -21,6 +21,7 @@ _FIELDS: dict[str, dict[str, tuple[int, str]]] = {
         "duration_ns": (3, "TYPE_UINT64"),
         "psnr_db": (4, "TYPE_FLOAT"),
         "data": (5, "TYPE_BYTES"),
+        "track": (6, "TYPE_BYTES"),
         "crc32": (15, "TYPE_FIXED32"),
     },
     EVENT: {
@@ -73,6 +74,23 @@ def write_message(kind: str, channel: int, sequence: int, time_ns: int, /, **fie
     body = bytes(_CLASSES[kind](**fields).SerializeToString(deterministic=True))
     head = _RECORD_HEAD.pack(channel, sequence, time_ns, time_ns)
     return body + _CRC_TAG + struct.pack("<I", zlib.crc32(body, zlib.crc32(head)))
+
+
+def without_seal(packet: bytes) -> bytes:
+    """Take the checksum of a packet off, as compact replays do: that of the message is enough.
+
+    Raises:
+        FormatError: it does not hold, so that nobody could put it back.
+    """
+    body = packet[:-4]
+    if with_seal(body) != packet:
+        raise FormatError(f"a packet of {len(packet)} bytes does not end with its checksum")
+    return body
+
+
+def with_seal(body: bytes) -> bytes:
+    """Put back what `without_seal` took off."""
+    return body + struct.pack("<I", zlib.crc32(body))
 
 
 def is_whole(content: bytes) -> bool:

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 from mcap.data_stream import ReadDataStream
 from mcap.exceptions import McapError
@@ -16,7 +16,7 @@ from mcap.records import Metadata
 from relive.container import records
 from relive.container.gop import MAX_TIME_NS, GopEntry, GopRecord, GopSpan, ReplayEvent
 from relive.container.header import METADATA_NAME, ReplayHeader
-from relive.container.messages import EVENT, PART, is_whole, read_message, record_head
+from relive.container.messages import EVENT, PART, is_whole, read_message, record_head, with_seal
 from relive.container.records import Record, RecordWalk
 from relive.errors import DamagedError, FormatError, InputError
 
@@ -119,13 +119,15 @@ class ReplayReader:
     def parts(self) -> dict[str, int]:
         """Bytes of the file by part; they add up to its size."""
         adapter = len(base64.b85encode(self.header.adapter))
+        memory = len(base64.b85encode(self.header.memory))
         parts = {
             "codes": sum(gop.codes_bytes for gop in self.gops),
             "enhancement": sum(gop.detail_bytes for gop in self.gops),
             "states": sum(gop.track_bytes for gop in self.gops),
             "events": self._event_bytes,
-            "header": self._header_bytes - adapter,
+            "header": self._header_bytes - adapter - memory,
             "adapter": adapter,
+            "memory": memory,
         }
         return parts | {"container": self.size - sum(parts.values())}
 
@@ -139,11 +141,12 @@ class ReplayReader:
         if not 0 <= i < len(self.gops):
             raise InputError(f"{self.path}: no GOP {i}; there are {len(self.gops)}")
         entry = self.gops[i]
-        codes = self._read_part(entry.codes_at, entry.index)
-        track = self._read_part(entry.track_at, entry.index)
-        detail = None
+        part = self._read_part(entry.codes_at, entry.index)
+        codes, track, detail = self._packet(part.data), self._packet(part.track), None
+        if entry.track_at != entry.codes_at:
+            track = self._packet(self._read_part(entry.track_at, entry.index).data)
         if entry.detail_at is not None:
-            detail = self._read_part(entry.detail_at, entry.index)
+            detail = self._packet(self._read_part(entry.detail_at, entry.index).data)
         return GopRecord(
             entry.index,
             entry.first_frame,
@@ -170,11 +173,15 @@ class ReplayReader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _read_part(self, offset: int, index: int) -> bytes:
+    def _read_part(self, offset: int, index: int) -> Any:
+        """Read the `Part` message of a GOP."""
         record = self._walk.read_record(offset)
         if record is None or not is_whole(record.content):
             raise DamagedError(f"{self.path}: GOP {index} at byte {offset} cannot be read any more")
-        return bytes(read_message(PART, record.content).data)
+        return read_message(PART, record.content)
+
+    def _packet(self, data: bytes) -> bytes:
+        return with_seal(bytes(data)) if self.header.compact else bytes(data)
 
     def _check_magic(self) -> None:
         self._file.seek(0)
@@ -268,6 +275,8 @@ class _Index:
         )
         span.check()
         self._codes.setdefault(sequence, (span, record.offset, len(part.data)))
+        if part.track:
+            self._tracks.setdefault(sequence, (record.offset, len(part.track)))
 
     def gops(self) -> tuple[list[GopEntry], list[str]]:
         """Return the GOPs that are whole and follow each other, and a line for each that is not.

@@ -92,7 +92,8 @@ def _rewrite(
         header = reader.header
         lower = tiers is not None and tiers < header.tiers
         if tiers is not None and lower:
-            header = replace(header, tiers=tiers, version="")
+            memory = header.memory if tiers > 1 else b""  # cubes of the enhancement layer
+            header = replace(header, tiers=tiers, memory=memory, version="")
         places = range(len(reader.gops))
         ranged = (start_s, end_s) != (None, None)
         if ranged:

@@ -11,7 +11,7 @@ from mcap.writer import IndexType, Writer
 
 from relive.container.gop import MAX_TIME_NS, GopRecord
 from relive.container.header import METADATA_NAME, ReplayHeader
-from relive.container.messages import EVENT, PART, schema_bytes, write_message
+from relive.container.messages import EVENT, PART, schema_bytes, without_seal, write_message
 from relive.container.records import (
     CODES,
     DETAIL,
@@ -46,7 +46,7 @@ class ReplayWriter:
         self._events = 0
         self._next_frame = 0
         self._closed = False
-        self._tiers = header.tiers
+        self._tiers, self._compact = header.tiers, header.compact
         self._file = _open(self.path, force)
         self._mcap: Any = Writer(
             self._file,
@@ -102,18 +102,25 @@ class ReplayWriter:
             num_frames=gop.num_frames,
             duration_ns=gop.end_ns - gop.start_ns,
             psnr_db=gop.psnr_db,
-            data=gop.codes,
+            data=self._data(gop.codes),
+            track=self._data(gop.track) if self._compact else b"",
         )
-        track = write_message(PART, TRACK, gop.index, gop.start_ns, data=gop.track)
-        messages = [(CODES, codes), (TRACK, track)]
+        messages = [(CODES, codes)]
+        if not self._compact:
+            track = write_message(PART, TRACK, gop.index, gop.start_ns, data=gop.track)
+            messages.append((TRACK, track))
         if gop.detail is not None:
             if self._tiers == 1:
                 raise FormatError(f"GOP {gop.index} has a tier that the header does not name")
-            detail = write_message(PART, DETAIL, gop.index, gop.start_ns, data=gop.detail)
+            data = self._data(gop.detail)
+            detail = write_message(PART, DETAIL, gop.index, gop.start_ns, data=data)
             messages.append((DETAIL, detail))
         self._add(*messages, sequence=gop.index, time_ns=gop.start_ns)
         self._gops += 1
         self._next_frame = gop.first_frame + gop.num_frames
+
+    def _data(self, packet: bytes) -> bytes:
+        return without_seal(packet) if self._compact else packet
 
     def add_event(self, time_ns: int, name: str, payload: str = "") -> None:
         """Append an event; it reaches the operating system with the next GOP, or at the end."""

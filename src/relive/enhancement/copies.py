@@ -84,12 +84,7 @@ def find_copies(target: Tensor, base: Tensor, price: Tensor, flat: Tensor) -> tu
         The copies, and what a cube costs without copy and palette, squared error `[h, w]`.
     """
     h, w = price.shape
-    parts = forward(target - base).view(3, h, 2, w, 2, 64).permute(1, 3, 0, 2, 4, 5)
-    costs = target.new_empty(1, h * w)
-    level_costs(
-        to_array(parts.reshape(1, h * w, -1)), to_array(price.flatten() / LAMBDA), costs.numpy()
-    )
-    alone = costs.view(h, w)
+    alone = costs_alone(target, base, price)
     worth = SHARE * torch.minimum(alone, flat) - COPY_BITS * price
     small = F.avg_pool2d(grey_of(target)[None, None] - 128, COARSE)[0, 0]
     far = far_vectors(small, small, worth > 0) if bool((worth > 0).any()) else []
@@ -99,6 +94,17 @@ def find_copies(target: Tensor, base: Tensor, price: Tensor, flat: Tensor) -> tu
     arrays = copied.numpy(), vectors.numpy()
     find(to_array(target), to_array(worth), offered, MAX_VECTOR, *arrays)
     return Copies(copied, vectors), alone
+
+
+def costs_alone(target: Tensor, base: Tensor, price: Tensor) -> Tensor:
+    """What cubes cost as levels on a picture, squared error `[h, w]`; see `find_copies`."""
+    h, w = price.shape
+    parts = forward(target - base).view(3, h, 2, w, 2, 64).permute(1, 3, 0, 2, 4, 5)
+    costs = target.new_empty(1, h * w)
+    level_costs(
+        to_array(parts.reshape(1, h * w, -1)), to_array(price.flatten() / LAMBDA), costs.numpy()
+    )
+    return costs.view(h, w)
 
 
 def code_copies(

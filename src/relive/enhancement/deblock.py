@@ -32,23 +32,17 @@ def block_edges(levels: Tensor, *sources: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         levels: `[3, 2h, 2w, 8, 8]`.
-        sources: what the prediction of a square comes from, `[n, n']` or `[n, n', k]` each, of a
-            grid of squares that covers the picture.
+        sources: what the prediction of a square comes from, int64 `[n, n']` or `[n, n', k]` each,
+            of a grid of squares that covers the picture.
     """
-    coded = (levels != 0).flatten(-2).any(-1).any(0)
-    edges = [coded[:, 1:] | coded[:, :-1], coded[1:] | coded[:-1]]
+    high, wide = levels.shape[1:3]
+    across = torch.empty(high, wide - 1, dtype=torch.bool)
+    down = torch.empty(high - 1, wide, dtype=torch.bool)
+    marks = across.numpy(), down.numpy()
+    kernels.coded_edges(to_array(levels.flatten(-2)), *marks)
     for source in sources:
-        grid = _repeat(source, coded.shape)
-        edges[0] = edges[0] | (grid[:, 1:] != grid[:, :-1]).any(-1)
-        edges[1] = edges[1] | (grid[1:] != grid[:-1]).any(-1)
-    return edges[0], edges[1]
-
-
-def _repeat(grid: Tensor, shape: torch.Size) -> Tensor:
-    """Repeat the values of squares to blocks: `[n, n']` or `[n, n', k]` to `[2h, 2w, k]`."""
-    times = shape[0] // grid.shape[0]
-    flat = grid.reshape(*grid.shape[:2], -1)
-    return flat.repeat_interleave(times, 0).repeat_interleave(times, 1)
+        kernels.changed_edges(to_array(source.reshape(*source.shape[:2], -1)), *marks)
+    return across, down
 
 
 def deblock(frame: Tensor, edges: tuple[Tensor, Tensor], step: Tensor, strength: int) -> Tensor:

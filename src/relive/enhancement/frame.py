@@ -152,8 +152,8 @@ def reconstruct(prediction: Tensor, levels: Tensor, steps: Tensor) -> Tensor:
         levels: float32 `[3, H/8, W/8, 8, 8]`.
         steps: of the quantiser, for every cube `[H/16, W/16]`.
     """
-    frame = torch.empty_like(prediction)
-    kernels.reconstruct(to_array(prediction), to_array(levels), to_array(steps), frame.numpy())
+    frame = prediction.clone(memory_format=torch.contiguous_format)
+    kernels.reconstruct(frame.numpy(), to_array(levels.flatten(-2)), to_array(steps))
     return frame
 
 

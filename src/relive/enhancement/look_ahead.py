@@ -24,6 +24,7 @@ from relive.config import CUBE_PX
 from relive.enhancement.frame import VECTOR_UNITS, enlarge
 from relive.enhancement.transform import dct
 from relive.enhancement.vectors import coarse_vectors
+from relive.kernels.greys import halve_frames
 
 STRENGTH = 2.0
 """Numbers of steps that a doubled worth is finer by."""
@@ -97,11 +98,12 @@ def worth(frames: Tensor, step: float) -> Tensor:
     Returns:
         `[n, h, w]`, 1 and more.
     """
-    grey = frames.float().mean(-1)[:, None] - 128  # [n, 1, H, W]
-    small = F.avg_pool2d(grey, HALF)
+    n, height, width, _ = frames.shape
+    small = torch.empty(n, 1, height // HALF, width // HALF)
+    halve_frames(frames.contiguous().numpy(), small[:, 0].numpy())
     cut = DEAD_ZONE * step / 3**0.5  # grey is the mean of three colours
     intra = _bits(small - _flat(small), cut)
-    n, h, w = intra.shape
+    h, w = intra.shape[1:]
     price = intra.new_ones(h, w)
     worths = [intra.new_ones(h, w)]
     for index in range(n - 1, 0, -1):

@@ -28,7 +28,6 @@ _SHARES = np.array(USUAL, np.float32), np.array((0.7, 0.15, 0.15), np.float32)
 LASTING = 0.5
 SOURCE_BITS = 2.0  # of another than the last frame
 SPLIT_BITS = 3.0
-MIN_BITS = 16  # that an error must cost for a split, or a vector in the older frame, to be tried
 _KINDS = torch.tensor(  # mode, source, split of the ways of `choice.rank`
     [
         (WARPED, LAST, 0),
@@ -75,9 +74,9 @@ def choose_modes(
     """
     older = reference.older
     own = torch.zeros_like(vectors)
-    error = squared_error(reference.moved(vectors) - target)
-    error = torch.minimum(error, squared_error(base - target))
-    tried = error > MIN_BITS * price
+    error = squared_error(reference.moved(vectors), target)
+    error = torch.minimum(error, squared_error(base, target))
+    tried = error > how.least_bits * price
     if older is not None:
         begin = torch.stack([2 * vectors, vectors], 2)
         own = search_vectors(target, older, price, how, begin, tried)

@@ -18,11 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from relive.bitstream.detail import MAX_COLOURS
+from relive.bitstream.detail import COLOURS, MAX_COLOURS
 from relive.config import CUBE_PX
+from relive.enhancement.frame import to_array
 from relive.kernels.palettes import find
 
-TILE_BITS = 9
+TILE_BITS = 6
 """Of a cube that is like another."""
 
 
@@ -85,20 +86,28 @@ def find_palettes(target: Tensor, tiles: Set[bytes]) -> tuple[Palettes, Tensor]:
         The palettes, and the bits that each would cost `[h, w]`, infinite where there is none.
         Cubes that are alike share the bits of the first.
     """
-    red, green, blue = target.numpy().astype(np.int32)
-    packed = red << 16 | green << 8 | blue
-    h, w = packed.shape[0] // CUBE_PX, packed.shape[1] // CUBE_PX
-    sizes, bits = np.zeros((h, w), np.uint8), np.zeros((h, w), np.float32)
-    colours = np.zeros((h, w, MAX_COLOURS), np.int32)
-    indices = np.zeros((h, w, CUBE_PX, CUBE_PX), np.uint8)
-    find(packed, sizes, colours, indices, bits)
-    parts = [colours >> shift & 255 for shift in (16, 8, 0)]
-    found = Palettes(sizes, np.stack(parts, -1).astype(np.uint8), indices)
+    found, own = list_palettes(target)
+    bits = own.numpy()
     alike = defaultdict(list)
     for y, x, key in found.contents():
         alike[key].append((y, x))
     for key, places in alike.items():
         first = TILE_BITS if key in tiles else bits[places[0]]
         share = (first + TILE_BITS * (len(places) - 1)) / len(places)
-        bits[tuple(np.transpose(places))] = share
-    return found, torch.from_numpy(bits)
+        for place in places:
+            bits[place] = share
+    return found, own
+
+
+def list_palettes(target: Tensor) -> tuple[Palettes, Tensor]:
+    """As `find_palettes`, with the bits that each cube would cost if it were the only one.
+
+    Args:
+        target: the true frame `[3, H, W]`.
+    """
+    h, w = target.shape[1] // CUBE_PX, target.shape[2] // CUBE_PX
+    sizes, bits = np.zeros((h, w), np.uint8), np.zeros((h, w), np.float32)
+    colours = np.zeros((h, w, MAX_COLOURS, COLOURS), np.uint8)
+    indices = np.zeros((h, w, CUBE_PX, CUBE_PX), np.uint8)
+    find(to_array(target), sizes, colours, indices, bits)
+    return Palettes(sizes, colours, indices), torch.from_numpy(bits)

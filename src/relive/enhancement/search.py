@@ -19,6 +19,7 @@ from torch import Tensor
 from relive.bitstream import GopDetail
 from relive.config import CUBE_PX
 from relive.enhancement.frame import to_array
+from relive.kernels import frames, greys
 from relive.kernels.levels import choose
 
 LAMBDA = 0.11
@@ -30,10 +31,28 @@ _BOUNDS = (  # of the classes of `level_contexts`
 )
 
 
-def squared_error(difference: Tensor, size: int = CUBE_PX) -> Tensor:
-    """Sum over colours and the pixels of squares: `[C, H, W]` to `[H/size, W/size]`."""
-    total = difference.square().sum(0, keepdim=True)
-    return F.avg_pool2d(total[None], size)[0, 0] * size**2
+def squared_error(picture: Tensor, target: Tensor) -> Tensor:
+    """Sum over colours and the pixels of cubes: `[3, H, W]` twice to `[h, w]`."""
+    errors = picture.new_empty([side // CUBE_PX for side in picture.shape[1:]])
+    greys.cube_errors(to_array(picture), to_array(target), errors.numpy())
+    return errors
+
+
+def pair_error(pair: Tensor, target: Tensor) -> Tensor:
+    """Squared error of cubes, mean of colours, both frames added: `[2, 3, H, W]` to `[h, w]`.
+
+    Args:
+        pair: 0..1; what is beyond counts as these.
+        target: the true pair.
+    """
+    errors = pair.new_empty([side // CUBE_PX for side in pair.shape[2:]])
+    greys.pair_errors(to_array(pair), to_array(target), errors.numpy())
+    return errors
+
+
+def frame_error(frame: Tensor, target: Tensor) -> float:
+    """Sum of squared differences of two frames of whole numbers `[3, H, W]`."""
+    return float(frames.squared_error(to_array(frame).ravel(), to_array(target).ravel()))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ Shapes: H W padded pixels, h w cube grid.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 
 import numpy as np
@@ -22,7 +23,7 @@ from torch import Tensor
 from relive.bitstream.detail import MAX_VECTOR
 from relive.config import CUBE_PX
 from relive.enhancement.frame import VECTOR_UNITS, Reference, to_array
-from relive.kernels import vector_costs
+from relive.kernels import greys, vector_costs
 from relive.kernels import vectors as kernels
 from relive.model.warp import sample
 
@@ -43,6 +44,8 @@ class VectorSearch:
         far: vectors from afar that a cube tries at most, those that explain it best on halved
             pictures.
         finalists: ways to predict a cube, the best by squared error, whose levels are counted.
+        least_bits: that the error of a cube must cost for vectors of its blocks, or one in the
+            frame before the reference, to be tried.
     """
 
     reach: int = 8
@@ -50,6 +53,7 @@ class VectorSearch:
     diagonal_parts: bool = True
     far: int = FAR
     finalists: int = 4
+    least_bits: float = 16
 
 
 WIDE = VectorSearch()
@@ -103,8 +107,10 @@ def search_vectors(
 
 
 def grey_of(picture: Tensor) -> Tensor:
-    """Mean of the three colours of `[3, H, W]`, thrice as fast as `mean`."""
-    return (picture[0] + picture[1]).add_(picture[2]).mul_(1 / 3)
+    """Mean of the three colours of `[3, H, W]`."""
+    grey = picture.new_empty(picture.shape[1:])
+    greys.grey(to_array(picture).ravel(), grey.numpy().ravel())
+    return grey
 
 
 def halved(grey: NDArray[np.float32]) -> Tensor:
@@ -182,20 +188,30 @@ def coarse_vectors(
     padded = F.pad(there[None, None], (margin,) * 4, mode="replicate")[0, 0]
     inner = slice(margin - reach, reach - margin or None)
     errors = near_errors(small, padded[inner, inner], reach)
-    near = [(x, y) for y, x in product(range(-reach, reach + 1), repeat=2)]
-    poor = weight * errors.amin(-1) > FAR_BITS * price
-    found = far_vectors(small, there, poor) if far and poor.any() else []
+    vectors, bits = _near(reach)
+    poor = weight * errors.amin(-1) > FAR_BITS * price if far else torch.zeros(1)
+    found = far_vectors(small, there, poor) if poor.any() else []
     if found:
         size, (height, width) = CUBE_PX // COARSE, small.shape
         seen = torch.stack([padded[margin + y :, margin + x :][:height, :width] for x, y in found])
         other = F.avg_pool2d((seen - small).square_()[None], size)[0] * size**2
         errors = torch.cat([errors, other.permute(1, 2, 0)], -1)
-    vectors = torch.tensor([*near, *found]) * (COARSE * VECTOR_UNITS)
-    bits, best = vector_cost(vectors.float()), torch.zeros(price.shape, dtype=torch.long)
+        vectors = torch.cat([vectors, torch.tensor(found) * (COARSE * VECTOR_UNITS)])
+        bits = vector_cost(vectors.float())
+    best = torch.zeros(price.shape, dtype=torch.long)
     kernels.cheapest(
         to_array(errors), to_array(bits), to_array(price), np.float32(weight), best.numpy()
     )
     return vectors[best]
+
+
+@lru_cache(maxsize=4)
+@torch.inference_mode(False)
+def _near(reach: int) -> tuple[Tensor, Tensor]:
+    """All whole displacements of a halved picture within reach, row by row, and their bits."""
+    near = [(x, y) for y, x in product(range(-reach, reach + 1), repeat=2)]
+    vectors = torch.tensor(near) * (COARSE * VECTOR_UNITS)
+    return vectors, vector_cost(vectors.float())
 
 
 def near_errors(small: Tensor, padded: Tensor, reach: int) -> Tensor:
@@ -239,10 +255,8 @@ def far_vectors(small: Tensor, there: Tensor, poor: Tensor) -> list[tuple[int, i
     spectra = [torch.fft.rfft2(p) for p in (there - there.mean(), wanted.view_as(small))]
     cross = spectra[0] * spectra[1].conj()
     peaks = torch.fft.irfft2(cross / (cross.abs() + 1e-3), s=small.shape)
-    found: list[tuple[int, int]] = []
-    for place in peaks.flatten().topk(min(4 * FAR, peaks.numel())).indices.tolist():
-        dy, dx = (place // width + height // 2) % height - height // 2, place % width
-        dx = (dx + width // 2) % width - width // 2
-        if max(abs(dy), abs(dx)) <= FARTHEST:
-            found.append((dx, dy))
-    return found[:FAR]
+    places = peaks.flatten().topk(min(4 * FAR, peaks.numel())).indices.numpy()
+    dy = (places // width + height // 2) % height - height // 2
+    dx = (places % width + width // 2) % width - width // 2
+    near = np.maximum(np.abs(dy), np.abs(dx)) <= FARTHEST
+    return list(zip(dx[near][:FAR].tolist(), dy[near][:FAR].tolist(), strict=True))

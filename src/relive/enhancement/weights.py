@@ -53,7 +53,7 @@ def choose_weights(
     start = warped.spread()
     if not bool((_shifts(start) > SEEN).any()):
         return none, search_vectors(target, reference, price, how)
-    limit = squared_error(own - target)
+    limit = squared_error(own, target)
     if warped.saved(start, limit) <= least:
         start = none
     vectors = search_vectors(target, reference.weighted(start), price, how)

@@ -160,7 +160,8 @@ def rank(
     """
     h, w = price.shape
     seen = np.empty((WAYS, 3, SIDE * SIDE), np.float32)
-    room, true, own = np.empty((3, 3, SIDE * SIDE), np.float32)
+    rooms = np.empty((3, 3, SIDE * SIDE), np.float32)
+    room, true, own = rooms[0], rooms[1], rooms[2]
     costs = np.empty(2 * WAYS, np.float32)
     for i in range(h):
         for j in range(w):

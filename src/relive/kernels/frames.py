@@ -111,7 +111,8 @@ def predict(
         vectors: `[2h, 2w, 2]`.
         prediction: takes the result `[3, H, W]`.
     """
-    own, seen, other = np.empty((3, 3, BLOCK * BLOCK), np.float32)
+    rooms = np.empty((3, 3, BLOCK * BLOCK), np.float32)
+    own, seen, other = rooms[0], rooms[1], rooms[2]
     nowhere = np.zeros(2, np.int64)
     for i in range(vectors.shape[0]):
         for j in range(vectors.shape[1]):
@@ -138,62 +139,109 @@ def predict(
             _paste(seen if mode in (WARPED, MOVED) else own, i, j, prediction)
 
 
+@loosely
+def _some(levels: Floats) -> bool:
+    """Whether a block of levels `[64]` has any but 0; all are looked at, by vector units."""
+    total = ZERO
+    for k in range(levels.size):
+        total += abs(levels[np.uint64(k)])
+    return bool(total != ZERO)
+
+
 @compiled
-def _inverse(levels: Floats, step: np.float32, half: Floats, pixels: Floats) -> bool:
-    """Pixels of a block `[64]` from its levels `[8, 8]`; False if there are none."""
-    some = False
+def _inverse(levels: Floats, step: np.float32, half: Floats, pixels: Floats) -> None:
+    """Pixels of a block `[64]` from its levels `[64]`."""
     for k in range(BLOCK):
         for j in range(BLOCK):
             half[k, j] = ZERO
     for k in range(BLOCK):
         for n in range(BLOCK):
-            if levels[k, n] != 0:
-                some = True
-                value = levels[k, n] * step
+            level = levels[np.uint64(k * BLOCK + n)]
+            if level != 0:
+                value = level * step
                 for j in range(BLOCK):
                     half[k, j] += value * DCT[n, j]
-    if some:
-        for i in range(BLOCK):
+    for i in range(BLOCK):
+        for j in range(BLOCK):
+            pixels[i * BLOCK + j] = ZERO
+        for k in range(BLOCK):
             for j in range(BLOCK):
-                pixels[i * BLOCK + j] = ZERO
-            for k in range(BLOCK):
-                for j in range(BLOCK):
-                    pixels[i * BLOCK + j] += DCT[k, i] * half[k, j]
-    return some
+                pixels[i * BLOCK + j] += DCT[k, i] * half[k, j]
 
 
 @compiled
-def reconstruct(prediction: Floats, levels: Floats, steps: Floats, frame: Floats) -> None:
-    """Add what levels say, rounded to whole numbers in 0..255.
+def reconstruct(frame: Floats, levels: Floats, steps: Floats) -> None:
+    """Add what levels say, rounded to whole numbers in 0..255, to a prediction in place.
 
     Args:
-        prediction: `[3, H, W]`.
-        levels: `[3, 2h, 2w, 8, 8]`.
+        frame: a prediction `[3, H, W]`; stays as it is where a block has no levels.
+        levels: `[3, 2h, 2w, 64]`.
         steps: `[h, w]`.
-        frame: takes the result `[3, H, W]`; is the prediction where a block has no levels.
     """
     half = np.empty((BLOCK, BLOCK), np.float32)
-    planes, block = np.empty((2, 3, BLOCK * BLOCK), np.float32)
+    rooms = np.empty((2, 3, BLOCK * BLOCK), np.float32)
+    planes, block = rooms[0], rooms[1]
+    coded = np.empty(3, np.bool_)
     for i in range(levels.shape[1]):
         for j in range(levels.shape[2]):
-            some = False
             for plane in range(3):
-                if _inverse(levels[plane, i, j], steps[i // 2, j // 2], half, planes[plane]):
-                    some = True
+                coded[plane] = _some(levels[plane, i, j])
+            if not (coded[0] or coded[1] or coded[2]):
+                continue
+            for plane in range(3):
+                if coded[plane]:
+                    _inverse(levels[plane, i, j], steps[i // 2, j // 2], half, planes[plane])
                 else:
                     planes[plane] = ZERO
-            copy_square(prediction, i, j, BLOCK, block)
-            if some:
+            copy_square(frame, i, j, BLOCK, block)
+            for k in range(BLOCK * BLOCK):
+                grey = planes[0, k] * ROOTS[0]
+                tint, green = planes[1, k] * ROOTS[1], planes[2, k] * ROOTS[2]
+                block[0, k] += grey + tint + green
+                block[1, k] += grey - green - green
+                block[2, k] += grey - tint + green
+            for plane in range(3):
                 for k in range(BLOCK * BLOCK):
-                    grey = planes[0, k] * ROOTS[0]
-                    tint, green = planes[1, k] * ROOTS[1], planes[2, k] * ROOTS[2]
-                    block[0, k] += grey + tint + green
-                    block[1, k] += grey - green - green
-                    block[2, k] += grey - tint + green
-                for plane in range(3):
-                    for k in range(BLOCK * BLOCK):
-                        block[plane, k] = min(max(np.rint(block[plane, k]), ZERO), WHITE)
+                    block[plane, k] = min(max(np.rint(block[plane, k]), ZERO), WHITE)
             _paste(block, i, j, frame)
+
+
+@compiled
+def coded_edges(levels: Floats, across: NDArray[np.bool_], down: NDArray[np.bool_]) -> None:
+    """Mark the edges of blocks with levels, and no others.
+
+    Args:
+        levels: `[3, 2h, 2w, 64]`.
+        across: takes edges between columns `[2h, 2w - 1]`.
+        down: takes edges between rows `[2h - 1, 2w]`.
+    """
+    rows, columns = levels.shape[1:3]
+    coded = np.empty((rows, columns), np.bool_)
+    for i in range(rows):
+        for j in range(columns):
+            coded[i, j] = _some(levels[0, i, j]) or _some(levels[1, i, j]) or _some(levels[2, i, j])
+            if j:
+                across[i, j - 1] = coded[i, j - 1] or coded[i, j]
+            if i:
+                down[i - 1, j] = coded[i - 1, j] or coded[i, j]
+
+
+@compiled
+def changed_edges(
+    grid: NDArray[np.int64], across: NDArray[np.bool_], down: NDArray[np.bool_]
+) -> None:
+    """Mark the edges at which a grid of squares `[n, n', k]` changes, too."""
+    times = across.shape[0] // grid.shape[0]
+    for i in range(across.shape[0]):
+        for j in range(times - 1, across.shape[1], times):
+            here, there = grid[i // times, j // times], grid[i // times, (j + 1) // times]
+            for k in range(grid.shape[2]):
+                across[i, j] |= here[k] != there[k]
+    for i in range(times - 1, down.shape[0], times):
+        for j in range(down.shape[1]):
+            here, there = grid[i // times, j // times], grid[(i + 1) // times, j // times]
+            for k in range(grid.shape[2]):
+                down[i, j] |= here[k] != there[k]
 
 
 @compiled

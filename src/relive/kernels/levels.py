@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relive.bitstream.detail import BLOCK, MAX_LEVEL
-from relive.compiled import compiled
+from relive.compiled import compiled, loosely
 from relive.kernels.pictures import HALF, ONE, Floats
 
+TWO, THREE = np.float32(2), np.float32(3)
 MOST = np.float32(4)
 """Sizes beyond count as this among the neighbours of others."""
 
@@ -32,19 +33,35 @@ def _class(value: np.float32, bounds: Floats) -> int:
 def _beside(
     sizes: Floats, i: int, j: int, near: Floats, bounds: Floats, classes: NDArray[np.int64]
 ) -> None:
-    """Classes `[8, 8]` of what is in the blocks to the left and above, smoothed over 3x3."""
+    """Classes `[8, 8]` of what is in the blocks to the left and above, smoothed over 3x3.
+
+    Args:
+        sizes: whole numbers `[bh, bw, 8, 8]`, so that sums are exact in any order.
+        i: row of the block.
+        j: its column.
+        near: room, zeros at its margins `[2, 10, 10]`.
+        bounds: of the classes.
+        classes: takes the result.
+    """
+    nothing, own, across = True, near[0], near[1]
     for k in range(BLOCK):
         for n in range(BLOCK):
             left = min(sizes[i, j - 1, k, n], MOST) if j else np.float32(0)
-            near[k, n] = left + (min(sizes[i - 1, j, k, n], MOST) if i else np.float32(0))
+            total = left + (min(sizes[i - 1, j, k, n], MOST) if i else np.float32(0))
+            own[k + 1, n + 1] = total
+            nothing &= total == 0
+    if nothing:
+        classes[:] = _class(np.float32(0), bounds)
+        return
     for k in range(BLOCK):
         for n in range(BLOCK):
-            total, count = np.float32(0), 0
-            for row in range(max(k - 1, 0), min(k + 2, BLOCK)):
-                for column in range(max(n - 1, 0), min(n + 2, BLOCK)):
-                    total += near[row, column]
-                    count += 1
-            classes[k, n] = _class(total / np.float32(count), bounds)
+            across[k + 1, n] = own[k + 1, n] + own[k + 1, n + 1] + own[k + 1, n + 2]
+    for k in range(BLOCK):
+        high = TWO if k in (0, BLOCK - 1) else THREE
+        for n in range(BLOCK):
+            total = across[k, n] + across[k + 1, n] + across[k + 2, n]
+            count = high * (TWO if n in (0, BLOCK - 1) else THREE)
+            classes[k, n] = _class(total / count, bounds)
 
 
 @compiled
@@ -62,6 +79,26 @@ def _inside(sizes: Floats, k: int, n: int) -> np.float32:
     if k > 1:
         total += HALF * min(sizes[k - 2, n], MOST)
     return total
+
+
+@loosely
+def _greatest(block: Floats) -> np.float32:
+    """Greatest size of a coefficient of a block `[64]`."""
+    greatest = np.float32(0)
+    for k in range(block.size):
+        size = abs(block[np.uint64(k)])
+        greatest = size if size > greatest else greatest
+    return greatest
+
+
+@compiled
+def _cost(level: np.float32, size: np.float32, price: np.float32, bits: Floats) -> np.float32:
+    """What a level of 1 and more costs where a coefficient has a size, steps squared."""
+    some = bits[min(int(level), 3)]
+    if level > 3:
+        some += np.float32(2 * math.log2(level - 2))
+    cost: np.float32 = (level - size) * (level - size) + price * some
+    return cost
 
 
 @compiled
@@ -87,42 +124,37 @@ def choose(
         nothing: bits of a block without levels.
         levels: takes the result, zeros `[3, bh, bw, 8, 8]`.
     """
-    near, sizes = np.empty((2, BLOCK, BLOCK), np.float32)
+    near, sizes = np.zeros((2, 10, 10), np.float32), np.empty((BLOCK, BLOCK), np.float32)
     chosen, classes = np.zeros(coefficients.shape[1:], np.float32), np.empty((8, 8), np.int64)
+    first = _class(np.float32(0), bounds[0])
     for colour in range(coefficients.shape[0]):
         chosen[:] = 0
         for i in range(coefficients.shape[1]):
             for j in range(coefficients.shape[2]):
-                block, scale, greatest = (
-                    coefficients[colour, i, j],
-                    ONE / steps[i // 2, j // 2],
-                    0.0,
-                )
+                block, scale = coefficients[colour, i, j], ONE / steps[i // 2, j // 2]
+                if _greatest(block.reshape(block.size)) * scale + rounding < ONE:
+                    continue
                 empty = price * nothing
                 for k in range(BLOCK):
                     for n in range(BLOCK):
                         sizes[k, n] = abs(block[k, n]) * scale
-                        greatest = max(greatest, sizes[k, n])
                         empty += sizes[k, n] * sizes[k, n]
-                if greatest + rounding < 1:
-                    continue
                 _beside(chosen, i, j, near, bounds[1], classes)
-                own, total = chosen[i, j], np.float32(0)
+                own, total, some = chosen[i, j], np.float32(0), False
                 for k in range(BLOCK):
                     for n in range(BLOCK):
                         size = sizes[k, n]
-                        here = table[min(colour, 1), min(k + n, 9)]
-                        bits = here[_class(_inside(own, k, n), bounds[0]), classes[k, n]]
+                        inside = _class(_inside(own, k, n), bounds[0]) if some else first
+                        bits = table[min(colour, 1), min(k + n, 9), inside, classes[k, n]]
                         best, least = np.float32(0), size * size + price * bits[0]
                         top = min(np.floor(size + rounding), np.float32(MAX_LEVEL))
-                        for tried in (top - ONE, top):
-                            if tried >= ONE:
-                                some = bits[min(int(tried), 3)]
-                                if tried > 3:
-                                    some += np.float32(2 * math.log2(tried - 2))
-                                cost = (tried - size) * (tried - size) + price * some
-                                if cost < least:
-                                    best, least = tried, cost
+                        if top >= ONE:
+                            for tried in (top - ONE, top):
+                                if tried >= ONE:
+                                    cost = _cost(tried, size, price, bits)
+                                    if cost < least:
+                                        best, least = tried, cost
+                        some = some or bool(best > 0)
                         own[k, n] = best
                         total += least
                 if total < empty:

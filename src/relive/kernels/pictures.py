@@ -8,12 +8,16 @@ Shapes: C planes, H W pixels.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
 from relive.compiled import compiled
 
 Floats = NDArray[np.float32]
+MOST_SPOTS = 256
+"""Pixels that are read at a time: what is known of them stays near."""
 QUARTER, HALF, ONE = np.float32(0.25), np.float32(0.5), np.float32(1)
 
 
@@ -87,6 +91,55 @@ def read_rows(
             seen[2, there] = a * flat[p] + b * flat[p + right] + c * flat[q] + d * flat[q + right]
 
 
+class Spots(NamedTuple):
+    """Room for where some pixels are read: four weights `[4, n]`, three places int32 `[3, n]`."""
+
+    shares: Floats
+    places: NDArray[np.int32]
+
+
+@compiled
+def _find_spots(
+    size: tuple[int, int], x: Floats, y: Floats, start: int, count: int, found: Spots
+) -> None:
+    """Find where `count` pixels are read, from `start` on: a loop of its own, for vector units."""
+    right, low, wide = np.float32(size[1] - 1), np.float32(size[0] - 1), np.int32(size[1])
+    for k in range(count):
+        here, there = np.uint64(start + k), np.uint64(k)
+        column, row = x[here] - HALF, y[here] - HALF
+        column = column if column > np.float32(0) else np.float32(0)  # NaN is the first, too
+        row = row if row > np.float32(0) else np.float32(0)
+        column, row = column if column < right else right, row if row < low else low
+        c0, r0 = np.int32(column), np.int32(row)
+        fx, fy = column - np.float32(c0), row - np.float32(r0)
+        found.shares[0, there], found.shares[1, there] = (ONE - fx) * (ONE - fy), fx * (ONE - fy)
+        found.shares[2, there], found.shares[3, there] = (ONE - fx) * fy, fx * fy
+        found.places[0, there] = r0 * wide + c0
+        found.places[1, there] = np.int32(1) if column < right else np.int32(0)
+        found.places[2, there] = wide if row < low else np.int32(0)
+
+
+@compiled
+def _read_three(
+    flat: Floats, size: tuple[int, int], x: Floats, y: Floats, seen: Floats, found: Spots
+) -> None:
+    """Read three planes as `read_rows` does, `MOST_SPOTS` pixels at a time, `[n]` each."""
+    area, shares, places = np.uint64(size[0] * size[1]), found.shares, found.places
+    for start in range(0, x.size, MOST_SPOTS):
+        count = min(MOST_SPOTS, x.size - start)
+        _find_spots(size, x, y, start, count, found)
+        for k in range(count):
+            at, there = np.uint64(k), np.uint64(start + k)
+            p, right = np.uint64(places[0, at]), np.uint64(places[1, at])
+            q = p + np.uint64(places[2, at])
+            a, b, c, d = shares[0, at], shares[1, at], shares[2, at], shares[3, at]
+            seen[0, there] = a * flat[p] + b * flat[p + right] + c * flat[q] + d * flat[q + right]
+            p, q = p + area, q + area
+            seen[1, there] = a * flat[p] + b * flat[p + right] + c * flat[q] + d * flat[q + right]
+            p, q = p + area, q + area
+            seen[2, there] = a * flat[p] + b * flat[p + right] + c * flat[q] + d * flat[q + right]
+
+
 @compiled
 def _read_plane(flat: Floats, size: tuple[int, int], x: Floats, y: Floats, seen: Floats) -> None:
     """Read one plane as `read_rows` does three: `[H * W]`, `[n]` twice, into `[n]`."""
@@ -106,10 +159,10 @@ def _read_plane(flat: Floats, size: tuple[int, int], x: Floats, y: Floats, seen:
 @compiled
 def read(picture: Floats, size: tuple[int, int], x: Floats, y: Floats, seen: Floats) -> None:
     """Read a picture `[C, H * W]` at positions `[n]` each; `seen` takes `[C, n]`."""
-    shift = np.float32(0), np.float32(0)
+    room = Spots(np.empty((4, MOST_SPOTS), np.float32), np.empty((3, MOST_SPOTS), np.int32))
     whole = len(picture) - len(picture) % 3
     for plane in range(0, whole, 3):
         three = slice(plane, plane + 3)
-        read_rows(picture[three].ravel(), size, x, y, shift, 0, seen[three], 0, 0, 1, x.size)
+        _read_three(picture[three].ravel(), size, x, y, seen[three], room)
     for plane in range(whole, len(picture)):
         _read_plane(picture[plane], size, x, y, seen[plane])

@@ -71,6 +71,61 @@ def positions(
 
 
 @compiled
+def cube_positions(
+    view: View,
+    origin: Floats,
+    turn: Floats,
+    shift: Floats,
+    depths: Floats,
+    choice: NDArray[np.int64],
+    x: Floats,
+    y: Floats,
+) -> None:
+    """As `positions`, with one hypothesis for all pixels of a cube, in loops for vector units.
+
+    Args:
+        view: as in `positions`, like the next four but `origin`.
+        origin: column and row of the first pixel's corner in the whole frame.
+        turn: `[3, 3]`.
+        shift: `[3]`.
+        depths: `[M]`.
+        choice: of the cubes `[h, w]`.
+        x: takes columns `[H, W]`.
+        y: takes rows.
+    """
+    side, width = x.shape[1] // choice.shape[1], x.shape[1]
+    lines = np.empty((3, width), np.float32)
+    columns, right, shown = lines[0], lines[1], lines[2]
+    for j in range(width):
+        columns[j] = origin[0] + (np.float32(j) + HALF)
+        right[j] = (columns[j] - view.centre[0]) / view.focal[0]
+        shown[j] = ONE if view.left <= columns[j] < view.right else ZERO
+    flat_x, flat_y = x.reshape(x.size), y.reshape(y.size)
+    for i in range(x.shape[0]):
+        row = origin[1] + (np.float32(i) + HALF)
+        up = -(row - view.centre[1]) / view.focal[1]
+        inside = view.top <= row < view.bottom
+        ups = turn[0, 1] * up, turn[1, 1] * up, turn[2, 1] * up
+        for cube in range(choice.shape[1]):
+            which = choice[i // side, cube]
+            near = depths[which]
+            start, moved = cube * side, (shift[0] * near, shift[1] * near, shift[2] * near)
+            for k in range(side):
+                at, to = np.uint64(start + k), np.uint64(i * width + start + k)
+                if not inside or which <= 0:
+                    flat_x[to], flat_y[to] = columns[at], row
+                    continue
+                a = turn[0, 0] * right[at] + ups[0] + turn[0, 2]
+                b = turn[1, 0] * right[at] + ups[1] + turn[1, 2]
+                c = turn[2, 0] * right[at] + ups[2] + turn[2, 2]
+                over = ONE / max(c + moved[2], NEAREST)
+                column = (a + moved[0]) * view.focal[0] * over + view.centre[0]
+                line = -(b + moved[1]) * view.focal[1] * over + view.centre[1]
+                flat_x[to] = column if shown[at] > ZERO else columns[at]
+                flat_y[to] = line if shown[at] > ZERO else row
+
+
+@compiled
 def add_errors(
     view: View,
     columns: Floats,
@@ -102,7 +157,8 @@ def add_errors(
     height, width = picture.shape
     flat = picture.ravel()
     last = np.float32(width - 1), np.float32(height - 1)
-    over, fx, fy = np.empty((3, len(depths)), np.float32)
+    rooms = np.empty((3, len(depths)), np.float32)
+    over, fx, fy = rooms[0], rooms[1], rooms[2]
     place = np.empty(len(depths), np.int32)
     along, down = shift[0] * view.focal[0], -shift[1] * view.focal[1]
     for i in range(side * len(errors)):

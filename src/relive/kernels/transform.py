@@ -38,7 +38,8 @@ def level_costs(coefficients: Floats, square: Floats, costs: Floats) -> None:
         square: of the quantiser steps `[m]`.
         costs: takes the result `[n, m]`.
     """
-    sizes, octaves = np.empty((2, coefficients.shape[2]), np.float32)
+    rooms = np.empty((2, coefficients.shape[2]), np.float32)
+    sizes, octaves = rooms[0], rooms[1]
     for n in range(coefficients.shape[0]):
         for m in range(coefficients.shape[1]):
             scale = ONE / square[m]

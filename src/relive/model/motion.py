@@ -79,6 +79,19 @@ class Motion:
         turn, shift = relative_pose(past, poses[:, 1])
         return replace(motion, past_turn=turn.float(), past_shift=shift.float())
 
+    def step(self, row: int) -> Motion:
+        """One row of the batch, where all share one camera and one place of it, as a batch of 1."""
+        one = slice(row, row + 1)
+        past = None if self.past_turn is None else self.past_turn[one]
+        shift = None if self.past_shift is None else self.past_shift[one]
+        return replace(
+            self,
+            turns=self.turns[one],
+            shifts=self.shifts[one],
+            past_turn=past,
+            past_shift=shift,
+        )
+
     def before(self) -> Motion:
         """Motion of frame 0 of the pair from the frame before the reference, as its frame 0."""
         if self.past_turn is None or self.past_shift is None:
@@ -168,6 +181,35 @@ def _projected(
     return found[0], found[1]
 
 
+def to_pixels(cubes: Tensor) -> Tensor:
+    """Repeat what cubes have for their pixels: `[B, h, w]` to `[B, H, W]`."""
+    return cubes.repeat_interleave(CUBE_PX, 1).repeat_interleave(CUBE_PX, 2)
+
+
+def cube_positions(
+    motion: Motion, frame: int, choice: Tensor, height: int, width: int
+) -> tuple[Tensor, Tensor]:
+    """As `positions`, for hypotheses of cubes int64 `[B, h, w]`: each `[B, H, W]`."""
+    origin = motion.origin_px
+    if motion.camera is None or not kernels_may(choice, origin) or not bool(motion.known.all()):
+        x, y = positions(motion, frame, to_pixels(choice)[:, None], height, width)
+        return x[:, 0], y[:, 0]
+    found = origin.new_empty(2, len(choice), height, width)
+    turns, shifts = (part[:, frame].contiguous() for part in (motion.turns, motion.shifts))
+    for row in range(len(choice)):
+        kernels.cube_positions(
+            view_of(motion.camera),
+            origin[row].numpy(),
+            turns[row].numpy(),
+            shifts[row].numpy(),
+            inverse_depths().numpy(),
+            choice[row].contiguous().numpy(),
+            found[0, row].numpy(),
+            found[1, row].numpy(),
+        )
+    return found[0], found[1]
+
+
 def view(motion: Motion, height: int, width: int, step: int = 1) -> Tensor:
     """Which pixels show the scene, bool `[B, 1, H/step, W/step]`; none without a camera."""
     xs, ys = pixel_centres(motion, height, width, step)
@@ -244,14 +286,13 @@ def warp(
         Warped frames `[B, 2, 3, H, W]` and validity `[B, 2, 1, H, W]` (1 where the reference saw
         the place).
     """
-    pixel_choice = choice.repeat_interleave(CUBE_PX, 1).repeat_interleave(CUBE_PX, 2)[:, None]
     right, bottom = reference.shape[-1], reference.shape[-2]
     if motion.camera is not None:
         bottom = min(bottom, motion.camera.bottom_px)
-    still = (pixel_choice == 0)[:, 0]
+    still = to_pixels(choice == 0)
     warped, valid = [], []
     for frame in range(2):
-        x, y = (p[:, 0] for p in positions(motion, frame, pixel_choice, height, width))
+        x, y = cube_positions(motion, frame, choice, height, width)
         warped.append(sample(reference, x, y))
         inside = (x >= 0) & (x <= right) & (y >= 0) & (y <= bottom) | still
         valid.append(inside[:, None].float())

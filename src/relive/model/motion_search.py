@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from relive.config import CUBE_PX
+from relive.kernels import greys
 from relive.kernels import poses as kernels
 from relive.model.motion import (
     NUM_MOTION,
@@ -83,6 +84,9 @@ def _errors(motion: Motion, reference: Tensor, frames: Tensor, step: int) -> Ten
     """Mean squared error of every hypothesis, both frames added, `[B, M, h, w]`."""
     height, width = frames.shape[-2:]
     every = torch.arange(NUM_MOTION, device=frames.device)[None, :, None, None]
+    fit = motion.camera is not None and bool(motion.known.all()) and step == FINE_STEP
+    if motion.camera is not None and fit and kernels_may(reference, frames):
+        return _projected_errors(motion, motion.camera, *_greys(reference, frames), step)
     grey = reference.mean(1, keepdim=True)
     blurred = F.avg_pool2d(grey, step, 1, padding=step // 2, count_include_pad=False)
     targets = F.avg_pool2d(frames.mean(2), step)  # [B, 2, H/step, W/step]
@@ -96,6 +100,18 @@ def _errors(motion: Motion, reference: Tensor, frames: Tensor, step: int) -> Ten
         seen = sample(blurred, (x + late).flatten(1, 2), (y + late).flatten(1, 2)).view_as(x)
         error = error + (seen - targets[:, frame, None]).square()
     return F.avg_pool2d(error, CUBE_PX // step)
+
+
+def _greys(reference: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+    """What `_errors` compares, with a step of two pixels."""
+    b, _, height, width = reference.shape
+    blurred = reference.new_empty(b, 1, height + 1, width + 1)
+    targets = frames.new_empty(b, 2, *(side // FINE_STEP for side in frames.shape[-2:]))
+    for row in range(b):
+        greys.blur(reference[row].contiguous().numpy(), blurred[row, 0].numpy())
+        for frame in range(2):
+            greys.halve(frames[row, frame].contiguous().numpy(), targets[row, frame].numpy())
+    return blurred, targets
 
 
 def _projected_errors(

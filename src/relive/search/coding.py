@@ -7,9 +7,10 @@ import torch
 from numpy.typing import NDArray
 
 from relive.codec import Bundle
-from relive.codec.gop import GopTrack, start_step, try_codes
+from relive.codec.gop import start_step, try_codes
 from relive.codec.rate import CODES_PRICE, choose_depths
 from relive.codec.step import Geometry, StepCoder
+from relive.codec.track import GopTrack
 from relive.session import StateSchema
 
 
