@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from relive.catalog import Catalog, add, remove, summary, sweep, update
+from relive.catalog import Catalog, add, remove, summary, sweep, tables, update
 from relive.cli.run import run
 from relive.codec import Bundle, Replay, load_bundle
 from relive.errors import FormatError, InputError, ReliveError
 from relive.search import Like, Place, Query, find, opened
 from short_replay import FRAMES, MISSING, write_short
 
-pytest.importorskip("duckdb")
+duckdb = pytest.importorskip("duckdb")
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +100,23 @@ def test_a_catalogue_that_is_none_or_busy_is_refused(tmp_path: Path) -> None:
         Catalog.open(tmp_path / "none.duckdb")
     with pytest.raises((InputError, ReliveError)):
         Catalog.open(tmp_path / "no" / "c.duckdb", write=True, create=True)
+
+
+def test_a_catalogue_has_its_name_once_it_has_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "c.duckdb"
+    with monkeypatch.context() as stopped:
+        stopped.setattr(tables, "CREATE", "SELECT error('stopped')")
+        with pytest.raises(Exception, match="stopped"):
+            Catalog.open(path, write=True, create=True)
+    assert not path.exists()
+    with Catalog.open(path, write=True, create=True) as catalog:
+        assert catalog.count("files") == 0
+    assert [file.name for file in tmp_path.iterdir()] == ["c.duckdb"]
+    duckdb.connect(str(tmp_path / "empty.duckdb")).close()
+    assert run(["search", str(tmp_path / "empty.duckdb"), "--where", "frame > 3"]) == 2
+    assert "not a catalogue" in capsys.readouterr().err
 
 
 def test_search_by_state_merges_neighbours(source: Path) -> None:

@@ -122,7 +122,15 @@ def test_room_knows_no_torch(room: str) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["relive", "relive.cli.app", "relive.session", "relive.container", "relive.bitstream"],
+    [
+        "relive",
+        "relive.cli.app",
+        "relive.session",
+        "relive.container",
+        "relive.bitstream",
+        "relive.catalog",
+        "relive.search",
+    ],
 )
 def test_torch_is_not_loaded_by(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"

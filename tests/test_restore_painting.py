@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from relive.restore.completing import Completed, complete
@@ -47,6 +48,31 @@ def test_what_another_frame_shows_is_not_painted(tmp_path: Path) -> None:
     made = filled(tmp_path / "s.mcap", [noise(1)] * 5)
     assert np.abs(made.pixels.astype(int) - noise(1))[HOLES].mean() < 1
     assert made.confidence[HOLES].min() > 0.8
+
+
+def test_a_frame_that_lacks_nothing_is_left_as_it_is(tmp_path: Path) -> None:
+    with Recorder(tmp_path / "s.mcap", StateSchema(()), game="test") as recorder:
+        recorder.add(noise(1), [], 0)
+    with Session.open(tmp_path / "s.mcap") as session:
+        gaps = SessionGaps(session, np.zeros(1, np.bool_), {0: np.zeros_like(HOLES)})
+        made = complete(gaps, 0)
+    assert (made.pixels == noise(1)).all()
+    assert made.share == 0
+    assert made.confidence.min() == 1
+
+
+@pytest.mark.parametrize("corner", [np.s_[:16, :16], np.s_[-16:, -16:]])
+def test_a_trial_lies_beside_what_is_lost(corner: tuple[slice, slice]) -> None:
+    known = np.ones((HEIGHT, WIDTH), np.bool_)
+    known[corner] = False
+    around = np.zeros_like(known)
+    around[
+        tuple(slice(part.start and part.start - 8, part.stop and part.stop + 8) for part in corner)
+    ] = True
+    trial = trial_of(known)
+    assert trial.sum() > 100
+    assert not (trial & ~around).any()
+    assert not (trial & ~known).any()
 
 
 def test_how_wrong_is_told_by_a_trial() -> None:

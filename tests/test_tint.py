@@ -1,19 +1,22 @@
 """Tints over all of a picture: told by what lies beside the scene, taken out, and put in."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from relive.model.warp import Pinhole
 from relive.restore.completing import complete, complete_between
 from relive.restore.gaps import SessionGaps
-from relive.restore.tint import Tint, beside, tint_between
+from relive.restore.sources import Gap, Source
+from relive.restore.tint import Tint, beside, tint_alike, tint_between
 from relive.session import Recorder, Session
 from relive.view import open_view
 from relive.view.light import FADE_S, Moment, median_tint, sure_looks
 from relive.view.render import Looks
-from room import FPS, HEIGHT, SCHEMA, STATUS_PX, WIDTH, poses, see
+from room import FPS, HEIGHT, SCHEMA, STATUS_PX, VIEW, WIDTH, poses, see
 
 SCENE = np.s_[: HEIGHT - STATUS_PX]
 FIXED = np.zeros((HEIGHT, WIDTH), np.bool_)
@@ -95,6 +98,39 @@ def test_a_missing_frame_has_half_of_the_tint_between_its_neighbours(flashed: Pa
         made = complete_between(gaps.between(index * STEP_NS, session.states[index])).pixels
     half = (picture(index, True) / 2 + picture(index, False) / 2).astype(np.uint8)
     assert apart(made, half, ~FIXED) < 6
+
+
+def test_a_neighbour_that_tells_nothing_has_its_tint_by_way_of_the_other_one() -> None:
+    middle = WIDTH // 2
+    left, right = np.zeros_like(FIXED), np.zeros_like(FIXED)
+    left[FIXED], right[FIXED] = True, True
+    left[:, middle:], right[:, :middle] = False, False
+    nothing, pose = np.zeros(0, np.float32), poses(60)[0]
+
+    def at(index: int, red: bool, known: NDArray[np.bool_]) -> Source:
+        return Source(picture(index, red), known, nothing, pose, index * STEP_NS)
+
+    camera = Pinhole.from_fov(90.0, 1.0, VIEW)
+    sides = at(20, False, FIXED | ~FIXED), at(28, False, right | ~FIXED)
+    for first, last in (sides, sides[::-1]):
+        alike = tint_alike(Gap(at(24, True, left), first, last, camera))
+        for side in (alike.before, alike.after):
+            index = side.time_ns // STEP_NS
+            assert apart(side.pixels, picture(index, True), ~FIXED) < 3
+
+
+def test_a_view_tells_its_moment_once(flashed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told, between = [], Moment.between
+
+    def counted(*given: Any) -> Moment:
+        told.append(given)
+        return between(*given)
+
+    monkeypatch.setattr(Moment, "between", counted)
+    with open_view(flashed) as opened:
+        pose = opened.viewer.memory.poses[50]
+        opened.view(pose, RED[4] * STEP_NS, False, True)
+    assert len(told) == 1
 
 
 def test_a_view_has_the_tint_of_its_moment(flashed: Path) -> None:

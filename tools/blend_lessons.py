@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from relive.restore.blend import BlendNet
 
@@ -89,6 +89,8 @@ def teach(
     parser.add_argument("--per-session", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=epochs)
     parser.add_argument("--minutes", type=float, default=8, help="to make the crops")
+    parser.add_argument("--rate", type=float, default=4e-3, help="of learning, at most")
+    parser.add_argument("--start", type=Path, help="weights to begin with")
     parser.add_argument("--cache", type=Path)
     arguments = parser.parse_args()
     torch.manual_seed(0)
@@ -102,9 +104,11 @@ def teach(
             torch.save(taught, arguments.cache)
     print(f"{len(taught)} crops of {len(paths)} sessions", flush=True)
     network = net()
-    optimiser = torch.optim.AdamW(network.parameters(), 4e-3, weight_decay=1e-3)
+    if arguments.start:
+        network.load_state_dict(load_file(arguments.start))
+    optimiser = torch.optim.AdamW(network.parameters(), arguments.rate, weight_decay=1e-3)
     steps = arguments.epochs * len(taught)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, arguments.rate, total_steps=steps)
     for epoch in range(arguments.epochs):
         losses = []
         for index in torch.randperm(len(taught)).tolist():

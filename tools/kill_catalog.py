@@ -4,30 +4,35 @@
 
 Small replays are cut from the given one. `relive catalog add`, `update` (after files were moved,
 overwritten, removed and added) and `verify` run once to their end, which gives the true tables.
-Then they run again and are killed at a random moment between their first write and their last.
+Then they run again and are killed at a random moment between their first write and their last;
+where one has ended before its kill, the next kills come earlier.
 What is left must open, hold every file whole or not at all, none twice, and nothing that was there
 before may be lost; the same command, run again, must then give the true tables. Leaves with 1 where
-it does not.
+it does not. Every run is a process of its own, forked from one that has loaded torch already.
 """
 
 import argparse
+import multiprocessing
 import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 from relive.bench.provenance import provenance, write_json
 from relive.catalog import Catalog
+from relive.cli.run import run
 from relive.container import cut
 from relive.errors import InputError, ReliveError
 
-POLL_S = 0.001
+POLL_S, COPIES = 0.001, 15
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["torch", "relive.codec", "relive.catalog", "relive.cli.run"])
 COLUMNS = "path, bytes, sha256, condition, verified, missing, game, frames, states, descriptors"
 
 Json = dict[str, Any]
@@ -61,12 +66,28 @@ def change(folder: Path) -> None:
             file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
-def start(args: list[str], database: Path) -> tuple["subprocess.Popen[bytes]", float]:
+def multiply(folder: Path, database: Path) -> None:
+    """Copy all files several times, and add them: `verify` of a few is through before any kill."""
+    for number in range(COPIES):
+        copy = folder.with_name(f"copies-{number}")
+        shutil.copytree(folder, copy)
+        start(["catalog", "add", str(database), str(copy)], database)[0].join()
+
+
+def relive(args: list[str]) -> None:
+    """Run the command line, without a word."""
+    with Path(os.devnull).open("w") as nothing:
+        os.dup2(nothing.fileno(), 1)
+        os.dup2(nothing.fileno(), 2)
+        sys.exit(run([*args, "-q"]))
+
+
+def start(args: list[str], database: Path) -> tuple[BaseProcess, float]:
     """Start a command; return it and the moment of its first write."""
     before = stamps(database)
-    child = subprocess.Popen([sys.executable, "-m", "relive", *args, "-q"],
-                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
-    while stamps(database) == before and child.poll() is None:
+    child = FORKS.Process(target=relive, args=(args,))
+    child.start()
+    while stamps(database) == before and child.is_alive():
         time.sleep(POLL_S)
     return child, time.perf_counter()
 
@@ -104,27 +125,27 @@ def contents(database: Path) -> dict[str, tuple[Any, ...]]:
     return {row[1]: (*row[2:], tuple(sorted(rows[row[0]]))) for row in files}
 
 
-def run_once(task: Json, base: Path | None, work: Path, after_s: float | None) -> Json:
+def run_once(task: Json, base: Path, work: Path, after_s: float | None) -> Json:
     """Run a task on a copy of its catalogue, to the end or until it is killed."""
     database = work / "c.duckdb"
     for file in work.glob("c.duckdb*"):
         file.unlink()
-    if base is not None:
-        shutil.copyfile(base, database)
+    shutil.copyfile(base, database)
     args = ["catalog", task["verb"], str(database), *task["places"], *task["options"]]
-    before = contents(database) if base is not None else {}
+    before = contents(database)
     child, began = start(args, database)
     if after_s is None:
         seconds, seen = 0.0, stamps(database)
-        while child.poll() is None:
+        while child.is_alive():
             time.sleep(POLL_S)
             if seen != (seen := stamps(database)):
                 seconds = time.perf_counter() - began
         return {"seconds": seconds, "now": contents(database)}
     time.sleep(max(0.0, began + after_s - time.perf_counter()))
-    running = child.poll() is None
+    running = child.is_alive()
     child.kill()
-    killed = running and child.wait() == -signal.SIGKILL
+    child.join()
+    killed = running and child.exitcode == -signal.SIGKILL
     result: Json = {"verb": task["verb"], "after_s": round(after_s, 4), "failure": None}
     try:
         left = contents(database)
@@ -134,8 +155,7 @@ def run_once(task: Json, base: Path | None, work: Path, after_s: float | None) -
         result |= {"files": len(left), "done": done, "of": len(task["true"])}
         if strange or lost:
             result["failure"] = f"{len(strange)} strange rows, {len(lost)} lost"
-        subprocess.run([sys.executable, "-m", "relive", *args, "-q"], check=False,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        start(args, database)[0].join()
         if contents(database) != task["true"]:
             result["failure"] = "run again, it does not give the true tables"
     except (ReliveError, ValueError) as error:
@@ -156,23 +176,29 @@ def main() -> int:
         folder, work = Path(name) / "replays", Path(name) / "work"
         work.mkdir()
         cut_replays(options.replay, folder)
-        added, updated = work / "added.duckdb", work / "updated.duckdb"
+        empty, added, updated = (work / f"{n}.duckdb" for n in ("empty", "added", "updated"))
+        Catalog.open(empty, write=True, create=True).close()
         tasks: list[Json] = []
-        for verb, base in (("add", None), ("update", added), ("verify", updated)):
+        for verb, base in (("add", empty), ("update", added), ("verify", updated)):
             if verb == "update":
                 change(folder)
+            if verb == "verify":
+                multiply(folder, updated)
             places = [str(folder)] if verb == "add" else []
             task: Json = {"verb": verb, "places": places, "options": [], "base": base}
             whole = run_once(task, base, work, None)
             task |= {"true": whole["now"], "seconds": whole["seconds"]}
-            shutil.copyfile(work / "c.duckdb", added if verb == "add" else updated)
+            if verb != "verify":  # which is killed over what is not verified
+                shutil.copyfile(work / "c.duckdb", added if verb == "add" else updated)
             share = (options.kills + 2 - len(tasks)) // 3
             tasks.append(task)
-            tries = 0
+            tries, latest = 0, whole["seconds"]
             found: list[Json] = []
             while len(found) < share and tries < 3 * share:
                 tries += 1
-                killed = run_once(task, base, work, chance.uniform(0, whole["seconds"]))
+                after_s = chance.uniform(0, latest)
+                killed = run_once(task, base, work, after_s)
+                latest = latest if killed else after_s
                 found += [killed] if killed else []
                 print(killed or "ended before the kill", file=sys.stderr, flush=True)
             kills += found

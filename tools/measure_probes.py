@@ -9,11 +9,16 @@ file of codes alone holds of them: the sum of the codewords that the encoder's s
 same on pixels, shrunk to 40×30. The network has four convolutions (0.1 M parameters), reads
 160×120 pixels of the first frame, and learns from the same pairs and labels until `valid` is best.
 
+`--more FOLDER` adds sessions for low health alone, as the corpus hardly has a low one to validate
+or to test (`relive record --batch configs/low_health.toml -o FOLDER`). `--task` measures some again
+and keeps the others of OUT as they are.
+
 Fitted to `train`, reported on `test_known`: balanced accuracy, the mean of the recall of classes
 that the test shows; chance is one over their number (of maps: one of 35 that a probe may answer).
 """
 
 import argparse
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +39,7 @@ EVERY = {"train": 10, "valid": 8, "test_known": 6}
 ACTOR, SEEN_SHARE = 2, 0.002  # of the regions; of the pixels
 LOW_HEALTH = 50
 PARTS = (3, 4)
+TASKS = ("monster", "weapon", "low health", "map")
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
 EPOCHS, BATCH, RATE = 12, 32, 1e-3
 
@@ -46,11 +52,12 @@ class Split:
     labels: dict[str, Tensor]
 
 
-def samples(corpus: Path, split: str, coder_of: Any, maps: list[str]) -> Split:
-    """Encode the pairs of a split."""
+def samples(corpus: Path, more: Path | None, split: str, coder_of: Any, maps: list[str]) -> Split:
+    """Encode the pairs of a split; those of `more` have a label of low health alone."""
     rows: dict[str, list[Tensor]] = {name: [] for name in ("codes", "latents", "pixels", "small")}
-    labels: dict[str, list[int]] = {name: [] for name in ("monster", "weapon", "low health", "map")}
-    for path in sorted((corpus / split).glob("*.mcap")):
+    labels: dict[str, list[int]] = {name: [] for name in TASKS}
+    added = [] if more is None else sorted((more / split).glob("*.mcap"))
+    for path in [*sorted((corpus / split).glob("*.mcap")), *added]:
         if path.name.startswith(("crafter", "gym")):
             continue
         with Session.open(path) as session:
@@ -59,11 +66,15 @@ def samples(corpus: Path, split: str, coder_of: Any, maps: list[str]) -> Split:
                 pair = session.frames(first, first + 2)
                 for name, value in represented(coder, session, first, pair).items():
                     rows[name].append(value)
-                share = float((session.regions(first, first + 1) == ACTOR).mean())
                 state = session.states[first]
+                labels["low health"].append(int(state[fields.index("health")] < LOW_HEALTH))
+                if path in added:
+                    for name in {*TASKS} - {"low health"}:
+                        labels[name].append(-1)
+                    continue
+                share = float((session.regions(first, first + 1) == ACTOR).mean())
                 labels["monster"].append(1 if share >= SEEN_SHARE else 0 if share == 0 else -1)
                 labels["weapon"].append(int(state[fields.index("weapon")]))
-                labels["low health"].append(int(state[fields.index("health")] < LOW_HEALTH))
                 labels["map"].append(maps.index(session.game) if session.game in maps else -1)
         print(split, path.stem, file=sys.stderr, flush=True)
     return Split(
@@ -205,6 +216,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus", type=Path)
     parser.add_argument("-o", "--out", type=Path, default=Path("results/probes.json"))
+    parser.add_argument("--more", type=Path)
+    parser.add_argument("--task", choices=TASKS, action="append")
     given = parser.parse_args()
     bundle = load_bundle()
     paths = sorted((given.corpus / "train").glob("*.mcap"))
@@ -217,9 +230,12 @@ def main() -> None:
     def coder_of(session: Session) -> StepCoder:
         return StepCoder(bundle, session.schema, Geometry(session.width, session.height))
 
-    splits = {name: samples(given.corpus, name, coder_of, maps) for name in EVERY}
-    tasks: dict[str, Any] = {}
-    for task in ("monster", "weapon", "low health", "map"):
+    splits = {name: samples(given.corpus, given.more, name, coder_of, maps) for name in EVERY}
+    said = {"command": "python " + " ".join(sys.argv), "provenance": provenance()}
+    report: dict[str, Any] = said | {"tasks": {}}
+    if given.task and given.out.exists():
+        report = json.loads(given.out.read_text())
+    for task in given.task or TASKS:
         classes = 1 + max(int(data.labels[task].max()) for data in splits.values())
         shown = splits["test_known"].labels[task]
         row: dict[str, Any] = {
@@ -234,9 +250,8 @@ def main() -> None:
         row["pixels 40×30, linear"] = probe(splits, task, "small", False, classes)
         row["network on pixels"] = convolutional(splits, task, classes)
         print(task, row["network on pixels"], file=sys.stderr, flush=True)
-        tasks[task] = row
-        command = "python " + " ".join(sys.argv)
-        write_json(given.out, {"command": command, "provenance": provenance(), "tasks": tasks})
+        report["tasks"][task] = row | (said if given.task else {})
+        write_json(given.out, report)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """A catalogue: thousands of replays in one duckdb file, or for a moment in memory.
 
 Every change of one file is one transaction. What was committed survives `kill -9`, by duckdb's
-write-ahead log; what was not leaves no trace.
+write-ahead log; what was not leaves no trace. A new file gets its name once its tables are there.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -54,13 +54,20 @@ class Catalog:
             InputError: There is none, or it is not a catalogue.
             ReliveError: Another process has it open to change it.
         """
-        import duckdb
-
         path = Path(path)
         if not path.exists() and not create:
             raise InputError(f"{path}: there is no such catalogue; make one: relive catalog add")
         if path.is_dir() or not path.parent.is_dir():
             raise InputError(f"{path} is no file that a catalogue could be")
+        if not path.exists():
+            _make(path, cls._open)
+        return cls._open(path, write)
+
+    @classmethod
+    def _open(cls, path: Path, write: bool) -> Self:
+        """Open a file of duckdb, and make the tables where it has none and may be written."""
+        import duckdb
+
         try:
             _check_magic(path)
             connection = duckdb.connect(str(path), read_only=not write, config=_ALONE)
@@ -69,7 +76,7 @@ class Catalog:
         except duckdb.Error as error:
             raise FormatError(f"{path}: not a catalogue: {_line(error)}") from error
         try:
-            return cls(connection, path)._checked()
+            return cls(connection, path)._checked(write)
         except BaseException:
             connection.close()
             raise
@@ -79,12 +86,12 @@ class Catalog:
         """Make an empty catalogue that lives as long as it is open."""
         import duckdb
 
-        return cls(duckdb.connect(":memory:", config=_ALONE), None)._checked()
+        return cls(duckdb.connect(":memory:", config=_ALONE), None)._checked(write=True)
 
-    def _checked(self) -> Self:
+    def _checked(self, write: bool) -> Self:
         """Make the tables where the file is empty; refuse a file of another kind."""
         names = {row[0] for row in self.rows("SELECT table_name FROM duckdb_tables()")}
-        if not names and self._can_write():
+        if not names and write:
             with self.transaction():
                 self.run(tables.CREATE)
                 self.run("INSERT INTO meta VALUES ('version', ?)", [tables.VERSION])
@@ -97,9 +104,6 @@ class Catalog:
                 f"this program knows {tables.VERSION}: make it anew"
             )
         return self
-
-    def _can_write(self) -> bool:
-        return self.rows("SELECT current_setting('access_mode')") != [("READ_ONLY",)]
 
     def lock_down(self) -> None:
         """Refuse from now on whatever SQL could reach outside: files, network, settings."""
@@ -190,7 +194,9 @@ class Catalog:
         self._insert("events", columns)
 
     def _put_states(self, number: int, facts: Facts) -> str | None:
-        """Write one row a frame; return the table."""
+        """Write one row a frame, without numbers where its state is not known; return the table."""
+        import pyarrow as pa
+
         count = len(facts.times_ns)
         if not count:
             return None
@@ -202,7 +208,10 @@ class Catalog:
             "time_s": (facts.times_ns - facts.times_ns[0]) / 1e9,
             "present": facts.present,
         }
-        columns |= {f"state {n}": facts.states[:, n] for n in range(len(table.columns))}
+        columns |= {
+            f"state {n}": pa.array(facts.states[:, n], mask=~facts.stated)
+            for n in range(len(table.columns))
+        }
         self._insert(table.name, columns)
         return table.name
 
@@ -240,6 +249,19 @@ class Catalog:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _make(path: Path, open_: Callable[[Path, bool], Catalog]) -> None:
+    """Make an empty catalogue beside its name, and give it the name unless somebody has it now."""
+    part = path.with_name(f".{path.name}.part")  # one that was left by a kill is taken up again
+    try:
+        open_(part, True).close()
+        if path.exists():
+            part.unlink(missing_ok=True)
+        else:
+            part.rename(path)
+    except OSError as error:
+        raise InputError(f"cannot make {path}: {error.strerror or error}") from error
 
 
 def _check_magic(path: Path) -> None:

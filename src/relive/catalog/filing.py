@@ -13,11 +13,14 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from relive.catalog.catalog import Catalog
 from relive.catalog.reading import Stamp, read_facts, sha256_of
-from relive.codec import Bundle
 from relive.errors import InputError
+
+if TYPE_CHECKING:
+    from relive.codec import Bundle
 
 Progress = Callable[[int, int, str], None]
 SUFFIX = ".relive"

@@ -7,15 +7,18 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from relive.catalog.descriptor import describe
-from relive.codec import Bundle, Replay
 from relive.container import GopEntry, ReplayEvent
 from relive.errors import ModelMismatchError, ReliveError
 from relive.session import StateSchema
+
+if TYPE_CHECKING:
+    from relive.codec import Bundle, Replay
 
 _BLOCK = 1 << 20
 
@@ -49,6 +52,7 @@ class Facts:
     times_ns: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     present: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
     states: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    stated: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
     gops: list[GopEntry] = field(default_factory=list)
     events: list[ReplayEvent] = field(default_factory=list)
     keyframes: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -86,6 +90,8 @@ def read_facts(path: Path, bundle: Bundle | None) -> Facts:
         path: of the replay.
         bundle: model to read codes with; None, or another one than it needs: no descriptors.
     """
+    from relive.codec import Replay  # brings torch, which nothing else of a catalogue needs
+
     try:
         if not os.access(path, os.R_OK):
             return Facts([f"{path}: no permission to read it"], broken=True)
@@ -111,6 +117,7 @@ def _facts_of(replay: Replay, described: bool) -> Facts:
         replay.times_ns,
         replay.present,
         replay.states,
+        replay.stated & replay.has_states,
         replay.gops,
         replay.events,
         keyframes,

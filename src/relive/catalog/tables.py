@@ -3,7 +3,7 @@
 ```
  files ──┬── gops            where every GOP lies, how good it is
          ├── events
-         ├── states_…        one row a frame; a table for every schema
+         ├── states_…        one row a frame, NULL where its state is unknown; one a schema
          └── descriptors_…   one row a keyframe; a table for every model
 ```
 """
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from relive.session import StateSchema
 
-VERSION = "1"
+VERSION = "2"
 CREATE = """
 CREATE TABLE meta (key VARCHAR, value VARCHAR);
 CREATE TABLE folders (path VARCHAR);

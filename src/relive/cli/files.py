@@ -61,9 +61,16 @@ def description_text(path: Path, values: dict[str, Any]) -> str:
         "preset": values["preset"],
         "tiers": _tiers(values),
         "damaged": _damage(values),
+        "missing": _frames(values["missing_frames"]),
+        "unstated": _frames(values["unstated_frames"], ": their state is not known"),
         "generated": values["generated"] or None,
     }
     return table({name: value for name, value in rows.items() if value is not None})
+
+
+def _frames(count: int, what: str = "") -> str | None:
+    """Say how many frames; None of none."""
+    return f"{count} frames{what}" if count else None
 
 
 def _tiers(values: dict[str, Any]) -> str | None:
@@ -126,6 +133,8 @@ def _describe_session(path: Path) -> dict[str, Any]:
             "damaged_frames": None,
             "lost_frames": None,
             "state_fields": [field.name for field in session.schema.fields],
+            "missing_frames": int((~session.present).sum()),
+            "unstated_frames": int((~session.stated).sum()),
             "generated": int(session.generated.sum()),
             "damaged": session.damaged,
         }
@@ -137,7 +146,7 @@ def _describe_replay(path: Path) -> dict[str, Any]:
     from relive.bitstream import Clock, decode_track
     from relive.container import ReplayReader
     from relive.session import StateSchema
-    from relive.session.marks import GENERATED, marked_frames
+    from relive.session.marks import GENERATED, UNSTATED, marked_frames
 
     with ReplayReader.open(path) as replay:
         header = replay.header
@@ -166,6 +175,8 @@ def _describe_replay(path: Path) -> dict[str, Any]:
             "damaged_frames": sum(stop - start for start, stop, broken in holes if broken),
             "lost_frames": sum(stop - start for start, stop, broken in holes if not broken),
             "state_fields": [field.name for field in fields],
+            "missing_frames": sum(int((~track[1]).sum()) for track in tracks),
+            "unstated_frames": int(marked_frames(UNSTATED, times_ns, replay.events).sum()),
             "generated": int(marked_frames(GENERATED, times_ns, replay.events).sum()),
             "damaged": replay.damaged,
         }

@@ -52,7 +52,6 @@ def search(
     verbose: Verbose = False,
 ) -> None:
     """Find moments by state, picture or place, without decoding a picture."""
-    from relive.codec import load_bundle
     from relive.search import Query, find, opened, write_thumbnails
 
     console = Console(as_json, quiet, verbose)
@@ -60,7 +59,7 @@ def search(
         raise InputError("nothing to search for: give --where, --like, --near or --place")
     if near and place:
         raise InputError("--near and --place both say where; give one of them")
-    bundle = load_bundle(model) if like or thumbnails else None
+    bundle = _bundle(model) if like or thumbnails else None
     query = Query(
         where,
         _place(near, place),
@@ -77,6 +76,12 @@ def search(
     for row, picture in zip(rows, pictures, strict=False):
         row["thumbnail"] = picture
     console.result({"ranges": rows, "total": total}, _text(found, total))
+
+
+def _bundle(model: Path | None) -> "Bundle":
+    from relive.codec import load_bundle
+
+    return load_bundle(model)
 
 
 def _place(near: str | None, place: str | None) -> "Place | None":

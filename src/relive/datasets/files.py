@@ -102,7 +102,7 @@ def _from(data: StepData, first: int) -> StepData:
     kept = data.codes.first_frame >= first
     if kept.all() or not kept.any():
         return data
-    parts = (data.times_ns[kept], data.present[kept], data.states[kept])
+    parts = (data.times_ns[kept], data.present[kept], data.stated[kept], data.states[kept])
     return StepData(data.codes[kept], *parts, data.events, data.about)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from relive.codec import Bundle, Replay
 from relive.datasets.episodes import Episode, episodes, write_session
+from relive.datasets.rows import refuse_damage, refuse_unsaid
 from relive.errors import InputError, MissingExtraError, ReliveError
 
 
@@ -51,7 +52,9 @@ def to_minari(
         The `minari.MinariDataset`.
 
     Raises:
-        InputError: The replays do not go together, or Minari refuses the id.
+        InputError: The replays do not go together, frames were generated or their state is not
+            known, or Minari refuses the id.
+        DamagedError: A replay is damaged.
     """
     minari = _load()
     from gymnasium import spaces
@@ -67,10 +70,13 @@ def to_minari(
             if shape not in (None, found):
                 raise InputError(f"{path}: other size or fields than {replays[0]}")
             shape, game = found, replay.header.game
+            refuse_damage(replay)
+            refuse_unsaid(replay)
             buffers += [
                 _buffer(EpisodeBuffer, len(buffers) + n, episode)
                 for n, episode in enumerate(episodes(replay, actions, pixels))
             ]
+            refuse_damage(replay)  # some is only found by decoding
     if shape is None or not buffers:
         raise InputError("no replay with an episode of two frames")
     height, width, names_ = shape

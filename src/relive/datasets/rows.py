@@ -162,21 +162,36 @@ def spans_of(replay: Replay) -> list[range]:
     """Frames of every episode.
 
     Raises:
-        InputError: There is none of two frames, or frames were generated, which no other layout
-            can say.
+        InputError: There is none of two frames, frames were generated, or a state is not known,
+            which no other layout can say.
         DamagedError: The replay is damaged.
     """
     refuse_damage(replay)
     spans = episode_spans(replay)
     if not spans:
         raise InputError(f"{replay.path}: no episode of two frames")
+    refuse_unsaid(replay)
+    return spans
+
+
+def refuse_unsaid(replay: Replay) -> None:
+    """Refuse a replay of which another layout could not say what is true of single frames.
+
+    Raises:
+        InputError: Frames were generated, or a state is not known.
+    """
     made = np.flatnonzero(replay.generated)
     if made.size:
         raise InputError(
             f"{replay.path}: frame {made[0]} was generated, and the dataset could not say so; "
             "take the replay before restore or interpolate"
         )
-    return spans
+    unknown = np.flatnonzero(~replay.stated) if replay.schema.width else made
+    if unknown.size:
+        raise InputError(
+            f"{replay.path}: the state of frame {unknown[0]} is not known, and the dataset could "
+            "not say so; take a part: relive export … -o CUT.relive --start S --end S"
+        )
 
 
 @dataclass(frozen=True)

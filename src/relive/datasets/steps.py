@@ -22,6 +22,7 @@ class StepData:
         codes: of the steps.
         times_ns: int64 `[n, 2]`, of both frames; where a step has one frame it stands twice.
         present: bool `[n, 2]`.
+        stated: bool `[n, 2]`; False where a state is not known, and the last one that was stands.
         states: float32 `[n, 2, S]`.
         events: those between the first step and the last, in their order.
         about: what else there is to know: game, model, size, schema, as plain values.
@@ -30,14 +31,20 @@ class StepData:
     codes: StoredCodes
     times_ns: NDArray[np.int64]
     present: NDArray[np.bool_]
+    stated: NDArray[np.bool_]
     states: NDArray[np.float32]
     events: list[ReplayEvent]
     about: dict[str, Any]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything with a row for each step, by name."""
-        tracks = {"times_ns": self.times_ns, "present": self.present, "states": self.states}
-        return {**vars(self.codes), **tracks}
+        return {
+            **vars(self.codes),
+            "times_ns": self.times_ns,
+            "present": self.present,
+            "stated": self.stated,
+            "states": self.states,
+        }
 
     def about_json(self) -> str:
         """`about` and the events as JSON."""
@@ -63,4 +70,7 @@ def read_steps(replay: Replay, start: int = 0, stop: int | None = None) -> StepD
         "fps": replay.fps,
         "schema": replay.schema.to_dict(),
     }
-    return StepData(codes, times, replay.present[pairs], replay.states[pairs], events, about)
+    stated = (replay.stated & replay.has_states)[pairs]
+    return StepData(
+        codes, times, replay.present[pairs], stated, replay.states[pairs], events, about
+    )

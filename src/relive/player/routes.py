@@ -109,7 +109,8 @@ class Api:
     ) -> Response:
         """Columns of the states, one after the other, float32 little-endian; NaN where unknown."""
         replay = (await self._show(name)).watched.replay
-        states = np.where(replay.has_states[:, None], replay.states, np.float32(np.nan))
+        known = replay.stated & replay.has_states
+        states = np.where(known[:, None], replay.states, np.float32(np.nan))
         wrong = [field for field in fields if not 0 <= field < states.shape[1]]
         if wrong:
             raise InputError(f"no field {wrong[0]}; there are {states.shape[1]}")

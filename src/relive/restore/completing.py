@@ -107,10 +107,12 @@ def complete(gaps: SessionGaps, index: int) -> Completed:
     Raises:
         InputError: Nothing is known of it, and no other frame shows anything.
     """
-    first = gaps.gap(index)
-    gap: Gap | None = first
     canvas = _Canvas.of(gaps.source(index).pixels, gaps.known(index))
     filled = canvas.known.copy()
+    if filled.all():
+        return canvas.done(filled)
+    first = gaps.gap(index)
+    gap: Gap | None = first
     for turn in range(TURNS):
         if gap is None or filled.all():
             break

@@ -144,14 +144,18 @@ class SessionGaps:
 
     def _neighbour(self, index: int, step: int, skipped: int) -> int | None:
         """Find a frame on one side that shows what a frame lacks, else one that shows anything."""
-        wanted, places = (
-            ~self.known(index),
-            range(index + step, -1 if step < 0 else len(self.lost), step),
-        )
-        there = [place for place in islice(places, MAX_SEARCH) if not self.lost[place]]
-        useful = [place for place in there if (self.known(place) & wanted).any()]
-        found = useful or [place for place in there if self.known(place).any()]
-        return found[skipped] if skipped < len(found) else None
+        places = range(index + step, -1 if step < 0 else len(self.lost), step)
+        there = [place for place in places[:MAX_SEARCH] if not self.lost[place]]
+        for wanted in (~self.known(index), np.ones(self._shape, np.bool_)):
+            showing = (place for place in there if self._shows(place, wanted))
+            if found := list(islice(showing, skipped + 1)):
+                return found[skipped] if skipped < len(found) else None
+        return None
+
+    def _shows(self, index: int, wanted: Mask) -> bool:
+        """Whether a frame that is there shows anything of what is wanted."""
+        hidden = self.hidden.get(index)
+        return bool((wanted if hidden is None else wanted & ~hidden).any())
 
     def _scrolls(self, *places: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
         before, target, after = places

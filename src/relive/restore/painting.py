@@ -24,8 +24,15 @@ EPSILON = 1e-3
 
 
 def trial_of(known: Mask) -> Mask:
-    """Known parts to be hidden for a trial: they lie as what is lost, a little aside."""
-    return np.asarray(np.roll(~known, (TRIAL_PX, TRIAL_PX), (0, 1)) & known)
+    """Known parts to be hidden for a trial: they lie as what is lost, a little aside.
+
+    Below and to the right of it, or, where more is known there, above and to the left.
+    """
+    below, above = np.zeros_like(known), np.zeros_like(known)
+    below[TRIAL_PX:, TRIAL_PX:] = ~known[:-TRIAL_PX, :-TRIAL_PX]
+    above[:-TRIAL_PX, :-TRIAL_PX] = ~known[TRIAL_PX:, TRIAL_PX:]
+    below, above = below & known, above & known
+    return above if above.sum() > below.sum() else below
 
 
 def error_around(colours: Floats, truth: Frame, told: Mask, radius: int) -> tuple[Floats, Floats]:

@@ -119,17 +119,37 @@ def tint_between(one: Frame, other: Frame, fixed: Mask) -> Tint | None:
 def tint_alike(gap: Gap) -> Gap:
     """Give both neighbours of a gap the tint of what is looked for.
 
-    Where the target shows its own, that one; else what lies between those of the neighbours.
+    Where the target shows its own, that one; of a neighbour that it does not tell about, by way of
+    the other one. Else what lies between those of the neighbours.
     """
     target, before, after = gap.target, gap.before, gap.after
     fixed = beside(gap.camera, target.known.shape)
-    ways = [_way(side, target, fixed) for side in (before, after)]
-    between = _way(before, after, fixed)
-    if ways == [None, None] and between is not None:
-        first, second = gap.shares
-        ways = [between.part(first), between.inverse.part(second)]
+    own = [_way(side, target, fixed) for side in (before, after)]
+    ways = _both(own[0], own[1], _way(before, after, fixed), gap.shares)
     sides = [_tinted(*pair) for pair in zip((before, after), ways, strict=True)]
     return replace(gap, before=sides[0], after=sides[1])
+
+
+def _both(
+    first: Tint | None, last: Tint | None, between: Tint | None, shares: tuple[float, float]
+) -> tuple[Tint | None, Tint | None]:
+    """What gives both neighbours the tint of the target, as far as anything tells.
+
+    Args:
+        first: from the one before to the target, if these tell.
+        last: from the one after to the target, likewise.
+        between: from the one before to the one after, likewise.
+        shares: how far the target is from either.
+    """
+    if between is None:
+        return first, last
+    if first is None and last is None:
+        return between.part(shares[0]), between.inverse.part(shares[1])
+    if last is None and first is not None:
+        return first, between.inverse.then(first)
+    if first is None and last is not None:
+        return between.then(last), last
+    return first, last
 
 
 def _way(one: Source, other: Source, fixed: Mask) -> Tint | None:

@@ -13,17 +13,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from relive.catalog import Catalog, add, find_replays
-from relive.codec import Bundle
 from relive.errors import InputError
 from relive.search.hits import Hits, Range, ranges
 from relive.search.picture import Like, alike
 from relive.search.place import ANGLE_DEG, WITHIN, Place, near
 from relive.search.where import matching
+
+if TYPE_CHECKING:
+    from relive.codec import Bundle
 
 GAP_S = 1.0
 MAX_ALIKE = 4096

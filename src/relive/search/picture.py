@@ -9,22 +9,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from relive.catalog import Catalog
 from relive.catalog.descriptor import describe, weights
 from relive.catalog.tables import descriptor_table
-from relive.codec import Bundle
-from relive.codec.gop import start_step, try_codes
-from relive.codec.rate import CODES_PRICE, choose_depths
-from relive.codec.step import Geometry, StepCoder
-from relive.codec.track import GopTrack
 from relive.errors import InputError
 from relive.search.hits import Hits
-from relive.session import StateSchema
+
+if TYPE_CHECKING:
+    from relive.codec import Bundle
 
 Part = tuple[int, int, int, int]
 MIN_PX, MAX_PX = 16, 4096
@@ -51,6 +48,8 @@ class Like:
         Raises:
             InputError: The picture is too small or too large, or the part is not in it.
         """
+        from relive.search.coding import code_keyframe  # brings torch
+
         height, width = picture.shape[:2]
         if not (min(height, width) >= MIN_PX and max(height, width) <= MAX_PX):
             raise InputError(
@@ -63,22 +62,6 @@ class Like:
         vector = describe(code_keyframe(picture, bundle)[None])[0]
         covered = weights((x, y, w, h), width, height)
         return cls(vector, covered >= covered.max() / 2, bundle.model_id)
-
-
-@torch.inference_mode()
-def code_keyframe(picture: NDArray[np.uint8], bundle: Bundle) -> NDArray[np.float32]:
-    """Code a picture as the encoder codes a keyframe: what is sent of its latents `[h, w, D]`."""
-    height, width = picture.shape[:2]
-    coder = StepCoder(bundle, StateSchema(), Geometry(width, height))
-    empty = np.zeros((1, 0), np.float32)
-    track = GopTrack(np.zeros(1, np.int64), empty, np.ones(1, np.bool_), b"")
-    padded = coder.geometry.pad(picture[None])
-    start = start_step(coder, None, padded, track, np.zeros(4, np.intp))
-    trial = try_codes(coder, None, start)
-    depths = choose_depths(coder, trial.step, trial.remainder, trial.codes, CODES_PRICE)
-    sent = bundle.quantizer.decode(trial.codes.flatten(0, 1), depths.flatten(), 0)
-    latents: NDArray[np.float32] = sent.view(*depths.shape, -1).numpy()
-    return latents
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:

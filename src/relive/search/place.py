@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from relive.catalog import Catalog
 from relive.catalog.tables import StateTable, quoted
-from relive.codec import Replay
 from relive.cubes.states import to_radians
 from relive.errors import InputError
 from relive.search.hits import Hits
 from relive.session import StateSchema
+
+if TYPE_CHECKING:
+    from relive.codec import Replay
 
 AXES = ("camera.x", "camera.y", "camera.z")
 WITHIN = 64.0
@@ -56,8 +59,10 @@ class Place:
         """Where the camera stood in a frame of a replay.
 
         Raises:
-            InputError: Its schema has no camera.
+            InputError: Its schema has no camera, or the state of the frame is not known.
         """
+        if not (replay.stated & replay.has_states)[frame]:
+            raise InputError(f"{replay.path}: the state of frame {frame} is not known")
         columns = [replay.schema.index(role) for role in AXES]
         if columns[0] is None or columns[1] is None:
             raise InputError(f"{replay.path}: its states have no camera.x and camera.y")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from relive.codec import Bundle, Replay
-from relive.codec.output import ffmpeg
 from relive.errors import DamagedError, InputError
 from relive.search.find import Found
+
+if TYPE_CHECKING:
+    from relive.codec import Bundle
 
 
 def write_thumbnails(found: list[Found], folder: Path, bundle: Bundle) -> list[Path]:
@@ -27,6 +29,8 @@ def write_thumbnails(found: list[Found], folder: Path, bundle: Bundle) -> list[P
     Raises:
         InputError: The folder holds anything already.
     """
+    from relive.codec import Replay  # brings torch
+
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is not an empty folder; name another one for thumbnails")
     folder.mkdir(parents=True, exist_ok=True)
@@ -42,6 +46,8 @@ def write_thumbnails(found: list[Found], folder: Path, bundle: Bundle) -> list[P
 
 
 def _write_png(picture: NDArray[np.uint8], path: Path) -> None:
+    from relive.codec.output import ffmpeg
+
     with ffmpeg() as av, av.open(str(path), "w", format="image2") as file:
         stream = file.add_stream("png", rate=1)
         stream.height, stream.width = picture.shape[:2]

@@ -40,6 +40,7 @@ class Window(TypedDict):
         keyframe: bool `[t]`.
         readable: bool `[t]`.
         states: float32 `[t, 2, S]`.
+        stated: bool `[t, 2]`; False where a state is not known, and the last one that was stands.
         times_s: float32 `[t, 2]`, from the first frame of the window.
         frame: int64 `[]`, the first frame.
         replay: int64 `[]`, place of the replay among `paths`.
@@ -52,6 +53,7 @@ class Window(TypedDict):
     keyframe: Tensor
     readable: Tensor
     states: Tensor
+    stated: Tensor
     times_s: Tensor
     frame: Tensor
     replay: Tensor
@@ -169,6 +171,7 @@ class ReplayDataset(Dataset[Window]):
         stop = start + 2 * self.steps
         codes = self._codes(number, start, stop)
         times = (replay.times_ns[start:stop] - replay.times_ns[start]) / 1e9
+        known = (replay.stated & replay.has_states)[start:stop]
         window: Window = {
             "codes": _tensor(codes.codes),
             "depths": _tensor(codes.depths),
@@ -176,6 +179,7 @@ class ReplayDataset(Dataset[Window]):
             "keyframe": _tensor(codes.keyframe),
             "readable": _tensor(codes.readable),
             "states": _tensor(replay.states[start:stop].reshape(self.steps, 2, -1)),
+            "stated": _tensor(known.reshape(self.steps, 2)),
             "times_s": _tensor(times.astype(np.float32).reshape(self.steps, 2)),
             "frame": torch.tensor(start),
             "replay": torch.tensor(number),

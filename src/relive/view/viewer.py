@@ -195,15 +195,16 @@ class Viewer:
         shape = (*self.scene.shape, 3)
         pixels, confidence = np.zeros(shape, np.uint8), np.zeros(shape[:2], np.float32)
         seen, nearest = np.zeros(shape[:2], np.bool_), None
-        if plan.sources:
-            looks, late_s = self.looks(plan, frames)
+        surfaces, moment = self._gather(plan, frames)
+        if surfaces:
+            looks, late_s = self._looks(plan, surfaces, moment)
             colours, confidence = blend(looks, late_s, self.memory.pace)
             seen = np.asarray((looks.near >= 0).any(0))
             colours, confidence, seen = close_cracks(colours, confidence, seen, self.scene)
             pixels = colours.round().clip(0, 255).astype(np.uint8)
         if overlay:
             nearest = frames[plan.nearest]
-            nearest = self._moment(plan, frames).tint_of(nearest).apply_to_frame(nearest)
+            nearest = moment.tint_of(nearest).apply_to_frame(nearest)
         over = self._finish(pixels, seen, fill, nearest)
         seen, confidence = seen & ~over, confidence * ~over
         return View(pixels, seen, confidence, self.scene, plan)
@@ -214,29 +215,31 @@ class Viewer:
         Returns:
             The looks, and the seconds between each source and the moment.
         """
-        surfaces = self._all_surfaces(plan, frames)
+        return self._looks(plan, *self._gather(plan, frames))
+
+    def _looks(
+        self, plan: Plan, surfaces: list[Surface], moment: Moment
+    ) -> tuple[Looks, list[float]]:
         drawn = look(surfaces, plan.pose, self.camera)
         chosen = sure_looks(drawn)
-        moment = self._moment(plan, frames)
         looks = light_alike(pick(drawn, chosen), [surfaces[k] for k in chosen], moment)
         times = (int(self.times_ns[plan.sources[k]]) for k in chosen)
         return looks, [abs(time - plan.time_ns) / 1e9 for time in times]
 
-    def _moment(self, plan: Plan, frames: Mapping[int, Frame]) -> Moment:
+    def _gather(self, plan: Plan, frames: Mapping[int, Frame]) -> tuple[list[Surface], Moment]:
+        """The sources of a plan with their depth, and the tint of its moment."""
+        surfaces = [self._surface(index, plan, frames) for index in plan.sources]
+        self._evict(len(surfaces))
+        return surfaces, self._moment(plan, frames, [one.shot.pixels for one in surfaces])
+
+    def _moment(self, plan: Plan, frames: Mapping[int, Frame], sources: list[Frame]) -> Moment:
         first, last = plan.around
         times = [int(self.times_ns[index]) for index in plan.around]
         span, passed = times[1] - times[0], plan.time_ns - times[0]
         share = min(max(passed / span, 0.0), 1.0) if span > 0 else 0.0
         late_s = min(abs(plan.time_ns - time) for time in times) / 1e9
-        sources = [surface.shot.pixels for surface in self._all_surfaces(plan, frames)]
         around = frames[first], frames[last]
         return Moment.between(*around, share, late_s, sources, ~self.scene)
-
-    def _all_surfaces(self, plan: Plan, frames: Mapping[int, Frame]) -> list[Surface]:
-        """The sources of a plan with their depth; those used longest ago are let go."""
-        surfaces = [self._surface(index, plan, frames) for index in plan.sources]
-        self._evict(len(surfaces))
-        return surfaces
 
     def _shot(self, index: int, frames: Mapping[int, Frame]) -> Shot:
         return Shot(frames[index], self.memory.known, self.memory.poses[index])
