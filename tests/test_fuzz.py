@@ -35,8 +35,10 @@ from relive.bitstream.adapter import (
     pack_adapter,
     pack_family,
 )
+from relive.bitstream.framing import seal
 from relive.codec import load_bundle, save_bundle
 from relive.container import GopRecord, ReplayHeader, ReplayReader, ReplayWriter, repair, verify
+from relive.container.header import _checksum as checksum_of
 from relive.container.records import EVENTS, MESSAGE, RecordWalk
 from relive.errors import InputError, ReliveError
 from relive.model.hst_mae import HSTMAE
@@ -235,3 +237,21 @@ def test_model_configurations(tmp_path: Path, change: object) -> None:
     save_file(load_file(good), bad, metadata={"config": json.dumps(config)})
     with pytest.raises(InputError):
         load_bundle(bad)
+
+
+def test_a_byte_is_not_a_thousand_values() -> None:
+    """Missing words read as zeros, which would be values without end."""
+    fields = [0.0] * 511, ["linear"] * 511
+    with pytest.raises(InputError, match="cannot be"):
+        decode_track(seal(b"\1"), *fields, Clock(2048, 0, 0))
+    for body in (TRACK_PACKET[:-4] + bytes(9), TRACK_PACKET[:-12]):
+        with pytest.raises(InputError):
+            decode_track(seal(body), STEPS, KINDS, CLOCK)
+
+
+@pytest.mark.parametrize("version", ["1." + "9" * 5000, "1.7.1", "one", "1.", ""])
+def test_versions_that_are_none(version: str) -> None:
+    pairs = ReplayHeader("a", 16, 16).to_metadata() | {"version": version}
+    del pairs["crc32"]
+    with pytest.raises(InputError, match="no version"):
+        ReplayHeader.from_metadata(pairs | {"crc32": checksum_of(pairs)})

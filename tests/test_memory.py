@@ -57,6 +57,10 @@ def test_damage_is_a_format_error_or_other_tiles() -> None:
         decode_memory(bytes(MAX_BYTES + 1))
     with pytest.raises(FormatError, match="exceeds"):
         decode_memory(seal(b"\0" + pack_varint(MAX_TILES + 1)))
+    with pytest.raises(FormatError, match="no tiles"):
+        decode_memory(seal(b"\0\0"))
+    with pytest.raises(FormatError, match="not valid"):
+        decode_memory(seal(packet[:-4] + bytes(9)))
     for _ in range(300):
         body = bytearray(packet[:-4])
         body[int(rng.integers(0, len(body)))] ^= int(rng.integers(1, 256))
@@ -111,6 +115,23 @@ def test_a_session_codes_once_what_it_shows_again(
         full = replay.frames(0, 24)
         assert np.array_equal(replay.frame(17), full[17])
         assert np.array_equal(full[:, SIDE:], other.frames(0, 24)[:, SIDE:])  # both exact
+
+
+def test_a_budget_is_not_spent_on_the_memory(tmp_path: Path, bundle: Bundle) -> None:
+    rng, path = np.random.default_rng(0), tmp_path / "s.mcap"
+    tiles = [make_tile(seed, 12) for seed in range(60)]
+    with Recorder(path, StateSchema((StateField("n"),))) as recorder:
+        for i in range(24):
+            cubes = [
+                palette[indices]
+                for palette, indices in (tiles[k] for k in rng.permutation(60)[:20])
+            ]
+            rows = [np.concatenate(cubes[k : k + 5], axis=1) for k in range(0, 20, 5)]
+            recorder.add(np.concatenate(rows), np.array([i], np.float32), i * 10**8)
+    report = encode(path, tmp_path / "a.relive", model=bundle, bitrate=40_000, keyframe_interval=4)
+    assert report.parts["memory"] < 40_000 * 2.4 / 8 / 15
+    free = encode(path, tmp_path / "b.relive", model=bundle, quality=7, keyframe_interval=4)
+    assert free.parts["memory"] > 2 * report.parts["memory"]
 
 
 def test_what_is_cut_or_repaired_keeps_the_memory_it_needs(tmp_path: Path, bundle: Bundle) -> None:

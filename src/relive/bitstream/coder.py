@@ -22,6 +22,7 @@ Ints = npt.NDArray[np.int32]
 Counts = npt.NDArray[np.float32]
 NOT_WRITTEN = "entropy-coded payload is not valid for its model"
 _SPARE = 4  # words that the end of a stream may take
+STRIPPED = 8  # bytes at the end of a short stream that may be left out
 
 
 class SymbolCoder(Protocol):
@@ -123,8 +124,10 @@ class SymbolEncoder(_RangeCoder):
         return self._closed(short=False).astype("<u4").tobytes()
 
     def to_short_bytes(self) -> bytes:
-        """Return what `SymbolDecoder.of_short` reads, up to the last byte that is not 0."""
-        return self._closed(short=True).astype(">u4").tobytes().rstrip(b"\0")
+        """Return what `SymbolDecoder.of_short` reads: zeros at the end, up to 8, are left out."""
+        whole = self._closed(short=True).astype(">u4").tobytes()
+        kept = max(len(whole) - STRIPPED, 0)
+        return whole[:kept] + whole[kept:].rstrip(b"\0")
 
     def _closed(self, *, short: bool) -> npt.NDArray[np.uint32]:
         """Words of the whole stream, were it to end here."""
@@ -149,6 +152,18 @@ class SymbolDecoder(_RangeCoder):
         """Read what `SymbolEncoder.to_short_bytes` wrote."""
         whole = payload + bytes(-len(payload) % 4)
         return cls(np.frombuffer(whole, ">u4").astype("<u4").tobytes())
+
+    def check_end(self) -> None:
+        """Check that a short stream was wanted to its end, and not further.
+
+        What is missing reads as zeros, so that else a byte could stand for any number of symbols.
+
+        Raises:
+            FormatError: it is longer or shorter than what was read of it.
+        """
+        over = int(self.state[self._kernel.PLACE]) - len(self.words)
+        if not 0 <= over <= STRIPPED // 4:
+            raise FormatError(NOT_WRITTEN)
 
     def code(self, symbols: Ints, counts: Counts) -> Ints:
         """Return the next `len(counts)` symbols; the argument `symbols` is not looked at."""

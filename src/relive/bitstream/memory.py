@@ -77,9 +77,12 @@ def decode_memory(packet: bytes) -> PaletteCoder:
     reader = ByteReader(unseal(packet, _NAME), _NAME)
     if (profile := reader.byte()) != PROFILE:
         raise FormatError(f"{_NAME} has profile {profile}; this version reads {PROFILE}")
-    rows = _blank(reader.varint(MAX_TILES))
-    coder = PaletteCoder(1, 1, compact=True)
-    coder.add_tiles(_Model(SymbolDecoder.of_short(reader.rest())), *rows)
+    count = reader.varint(MAX_TILES)
+    if not count:
+        raise FormatError(f"{_NAME} has no tiles")
+    coder, decoder = PaletteCoder(1, 1, compact=True), SymbolDecoder.of_short(reader.rest())
+    coder.add_tiles(_Model(decoder), *_blank(count))
+    decoder.check_end()
     return coder
 
 

@@ -20,7 +20,7 @@ State = npt.NDArray[np.uint64]
 Words = npt.NDArray[np.uint32]
 LOWER, RANGE, POINT, PLACE, HELD, FIRST = range(6)
 """Parts of the state: lower end and width of the range, for a decoder what it has read; words
-written or read so far; words held back, and the first of these."""
+written or wanted so far; words held back, and the first of these."""
 _PRECISION, _WORD = np.uint64(24), np.uint64(32)
 _WHOLE = 1 << 24
 _LEAST = np.uint64(1 << 32)
@@ -43,7 +43,7 @@ def begin(state: State, words: Words) -> None:
         state[POINT] <<= _WORD
         if state[PLACE] < np.uint64(len(words)):
             state[POINT] |= np.uint64(words[state[PLACE]])
-            state[PLACE] += _ONE
+        state[PLACE] += _ONE
 
 
 @compiled
@@ -137,7 +137,7 @@ def take(state: State, words: Words, left: int, share: int) -> None:
         state[POINT] <<= _WORD
         if state[PLACE] < np.uint64(len(words)):
             state[POINT] |= np.uint64(words[state[PLACE]])
-            state[PLACE] += _ONE
+        state[PLACE] += _ONE
 
 
 @inlined

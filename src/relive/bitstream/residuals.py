@@ -38,6 +38,10 @@ def _rows() -> npt.NDArray[np.float32]:
 ROWS = _rows()
 
 
+LEAST_BITS = 0.4
+"""Of a class: the likeliest of a row has three quarters of its counts."""
+
+
 def to_zigzag(residuals: Residuals) -> Zigzag:
     """Return 0, 1, 2, 3 … for 0, -1, 1, -2 …."""
     return np.asarray((residuals << 1) ^ (residuals >> 63)).view(np.uint64)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from relive.bitstream.coder import SymbolDecoder, SymbolEncoder
+from relive.bitstream.coder import STRIPPED, SymbolDecoder, SymbolEncoder
 from relive.bitstream.columns import (
     FLAT,
     MAX_PERIOD,
@@ -24,6 +24,7 @@ from relive.bitstream.fields import FORMS, to_floats, to_integers
 from relive.bitstream.framing import ByteReader, seal, unseal, unzigzag
 from relive.bitstream.residuals import (
     ACTIVITY_ONE,
+    LEAST_BITS,
     MAX_ACTIVITY,
     code_residuals,
     decode_residuals,
@@ -138,12 +139,17 @@ def _take_compact(
     """Read a packet of version 1."""
     if not 1 <= clock.frames <= MAX_FRAMES or clock.frames * len(fields) > MAX_VALUES:
         raise FormatError(f"{_NAME}: {clock.frames} frames of {len(fields) - 1} fields")
-    decoder = SymbolDecoder.of_short(reader.rest())
+    stream = reader.rest()
+    decoder = SymbolDecoder.of_short(stream)
     present = code_present(decoder, np.zeros(clock.frames, np.bool_))
     heads = code_heads(decoder, None, fields)
     activity = heads.activity * ACTIVITY_ONE
     blank = np.zeros((clock.frames - 1, len(activity)), np.int64)
-    return present, heads, code_residuals(decoder, blank, activity)
+    if blank.size * LEAST_BITS > 8 * (len(stream) + STRIPPED):
+        raise FormatError(f"{_NAME}: {len(stream)} bytes cannot be {blank.size} values")
+    residuals = code_residuals(decoder, blank, activity)
+    decoder.check_end()
+    return present, heads, residuals
 
 
 def _take_plain(reader: ByteReader, fields: int) -> tuple[Clock, Present, Heads, Columns]:

@@ -10,6 +10,7 @@ Codes and enhancement packets are decoded again before they are written (`packin
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,6 +46,10 @@ from relive.session import Session
 
 Progress = Callable[[int, int], None]
 DEFAULT_QUALITY = 5
+TARGET_STEP = 50
+"""Where a target is given, the memory has what pays even beside a coarse layer."""
+MEMORY_SHARE = 20
+"""Which part of a budget of bytes the memory may be."""
 CODES_QUALITY = 1  # that a header names, where there are codes alone
 
 
@@ -313,7 +318,9 @@ def encode(
         began = time.perf_counter()
         known: dict[int, _Encoded] = {}
         if setting.step is not None:
-            memory = remember(session, geometry, keyframe_interval, setting.step)
+            budget = (bitrate or math.inf) * _seconds(session, session.num_frames) / 8
+            step = TARGET_STEP if control else setting.step
+            memory = remember(session, geometry, keyframe_interval, step, budget / MEMORY_SHARE)
             coder = coder.under(of_session(bundle, b"", memory))
             header = replace(header, memory=memory)
         if adapt:

@@ -10,6 +10,7 @@ Only frames are looked at, nothing is encoded first: GOPs go to the file as they
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
@@ -32,6 +33,8 @@ SAMPLES = 32
 LOOKS = ((0, 1.0), (1 / 4, 0.7), (1 / 2, 0.7), (3 / 4, 0.7))
 """Which of their frames, and what is counted of what knowing a cube would save there: later frames
 have most of their cubes from the ones before."""
+MOST_SEEN = 1 << 14
+"""Cubes that are thought of at a time; beyond them half is forgotten, that which saves least."""
 NUMBER_BITS = 4
 """Of a cube that the memory has."""
 TEXT_SHARE = 5 / 4
@@ -64,7 +67,9 @@ class _Seen:
         return self.places.most_common(1)[0][0]
 
 
-def remember(session: Session, geometry: Geometry, interval: int, step: int) -> bytes:
+def remember(
+    session: Session, geometry: Geometry, interval: int, step: int, most: float = math.inf
+) -> bytes:
     """Choose the cubes that a session should code once.
 
     Args:
@@ -72,6 +77,7 @@ def remember(session: Session, geometry: Geometry, interval: int, step: int) -> 
         geometry: of its frames.
         interval: frames of a GOP.
         step: number of the quantiser step: what a cube costs otherwise depends on it.
+        most: bytes that the memory may take, about.
 
     Returns:
         The packet of the memory; empty where none pays.
@@ -90,10 +96,14 @@ def remember(session: Session, geometry: Geometry, interval: int, step: int) -> 
                     saved[key] = max(saved.get(key, 0.0), counted * bits)
         for key, bits in saved.items():
             seen[key].saved += bits
+        if len(seen) > MOST_SEEN:
+            kept_keys = sorted(seen, key=lambda key: -seen[key].saved)[: MOST_SEEN // 2]
+            seen = {key: seen[key] for key in kept_keys}
     share = count / max(1, len(chosen))
     gains = {key: share * cube.saved - TEXT_SHARE * cube.bits for key, cube in seen.items()}
     paying = sorted((key for key in gains if gains[key] > 0), key=lambda key: -gains[key])
-    kept = _in_order([seen[key] for key in paying[:MAX_TILES]])
+    taken = np.cumsum([TEXT_SHARE * seen[key].bits / 8 for key in paying]) <= most
+    kept = _in_order([seen[key] for key in paying[: min(MAX_TILES, int(taken.sum()))]])
     return encode_memory([(cube.colours, cube.indices) for cube in kept])
 
 

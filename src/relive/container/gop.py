@@ -64,7 +64,7 @@ class GopEntry(GopSpan):
     Attributes:
         codes_at: offset of the `/codes` record in the file.
         codes_bytes: length of the codes packet.
-        track_at: offset of the `/track` record.
+        track_at: offset of the record that has the track: `/codes`, or before 1.7 `/track`.
         track_bytes: length of the track packet.
         detail_at: offset of the `/detail` record; None where there is none.
         detail_bytes: length of the enhancement packet.

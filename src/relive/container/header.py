@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import zlib
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,9 @@ MAX_ADAPTER_BYTES = 1 << 18
 MAX_MEMORY_BYTES = 1 << 17
 METADATA_NAME = "relive"
 _MAX_JSON_BYTES = 1 << 20
+_MAX_PACKED = 5 * (1 << 20) // 4
+_LONGEST = {"adapter": 5 * MAX_ADAPTER_BYTES // 4, "memory": 5 * MAX_MEMORY_BYTES // 4}
+"""Characters of a packet as text: base 85 makes five of four."""
 _EXTRA = "x."
 _RANGES = {
     "profile": (0, 255),
@@ -102,7 +106,11 @@ class ReplayHeader:
             raise FormatError(
                 f"replay header: a memory of {len(self.memory)} bytes, over {MAX_MEMORY_BYTES}"
             )
-        if self.compact or self.memory:
+        if (
+            self.compact
+            or self.memory
+            or (self.version and _minor_of(self.version) >= _MINOR_COMPACT)
+        ):
             for name in ("compact", "palettes", "pulls"):
                 object.__setattr__(self, name, True)
         if not self.version:
@@ -150,35 +158,39 @@ class ReplayHeader:
         if pairs.pop("crc32", None) != _checksum(pairs):
             raise FormatError("replay header is damaged: its checksum differs")
         version = _text(pairs, "version")
+        minor = _minor_of(version)
         if version.partition(".")[0] != str(VERSION_MAJOR):
             raise FormatError(
                 f"replay of format version {version}; this program reads version {VERSION_MAJOR}: "
                 f"update relive"
             )
-        regions, minor = pairs.get("region_schema"), _minor_of(version)
-        if minor >= _MINOR_COMPACT:
+        regions = pairs.get("region_schema")
+        words = WORDS if minor >= _MINOR_COMPACT else b""
+        if words:
             pairs = {name: str(usual) for name, usual in _USUAL.items()} | pairs
         return cls(
             version=version,
             model_id=_text(pairs, "model_id"),
             game=_text(pairs, "game"),
-            state_schema=_unpack_json(_text(pairs, "state_schema")),
+            state_schema=_unpack_json(_text(pairs, "state_schema"), words),
             tiers=_number(pairs, "tiers") if "tiers" in pairs else 1,
             adapter=_unpack_bytes(pairs, "adapter"),
-            memory=_unpack_bytes(pairs, "memory"),
+            memory=_unpack_bytes(pairs, "memory") if minor >= _MINOR_COMPACT else b"",
             light=_flag(pairs, "light"),
             palettes=minor >= _MINOR_WITH_PALETTES,
             pulls=minor >= _MINOR_WITH_PULLS,
             compact=minor >= _MINOR_COMPACT,
-            region_schema=None if regions is None else _unpack_json(regions),
+            region_schema=None if regions is None else _unpack_json(regions, words),
             extra={k[len(_EXTRA) :]: v for k, v in pairs.items() if k.startswith(_EXTRA)},
             **{name: _number(pairs, name) for name in _RANGES},
         )
 
 
 def _minor_of(version: str) -> int:
-    minor = version.partition(".")[2]
-    return int(minor) if minor.isascii() and minor.isdigit() else 0
+    found = re.fullmatch(r"[0-9]{1,4}\.([0-9]{1,4})", version)
+    if found is None:
+        raise FormatError(f"replay header: {version[:20]!r} is no version")
+    return int(found[1])
 
 
 def _checksum(pairs: dict[str, str]) -> str:
@@ -212,17 +224,21 @@ def _pack_json(value: dict[str, Any], words: bytes) -> str:
 
 
 def _unpack_bytes(pairs: dict[str, str], name: str) -> bytes:
+    text = pairs.get(name, "")
+    if len(text) > _LONGEST[name]:
+        raise FormatError(f"replay header: a {name} of {len(text)} characters")
     try:
-        return base64.b85decode(pairs.get(name, ""))
+        return base64.b85decode(text)
     except ValueError as error:
         raise FormatError(f"replay header: the {name} cannot be unpacked ({error})") from error
 
 
-def _unpack_json(packed: str) -> dict[str, Any]:
+def _unpack_json(packed: str, words: bytes) -> dict[str, Any]:
     try:
-        unpacker = zlib.decompressobj(zdict=WORDS)  # asks for it where it was used
-        text = unpacker.decompress(base64.b85decode(packed), _MAX_JSON_BYTES)
-        value = json.loads(text.decode()) if unpacker.eof else None
+        unpacker = zlib.decompressobj(zdict=words) if words else zlib.decompressobj()
+        text = unpacker.decompress(base64.b85decode(packed[:_MAX_PACKED]), _MAX_JSON_BYTES)
+        whole = unpacker.eof and not unpacker.unused_data
+        value = json.loads(text.decode()) if whole else None
     except (ValueError, zlib.error, RecursionError) as error:
         raise FormatError(f"replay header: a schema cannot be unpacked ({error})") from error
     if not isinstance(value, dict):
