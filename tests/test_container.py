@@ -120,6 +120,7 @@ def test_a_compact_header_leaves_out_what_is_usual() -> None:
 def test_schemas_are_packed_against_these_very_words() -> None:
     """Part of the format: another text would make every replay unreadable."""
     assert (len(WORDS), zlib.crc32(WORDS)) == (3524, 0x2C05ABED)
+    assert (Path(__file__).parents[1] / "docs" / "schema-words.txt").read_bytes() == WORDS
 
 
 def test_empty_replay(tmp_path: Path) -> None:
