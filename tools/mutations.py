@@ -155,7 +155,8 @@ def _reseal_header(content: bytes, chance: Random) -> tuple[str, bytes]:
     pairs = {k: v for k, v in metadata.metadata.items() if k != "crc32"}
     key = chance.choice((*pairs, "state_schema", "state_schema"))
     if key == "state_schema":
-        schema = replay_header._unpack_json(pairs[key])
+        words = replay_header.WORDS if "profile" not in pairs else b""  # a compact header
+        schema = replay_header._unpack_json(pairs[key], words)
         name, text = mutate_json(json.dumps(schema).encode(), chance)
         pairs[key] = replay_header.base64.b85encode(zlib.compress(text)).decode()
     else:
