@@ -111,7 +111,8 @@ class Plan:
         ends = len(self._later) - index <= LAST_GOPS
         if not ends or abs(self._later[index] - left) > SLACK * self._budget:
             over = math.log2(self._later[index] / max(left, 1.0)) / self._slope
-            drift = round(min(max(over, -MAX_DRIFT), MAX_DRIFT))
+            over = min(max(over, -MAX_DRIFT), MAX_DRIFT)
+            drift = math.ceil(over) if ends and over < 0 else round(over)  # nothing makes up for it
         return min(max(self._low + 1 - int(self._finer[index]) + drift, 0), LAST)
 
     def expected(self, index: int, number: int) -> float:
