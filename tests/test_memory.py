@@ -95,7 +95,7 @@ def test_a_session_codes_once_what_it_shows_again(
 ) -> None:
     session, out = record(tmp_path / "s.mcap"), tmp_path / "s.relive"
     settings = {"model": bundle, "keyframe_interval": 2, "quality": 6}
-    report = encode(session, out, **settings)  # type: ignore[arg-type]  keywords by name
+    report = encode(session, out, **settings)  # type: ignore[arg-type]  # keywords by name
     assert report.parts["memory"] > 0
     assert sum(report.parts.values()) == report.bytes
     assert verify(out) == []
@@ -104,7 +104,7 @@ def test_a_session_codes_once_what_it_shows_again(
         known = decode_memory(reader.header.memory).contents()
     assert known == contents([make_tile(seed, 3) for seed in range(4)])
     monkeypatch.setattr(encoder_module, "remember", lambda *_: b"")
-    plain = encode(session, tmp_path / "plain.relive", **settings)  # type: ignore[arg-type]
+    plain = encode(session, tmp_path / "plain.relive", **settings)  # type: ignore[arg-type]  # same
     assert plain.parts["memory"] == 0
     saved = plain.parts["enhancement"] - report.parts["enhancement"]
     assert saved > 3 * report.parts["memory"]

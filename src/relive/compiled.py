@@ -85,4 +85,4 @@ class _Announcer(event.Listener):
 
 
 # the rest of numba that is used here has types, its events have none
-event.register("numba:compile", _Announcer())  # type: ignore[no-untyped-call]
+event.register("numba:compile", _Announcer())  # type: ignore[no-untyped-call]  # numba is untyped

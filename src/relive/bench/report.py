@@ -5,6 +5,9 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+import numpy as np
+from numpy.typing import NDArray
+
 from relive.bench.cache import write_text_whole
 from relive.bench.report_data import ReportData, ShownFrame, Standing
 from relive.bench.report_figures import (
@@ -186,8 +189,8 @@ def _frame_rows(data: ReportData, frame: ShownFrame) -> str:
     return f'<div class="frames"><h3>{head}</h3>{"".join(cells)}</div>'
 
 
-def _figure(image: object, caption: str, alt: str) -> str:
-    source = png_data_uri(image)  # type: ignore[arg-type]
+def _figure(image: NDArray[np.uint8], caption: str, alt: str) -> str:
+    source = png_data_uri(image)
     text = f"<figcaption>{caption}</figcaption>" if caption else ""
     return f'<figure><img src="{source}" alt="{escape(alt)}">{text}</figure>'
 

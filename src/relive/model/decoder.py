@@ -143,7 +143,7 @@ class Decoder(nn.Module):
         x = self.memory(x, context.banks, regions)
         x = self.modulation(x, context.situation)
         for block in self.blocks:
-            shift: int = block.shift_size  # type: ignore[assignment]
+            shift: int = block.shift_size  # type: ignore[assignment]  # torch: Tensor | Module
             windows = layout.windows(1, self.window_size, shift, len(x), x.device)
             if ranked:
                 windows = OrderedWindows(windows, regions)

@@ -160,7 +160,7 @@ class Encoder(nn.Module):
     def _blocks(
         self, stage: int, x: Tensor, layout: Layout, side: int, tokens: Tensor, regions: Tensor
     ) -> Tensor:
-        for block in self.stages[stage]:  # type: ignore[attr-defined]
+        for block in self.stages[stage]:  # type: ignore[attr-defined]  # torch: a Module
             windows = layout.windows(side, self.window_size, block.shift_size, len(x), x.device)
             x = block(x, windows, tokens, regions)
         return x

@@ -207,4 +207,4 @@ def _records(*records: McapRecord) -> bytes:
     builder = RecordBuilder()
     for record in records:
         record.write(builder)
-    return bytes(builder.end())  # type: ignore[no-untyped-call]
+    return bytes(builder.end())  # type: ignore[no-untyped-call]  # mcap is untyped

@@ -328,7 +328,7 @@ def _check_array(array: object, where: str, what: str) -> None:
 
 def _whole(time_ns: object, where: str) -> int:
     try:
-        moment = operator.index(time_ns)  # type: ignore[arg-type]
+        moment = operator.index(time_ns)  # type: ignore[arg-type]  # refused below
     except TypeError:
         raise InputError(f"{where}: time_ns {time_ns!r} is not a whole number") from None
     if not 0 <= moment < 1 << 63:
