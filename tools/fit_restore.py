@@ -1,52 +1,40 @@
 """Teach the blending network of `relive restore` on training sessions.
 
-    python tools/fit_restore.py runs/corpus/train -o src/relive/weights/restore.safetensors
+    python tools/fit_restore.py CORPUS/train --lessons L -o src/relive/weights/restore.safetensors
 
 Frames are taken out of recordings whole, with or without their state, or in cubes, candidates are
-made from what is left, and the network learns to weigh them so that the squared error is least.
+made from what is left, and the network learns to mix them so that the squared error is least.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import torch
-from blend_lessons import Sample, crop, teach
+from blend_lessons import Course, Crop, Sample, crop, teach
+from torch import nn
 
-from relive.restore.blend import BlendNet, features
+from relive.restore.blend import NUM_FEATURES, features
 from relive.restore.candidates import explain
 from relive.restore.gaps import SessionGaps
+from relive.restore.network import FillNet
 from relive.restore.opening import fill_states
 from relive.session import Session
 
-CROP, CROPS, PART = 72, 4, 48
-KINDS = ("frame", "cubes", "guessed", "frame", "cubes", "guessed", "long")
+CROP, CROPS, PART = 80, 5, 64
+KINDS = ("guessed", "frame", "cubes", "guessed", "frame", "cubes", "long")
 
 
-def samples(paths: list[Path], per_session: int, seed: int, left_s: float) -> Iterator[Sample]:
-    """Yield features, candidates and truth of crops."""
-    rng, end = np.random.default_rng(seed), time.monotonic() + left_s
-    for turn in range(per_session):
-        for number, path in enumerate(paths):
-            if time.monotonic() > end:
-                return
-            with Session.open(path) as session:
-                yield from crops(session, KINDS[(number + turn) % len(KINDS)], rng)
-
-
-def crops(session: Session, kind: str, rng: np.random.Generator) -> Iterator[Sample]:
+def crops(session: Session, number: int, rng: np.random.Generator) -> list[Crop]:
     """Take something out of a session, and make candidates of what is left."""
-    gaps, target = lose(session, kind, rng)
+    gaps, target = lose(session, KINDS[number % len(KINDS)], rng)
     gap = gaps.gap(target)
     candidates = explain(gap)
     given, truth = features(gap, candidates), session.frame(target)
-    unknown = ~gap.target.known
-    for _ in range(CROPS):
-        corner = [int(rng.integers(0, side - CROP)) for side in truth.shape[:2]]
-        yield crop(given, candidates.colours, truth, unknown, (corner[0], corner[1]), CROP)
+    corners = [
+        [int(rng.integers(0, side - CROP)) for side in truth.shape[:2]] for _ in range(CROPS)
+    ]
+    lost = ~gap.target.known
+    return [crop(given, candidates.colours, truth, lost, (y, x), CROP) for y, x in corners]
 
 
 def lose(session: Session, kind: str, rng: np.random.Generator) -> tuple[SessionGaps, int]:
@@ -74,11 +62,13 @@ def hide_cubes(session: Session, rng: np.random.Generator) -> dict[int, np.ndarr
     return hidden
 
 
-def weigh(net: BlendNet, sample: Sample) -> torch.Tensor:
-    """Weights of the candidates of a crop `[K, H, W]`."""
-    given = sample[0][None]
-    return net(given)[0]
+def mix(net: nn.Module, sample: Sample) -> torch.Tensor:
+    """What the network makes of a crop `[3, H, W]`."""
+    given, colours, truth, lost = sample
+    known = 1 - lost
+    mixed: torch.Tensor = net(given, colours, truth * known, known)[0]
+    return mixed
 
 
 if __name__ == "__main__":
-    teach(__doc__, samples, BlendNet, weigh, PART, 12)
+    teach(__doc__, Course(crops, lambda: FillNet(NUM_FEATURES), mix, PART, 6))

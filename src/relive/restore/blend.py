@@ -14,54 +14,29 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors.torch import load_file
-from torch import Tensor, nn
 
 from relive.restore.candidates import FLOW, KINDS, LANDED, Candidates, Explanation
 from relive.restore.looks import mean_over, misfit
+from relive.restore.network import FillNet
 from relive.restore.sources import Gap
 
 NUM_FEATURES = 20 + len(KINDS)
-WIDTH = 24
 WEIGHTS = Path(__file__).parents[1] / "weights" / "restore.safetensors"
 LEVELS = 20.0  # a misfit of so many levels counts as one
 MOST = 3.0  # a difference counts no more
 FARTHEST_S = 0.3
 RADII = (2, 6)
 AROUND = 12
-UNSEEN_SCORE = -1e4
 
 Floats = NDArray[np.float32]
 
 
-class BlendNet(nn.Module):
-    """Scores every candidate by itself; the softmax over them weighs."""
-
-    def __init__(self, num_features: int = NUM_FEATURES) -> None:
-        super().__init__()
-        self.see = nn.Conv2d(num_features, WIDTH, 3, padding=1)
-        self.mix = nn.Conv2d(WIDTH, WIDTH, 1)
-        self.score = nn.Conv2d(WIDTH, 1, 3, padding=1)
-
-    def forward(self, features: Tensor, seen: Tensor | None = None) -> Tensor:
-        """Weights `[B, K, H, W]` of candidates with features `[B, K, F, H, W]`.
-
-        Candidates that are not `seen`, bool `[B, K, H, W]`, weigh nothing where others are.
-        """
-        hidden = F.gelu(self.mix(F.gelu(self.see(features.flatten(0, 1)))))
-        scores: Tensor = self.score(hidden)
-        scores = scores.view(*features.shape[:2], *features.shape[3:])
-        if seen is not None:
-            scores = scores.masked_fill(~seen, UNSEEN_SCORE)
-        return scores.softmax(1)
-
-
 @lru_cache(maxsize=1)
-def load_blend() -> BlendNet:
+def load_network() -> FillNet:
     """Load the network of the package."""
-    net = BlendNet()
+    net = FillNet(NUM_FEATURES)
     net.load_state_dict(load_file(WEIGHTS))
     return net.eval()
 
@@ -138,11 +113,12 @@ def blend(gap: Gap, candidates: Candidates) -> tuple[Floats, Floats]:
         candidates differ by, and is 0 where no source shows the place.
     """
     seen = torch.from_numpy(candidates.seen)
-    given = torch.from_numpy(features(gap, candidates))[None]
-    weights = load_blend()(given)[0]
-    colours = torch.from_numpy(candidates.colours)
-    mixed = (weights[..., None] * colours).sum(0)
-    apart = (weights * (colours - mixed).abs().mean(-1)).sum(0)
-    fit = (weights * given[0, :, 1]).sum(0) * LEVELS
+    given = torch.from_numpy(features(gap, candidates))
+    colours = torch.from_numpy(candidates.colours).permute(0, 3, 1, 2).contiguous()
+    own = torch.from_numpy(gap.target.pixels).permute(2, 0, 1).float()
+    known = torch.from_numpy(gap.target.known).float()
+    mixed, weights = load_network()(given, colours, own, known)
+    apart = (weights * (colours - mixed).abs().mean(1)).sum(0)
+    fit = (weights * given[:, 1]).sum(0) * LEVELS
     sure = (-(apart + fit / 2) / LEVELS).exp() * seen.any(0)
-    return mixed.numpy(), sure.numpy()
+    return mixed.permute(1, 2, 0).numpy(), sure.numpy()

@@ -15,21 +15,47 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors.torch import load_file
+from torch import Tensor, nn
 
-from relive.restore.blend import RADII, BlendNet
+from relive.restore.blend import RADII
 from relive.restore.looks import mean_over
 from relive.view.render import Looks
 
 Floats = NDArray[np.float32]
 WEIGHTS = Path(__file__).parents[1] / "weights" / "view.safetensors"
 NUM_FEATURES = 14
+WIDTH = 24
+UNSEEN_SCORE = -1e4
 RAY_RAD, ZOOM = 0.6, 1.0  # a look worsens by e with this angle, and log of zoom
 SAME_SHARE, SAME_PACES = 0.1, 160.0  # depths that count as one: a tenth, or one of so many paces
 LEVELS = 20.0  # a difference of so many levels counts as one
 MOST_APART = 3.0
 LATE_S = 5.0
+
+
+class BlendNet(nn.Module):
+    """Scores every candidate by itself; the softmax over them weighs."""
+
+    def __init__(self, num_features: int = NUM_FEATURES) -> None:
+        super().__init__()
+        self.see = nn.Conv2d(num_features, WIDTH, 3, padding=1)
+        self.mix = nn.Conv2d(WIDTH, WIDTH, 1)
+        self.score = nn.Conv2d(WIDTH, 1, 3, padding=1)
+
+    def forward(self, features: Tensor, seen: Tensor | None = None) -> Tensor:
+        """Weights `[B, K, H, W]` of candidates with features `[B, K, F, H, W]`.
+
+        Candidates that are not `seen`, bool `[B, K, H, W]`, weigh nothing where others are.
+        """
+        hidden = F.gelu(self.mix(F.gelu(self.see(features.flatten(0, 1)))))
+        scores: Tensor = self.score(hidden)
+        scores = scores.view(*features.shape[:2], *features.shape[3:])
+        if seen is not None:
+            scores = scores.masked_fill(~seen, UNSEEN_SCORE)
+        return scores.softmax(1)
 
 
 @dataclass(frozen=True)
