@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from relive.errors import InputError
 from relive.restore import Hidden, Output, interpolate, restore
+from relive.restore.completing import complete
 from relive.restore.depth import depth_labels
 from relive.restore.filling import smooth_filling
+from relive.restore.gaps import SessionGaps
 from relive.restore.interpolating import grid
 from relive.restore.opening import fill_states, state_at
 from relive.restore.scroll import learn_scroll
@@ -104,6 +106,27 @@ def test_hidden_rectangle_is_replaced_and_nothing_else(tmp_path: Path) -> None:
         assert np.flatnonzero(whole.generated).tolist() == [4, 5, 6]
         inside = np.s_[20:32, 30:46]
         assert psnr(whole.frame(5)[inside], frames[5][inside]) > 25
+
+
+def test_what_is_hidden_has_no_say_in_what_replaces_it(tmp_path: Path) -> None:
+    frames = walk(set(), tmp_path / "a.mcap")
+    part = (slice(10, 40), slice(20, 60))
+    with Recorder(tmp_path / "b.mcap", SCHEMA, game="test") as recorder:
+        for index, frame in enumerate(frames):
+            other = frame.copy()
+            if index in (5, 6):
+                other[part] = 255 - other[part]
+            state = [0.0, -index * PACE, 0.0, 0.0, index // 6]
+            recorder.add(other, state, 5 + index * STEP_NS)
+    hidden = np.zeros((HEIGHT, WIDTH), np.bool_)
+    hidden[part] = True
+    made = []
+    for name in "ab":
+        with Session.open(tmp_path / f"{name}.mcap") as session:
+            lost = np.zeros(FRAMES, np.bool_)
+            gaps = SessionGaps(session, lost, {5: hidden, 6: hidden})
+            made.append(complete(gaps, 5).pixels[hidden])
+    np.testing.assert_array_equal(made[0], made[1])
 
 
 def test_mask_file_must_fit(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from relive.cubes.states import camera_poses, has_camera
 from relive.errors import InputError
 from relive.model.warp import Pinhole
+from relive.restore.filling import smooth_filling
 from relive.restore.scroll import learn_scroll, places
 from relive.restore.sources import Frame, Gap, Mask, Source
 from relive.restore.tint import tint_alike
@@ -75,9 +76,9 @@ class SessionGaps:
         """Learn how the picture scrolls, where the state places an actor and no camera."""
         if self.camera is not None or self._places is None:
             return None
-        there, read = np.flatnonzero(~self.lost), self._recording.frame
+        there = np.flatnonzero(~self.lost)
         moves = np.diff(self._places[there], axis=0)
-        return learn_scroll(moves, lambda row: read(int(there[row])))
+        return learn_scroll(moves, lambda row: self._shown(int(there[row])))
 
     def known(self, index: int) -> Mask:
         """What is known of a frame, bool `[H, W]`."""
@@ -86,10 +87,16 @@ class SessionGaps:
         hidden = self.hidden.get(index)
         return np.ones(self._shape, np.bool_) if hidden is None else ~hidden
 
+    def _shown(self, index: int) -> Frame:
+        """Read a frame; what is hidden of it is filled from around, so that nothing can see it."""
+        if self.lost[index]:
+            return np.zeros((*self._shape, 3), np.uint8)
+        pixels, hidden = self._read(index), self.hidden.get(index)
+        return pixels if hidden is None else smooth_filling(pixels, ~hidden)
+
     def source(self, index: int) -> Source:
         """Read a frame with all that is known of it."""
-        known = self.known(index)
-        pixels = np.zeros((*self._shape, 3), np.uint8) if self.lost[index] else self._read(index)
+        known, pixels = self.known(index), self._shown(index)
         time = int(self.times_ns[index])
         place = None if self._places is None else self._places[index]
         pose, guessed = self._poses[index], not self._stated[index]
