@@ -37,3 +37,7 @@ def prepare() -> None:
 def workers() -> ThreadPoolExecutor:
     """The pool; made on first use."""
     return ThreadPoolExecutor(NUM_WORKERS, thread_name_prefix="relive", initializer=prepare)
+
+
+# A forked process has none of the threads, and would wait for them for ever.
+os.register_at_fork(after_in_child=workers.cache_clear)
