@@ -92,3 +92,26 @@ def test_the_player_draws_no_states_that_are_not_known(half: Path) -> None:
             client.get(f"/api/files/{file['id']}/states?fields=0").content, "<f4"
         )
     assert np.flatnonzero(np.isnan(health)).tolist() == list(range(HALF, FRAMES))
+
+
+def test_rerun_draws_no_states_that_are_not_known(half: Path, tmp_path: Path) -> None:
+    pytest.importorskip("rerun")
+    from rerun.chunk import RrdReader
+
+    from relive.codec.rerun_log import write_rerun
+
+    with Replay.open(half / "half.relive", half / "m.safetensors") as replay:
+        write_rerun(replay, tmp_path / "r.rrd", HALF - 5, HALF + 5)
+    health, sizes, path = [], [], []
+    for chunk in RrdReader(tmp_path / "r.rrd").stream():
+        batch = chunk.to_record_batch()
+        if chunk.entity_path == "/state/health" and not chunk.is_static:
+            health += batch.column("Scalars:scalars").to_pylist()
+        if chunk.entity_path == "/world/camera":
+            turned = batch.column("Transform3D:mat3x3").to_pylist()
+            sizes += [float(np.abs(np.array(matrix)).sum()) for matrix in turned]
+        if chunk.entity_path == "/world/path":
+            (path,) = batch.column("LineStrips3D:strips").to_pylist()
+    assert health == [[100.0 - n] for n in range(HALF - 5, HALF)] + [[]] * 5
+    assert [size > 0 for size in sizes] == [True] * 5 + [False] * 5
+    assert [len(strip) for strip in path] == [5]

@@ -203,6 +203,30 @@ def test_cracks_close_and_gaps_stay() -> None:
     assert not sure[:, 9:].any()
 
 
+def test_a_moment_without_a_state_is_no_place(
+    room: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A held state is another place; a missing picture is none: frame 20 has its pose."""
+    part = tmp_path / "part.mcap"
+    with Session.open(room) as whole, Recorder(part, whole.schema, game="test:room") as recorder:
+        for index in range(40):
+            frame = whole.frame(index) if whole.present[index] else None
+            state = whole.states[index] if index < 30 else None
+            recorder.add(frame, state, int(whole.times_ns[index]))
+        there = whole.states[20]
+    out = tmp_path / "v.png"
+    assert run(["view", str(part), "--at", "1.8", "-o", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert "--at 1.8" in said
+    assert "nearest that it knows is at 1.450 s" in said
+    assert said.count("\n") == 1
+    assert not out.exists()
+    assert run(["view", str(part), "--at", "1.45", "-o", str(out), "-q"]) == 0
+    assert run(["view", str(part), "--at", "1", "-o", str(out), "--force", "--json"]) == 0
+    camera = json.loads(capsys.readouterr().out.splitlines()[-1])["camera"]
+    assert camera[:3] == pytest.approx(there[:3].tolist(), abs=1e-3)
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [

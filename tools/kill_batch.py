@@ -33,7 +33,7 @@ from relive.session import Recorder, StateField, StateSchema
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from small_model import write_small_model
 
-SESSIONS, FRAMES, WIDTH, HEIGHT = 16, 8, 48, 32
+SESSIONS, FRAMES, WIDTH, HEIGHT = 48, 8, 48, 32
 POLL_S = 0.005
 SCHEMA = StateSchema((StateField("health", unit="hp", step=1.0),))
 

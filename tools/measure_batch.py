@@ -2,7 +2,7 @@
 
     python tools/measure_batch.py SESSION.mcap… -o results/batch.json
 
-Eight short sessions are cut from the given ones: every second pixel of 48 frames, 160×96, and
+Eight sessions are cut from the given ones: every second pixel of `--frames` frames, 160×96, and
 encoded by one worker and by two, in turns. Reported of each run:
 
 - `seconds`, `frames_per_s`: the whole command, start of Python and loading of torch included;
@@ -33,7 +33,7 @@ from typing import Any
 from relive.bench.provenance import provenance, write_json
 from relive.session import Recorder, Session
 
-SESSIONS, FRAMES, WIDTH, HEIGHT = 8, 48, 160, 96
+SESSIONS, WIDTH, HEIGHT = 8, 160, 96
 FULL_SESSIONS, FULL_FRAMES = 2, 96
 
 Json = dict[str, Any]
@@ -56,7 +56,7 @@ def cut_sessions(sources: list[Path], folder: Path, sessions: int, length: int, 
                     recorder.add(frame, source.states[n], int(source.times_ns[n]))
 
 
-def run(folder: Path, out: Path, workers: int, preset: str) -> Json:
+def run(folder: Path, out: Path, workers: int, preset: str, length: int) -> Json:
     """Encode all; read when each session was ready."""
     command = [sys.executable, "-m", "relive", "encode", "--batch", str(folder), "-o", str(out),
                "--workers", str(workers), "--preset", preset]  # fmt: skip
@@ -74,8 +74,8 @@ def run(folder: Path, out: Path, workers: int, preset: str) -> Json:
         "workers": workers,
         "seconds": round(seconds, 2),
         "frames_per_s": round(report["frames"] / seconds, 3),
-        "steady_frames_per_s": round(FRAMES * rest / steady_s, 3),
-        "steady_cpu_seconds_a_frame": round(cpu_s / FRAMES / rest, 5),
+        "steady_frames_per_s": round(length * rest / steady_s, 3),
+        "steady_cpu_seconds_a_frame": round(cpu_s / length / rest, 5),
         "cores_given": round(cpu_s / steady_s, 3),
         "cpu_seconds": report["cpu_seconds"],
         "bytes": report["bytes"],
@@ -110,14 +110,15 @@ def main() -> int:
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--preset", default="medium")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--frames", type=int, default=600, help="of a session")
     options = parser.parse_args()
     runs: list[Json] = []
     with tempfile.TemporaryDirectory(prefix="relive-batch-") as name:
-        cut_sessions(options.sessions, Path(name) / "in", SESSIONS, FRAMES, False)
+        cut_sessions(options.sessions, Path(name) / "in", SESSIONS, options.frames, False)
         for number in range(options.rounds):
             for workers in (1, 2):
                 out = Path(name) / f"{number}-{workers}"
-                runs.append(run(Path(name) / "in", out, workers, options.preset))
+                runs.append(run(Path(name) / "in", out, workers, options.preset, options.frames))
                 print(runs[-1], file=sys.stderr, flush=True)
         cut_sessions(options.sessions, Path(name) / "full", FULL_SESSIONS, FULL_FRAMES, True)
         cost = {preset: cost_of(Path(name), preset) for preset in ("medium", "fast")}
@@ -128,7 +129,7 @@ def main() -> int:
 
     result = {
         "sessions": SESSIONS,
-        "frames": SESSIONS * FRAMES,
+        "frames": SESSIONS * options.frames,
         "picture": [WIDTH, HEIGHT],
         "preset": options.preset,
         "ratio": ratio("frames_per_s"),

@@ -48,6 +48,7 @@ class Replay:
         tiers: how many tiers are decoded: 1 for the codes alone, 2 with the enhancement layer.
         damaged: whether anything is missing or fails its checksum.
         problems: one line for everything that the container found damaged or missing.
+        stamp: bytes of the file that is open, and when it was changed last (ns).
     """
 
     def __init__(
@@ -56,15 +57,14 @@ class Replay:
         model: Bundle | Path | str | None = None,
         tiers: int | None = None,
     ) -> None:
-        self._reader = reader
-        self._model = model
+        self._reader, self._model = reader, model
         self._coder: StepCoder | None = None
         self.header: ReplayHeader = reader.header
         self.gops: list[GopEntry] = reader.gops
         self.events: list[ReplayEvent] = reader.events
         self.width, self.height = self.header.width, self.header.height
         self.schema = StateSchema.from_dict(self.header.state_schema)
-        self.path = reader.path
+        self.path, self.stamp = reader.path, (reader.size, reader.modified_ns)
         count = end_of(self.gops)
         if count > MAX_FRAMES_PER_BYTE * reader.size:
             raise FormatError(f"{self.path}: {reader.size} bytes cannot hold {count} frames")

@@ -5,6 +5,9 @@
  poses  ──► world/camera, world/path                              events      ◄── events
             timelines: `time` since the first frame of the replay, `frame`
 ```
+
+Where a state is not known, curves and the path have a gap and the camera is not drawn: the state
+that a replay holds in its place is the last one that was known.
 """
 
 from __future__ import annotations
@@ -94,6 +97,7 @@ class _Log:
     def __init__(self, rr: Any, replay: Replay, span: range, out: Path) -> None:
         self.rr, self.replay, self.span, self.out = rr, replay, span, out
         self.since_ns = replay.times_ns - replay.times_ns[0]
+        self.known = (replay.stated & replay.has_states)[span.start : span.stop]
         self.camera = replay.coder.camera
         self.screen = f"{CAMERA}/screen" if self.camera else "screen"
         name = f"{replay.path.stem}, frames {span.start} to {span.stop - 1}"
@@ -144,8 +148,10 @@ class _Log:
             name = f"{field.name}, {field.unit}" if field.unit else field.name
             self.stream.log(path, self.rr.SeriesLines(names=name), static=True)
             values = self.replay.states[rows, column].astype(np.float64)
+            # A row of no scalar at all breaks the curve of the viewer.
+            scalars = self.rr.Scalars.columns(scalars=values[self.known])
             self._columns(
-                path, self.since_ns[rows], self.span, self.rr.Scalars.columns(scalars=values)
+                path, self.since_ns[rows], self.span, scalars.partition(self.known.astype(int))
             )
 
     def _camera(self, camera: Pinhole, poses: NDArray[np.float64]) -> None:
@@ -154,9 +160,12 @@ class _Log:
         places = poses[rows, :3]
         axes = rotation(torch.from_numpy(poses[rows, 3:])).numpy()  # right, up, forward
         axes[..., 1] *= -1  # to right, down, forward
-        size = float(np.linalg.norm(places.max(0) - places.min(0)))
+        axes[~self.known] = 0  # shrinks the camera to nothing
+        seen = places[self.known]
+        size = float(np.linalg.norm(seen.max(0) - seen.min(0))) if len(seen) else 0.0
         self.stream.log("world", self.rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
-        line = self.rr.LineStrips3D([places], colors=[PATH_COLOUR])
+        strips = [places[run.start : run.stop] for run in _runs(self.known)]
+        line = self.rr.LineStrips3D(strips, colors=[PATH_COLOUR])
         self.stream.log(PATH, line, static=True)
         lens = self.rr.Pinhole(
             focal_length=(camera.focal_x_px, camera.focal_y_px),
@@ -191,6 +200,12 @@ class _Log:
         )
         side = rrb.Vertical(*curves, rrb.TextLogView(origin=EVENTS, name="events"))
         return rrb.Blueprint(rrb.Horizontal(rrb.Vertical(*pictures), side))
+
+
+def _runs(known: NDArray[np.bool_]) -> list[range]:
+    """Where True stands in a row."""
+    edges = np.flatnonzero(np.diff(known, prepend=False, append=False))
+    return [range(*pair) for pair in edges.reshape(-1, 2).tolist()]
 
 
 def _jpeg(frame: NDArray[np.uint8]) -> bytes:

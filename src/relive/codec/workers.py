@@ -37,3 +37,8 @@ def prepare() -> None:
 def workers() -> ThreadPoolExecutor:
     """The pool; made on first use."""
     return ThreadPoolExecutor(NUM_WORKERS, thread_name_prefix="relive", initializer=prepare)
+
+
+# A forked process has none of the threads, and would wait for them for ever.
+if hasattr(os, "register_at_fork"):  # Windows does not fork
+    os.register_at_fork(after_in_child=workers.cache_clear)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import struct
 from collections.abc import Iterator
 from io import BytesIO
@@ -29,6 +30,7 @@ class ReplayReader:
     Attributes:
         path: the file.
         size: bytes of the file.
+        modified_ns: when the file that is open was changed last, of its clock.
         header: what the replay says about itself.
         gops: the whole GOPs, by rising number; a damaged one is not among them.
         events: what happened, in the order of the file.
@@ -37,6 +39,7 @@ class ReplayReader:
 
     path: Path
     size: int
+    modified_ns: int
     header: ReplayHeader
     gops: list[GopEntry]
     events: list[ReplayEvent]
@@ -65,6 +68,7 @@ class ReplayReader:
         self.path = path
         self._file = file
         self.size = file.seek(0, 2)
+        self.modified_ns = os.fstat(file.fileno()).st_mtime_ns
         self._walk = RecordWalk(file, self.size)
         self._header_bytes = 0
         self._event_bytes = 0

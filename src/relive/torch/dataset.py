@@ -24,7 +24,8 @@ from torch.utils.data import Dataset
 from relive.codec import Bundle, Replay, load_bundle
 from relive.codec.stored import StoredCodes
 from relive.errors import InputError
-from relive.torch.cache import CodeCache
+from relive.torch.cache import Cache
+from relive.torch.pictures import resized
 
 MAX_OPEN = 64
 GOPS_KEPT = 256
@@ -44,7 +45,7 @@ class Window(TypedDict):
         times_s: float32 `[t, 2]`, from the first frame of the window.
         frame: int64 `[]`, the first frame.
         replay: int64 `[]`, place of the replay among `paths`.
-        pixels: uint8 `[t, 2, H, W, 3]`, where asked for.
+        pixels: uint8 `[t, 2, H, W, 3]`, where asked for; H and W are `size` of the dataset.
     """
 
     codes: Tensor
@@ -93,14 +94,19 @@ class ReplayDataset(Dataset[Window]):
         windows: how many an epoch has; None for as many as lie end to end in the replays.
         pixels: decode the pictures of the window, too.
         tiers: of the pictures: 1 from the codes alone, faster and coarser.
-        cache: folder to keep decoded codes in; made on first use, and read by all workers without
-            copying. None to decode packets again and again.
+        size: height and width of the pictures, averaged by area; None for that of the replays.
+        cache: folder to keep decoded codes and pictures in; a replay is decoded when its first
+            window is read, by one worker, and mapped by all. None to decode again and again.
         keyframes: begin windows at keyframes alone.
         seed: of the windows.
         model: weights; None for the bundled ones.
 
+    Attributes:
+        size: height and width of the pictures.
+        schema: of the states.
+
     Raises:
-        InputError: The replays do not go together, or none is long enough.
+        InputError: The replays do not go together, none is long enough, or `size` is none.
     """
 
     def __init__(
@@ -111,6 +117,7 @@ class ReplayDataset(Dataset[Window]):
         windows: int | None = None,
         pixels: bool = False,
         tiers: int | None = None,
+        size: tuple[int, int] | None = None,
         cache: Path | str | None = None,
         keyframes: bool = False,
         seed: int = 0,
@@ -121,7 +128,7 @@ class ReplayDataset(Dataset[Window]):
         self.paths = [Path(path) for path in paths]
         self.steps, self.pixels, self.tiers, self.seed, self.epoch = steps, pixels, tiers, seed, 0
         self._model = model if isinstance(model, Bundle) else load_bundle(model)
-        self._cache = None if cache is None else CodeCache(Path(cache))
+        self._cache = None if cache is None else Cache(Path(cache))
         self._process = os.getpid()
         self._open: OrderedDict[int, Replay] = OrderedDict()
         self._gops: OrderedDict[tuple[int, int], StoredCodes] = OrderedDict()
@@ -130,14 +137,15 @@ class ReplayDataset(Dataset[Window]):
         if not len(self._ends) or not self._ends[-1]:
             raise InputError(f"no replay of {len(self.paths)} has {steps} steps in a row")
         self.windows = windows or max(1, self._num_steps // steps)
+        self.size = self._size_of_pictures(size)
 
     def _windows_of(self, number: int, keyframes: bool) -> np.ndarray[Any, np.dtype[np.int64]]:
         """First frames of all windows of a replay; a GOP with an odd end has none across it."""
         replay = self._replay(number)
         shape = (replay.height, replay.width, replay.schema)
         if number == 0:
-            self.schema, self.size, self._num_steps = replay.schema, shape[:2], 0
-        elif shape != (*self.size, self.schema):
+            self.schema, self._of_frames, self._num_steps = replay.schema, shape[:2], 0
+        elif shape != (*self._of_frames, self.schema):
             raise InputError(f"{replay.path}: other size or state fields than {self.paths[0]}")
         firsts = [np.arange(s.start, s.stop, 2) for s in replay.spans]
         first = np.concatenate([np.zeros(0, np.int64), *firsts])
@@ -148,6 +156,20 @@ class ReplayDataset(Dataset[Window]):
         if keyframes:
             whole &= np.isin(starts, [span.start for span in replay.spans])
         return np.asarray(starts[whole])
+
+    def _size_of_pictures(self, size: tuple[int, int] | None) -> tuple[int, int]:
+        if size is None:
+            return self._of_frames
+        if not self.pixels:
+            raise InputError("size is that of the pictures; ask for them with pixels=True")
+        height, width = map(int, size)
+        most = self._of_frames
+        if not (0 < height <= most[0] and 0 < width <= most[1]):
+            raise InputError(
+                f"size {height}, {width} (height, width) is not within the frames, "
+                f"{most[0]}, {most[1]}"
+            )
+        return height, width
 
     def set_epoch(self, epoch: int) -> None:
         """Draw other windows from now on; call it before the workers of an epoch start."""
@@ -185,9 +207,14 @@ class ReplayDataset(Dataset[Window]):
             "replay": torch.tensor(number),
         }
         if self.pixels:
-            frames = replay.frames(start, stop)
+            frames = self._pictures(replay, start, stop)
             window["pixels"] = _tensor(frames.reshape(self.steps, 2, *frames.shape[1:]))
         return window
+
+    def _pictures(self, replay: Replay, start: int, stop: int) -> np.ndarray[Any, Any]:
+        if self._cache is not None:
+            return self._cache.pictures(replay, self.size, start, stop)
+        return resized(replay.frames(start, stop), self.size)
 
     def _codes(self, number: int, start: int, stop: int) -> StoredCodes:
         replay = self._replay(number)

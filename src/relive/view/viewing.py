@@ -19,6 +19,7 @@ from relive.view.camera import Offset, Pose, parse_camera, read_path, recorded_p
 from relive.view.viewer import View, Viewer
 
 Progress = Callable[[int, int], None]
+Floats = NDArray[np.float64]
 NS = 1_000_000_000
 HANDY_FRAMES = 4  # of a GOP that are decoded quickly
 LEAST_SHARE = 0.005  # of a scene that a recorded frame must show
@@ -191,6 +192,29 @@ def _pose(opened: Opened, wanted: Wanted, moment: int | None) -> Pose:
         return wanted.offset.of(parse_camera(wanted.camera, recording.schema))
     if moment is None:
         raise InputError("where from? give --camera X,Y,Z,YAW, --at SECONDS or --path CSV")
-    there = np.flatnonzero(opened.viewer.memory.usable)
-    index = int(there[np.abs(recording.times_ns[there] - moment).argmin()])
+    index = _known_at(recording, opened.viewer.memory.poses, moment)
     return wanted.offset.of(recorded_pose(recording.schema, recording.states[index]))
+
+
+def _known_at(recording: Session | Replay, poses: Floats, moment: int) -> int:
+    """The frame of a moment; its picture may be missing, but not its pose.
+
+    Raises:
+        InputError: The state is not known there; another one would be another place.
+    """
+    known = recording.stated & np.isfinite(poses).all(1)
+    if isinstance(recording, Replay):
+        known &= recording.has_states
+    apart = np.abs(recording.times_ns - moment)
+    index = int(apart.argmin())
+    if not known[index]:
+        nearest = int(np.flatnonzero(known)[apart[known].argmin()])
+        at_s, there_s = (
+            (t - int(recording.times_ns[0])) / NS
+            for t in (moment, int(recording.times_ns[nearest]))
+        )
+        raise InputError(
+            f"--at {at_s:g}: {recording.path} does not know the state there; "
+            f"the nearest that it knows is at {there_s:.3f} s"
+        )
+    return index
