@@ -63,7 +63,7 @@ def find_replays(places: Sequence[Path]) -> Iterator[Path]:
 
 
 def _refuse(error: OSError) -> None:
-    """Refuse a folder that cannot be read: its replays would be taken for gone."""
+    """Refuse a folder that cannot be read: its replays would be left out without a word."""
     raise InputError(f"cannot read {error.filename}: {error.strerror}") from error
 
 
