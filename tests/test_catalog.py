@@ -1,5 +1,6 @@
 """Catalogue and search: what is filed, found, refused, and what survives changes of the tree."""
 
+import errno
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from relive.catalog import Catalog, add, remove, summary, sweep, tables, update
+from relive.catalog import Catalog, add, filing, reading, remove, summary, sweep, tables, update
 from relive.cli.run import run
 from relive.codec import Bundle, Replay, load_bundle
 from relive.errors import FormatError, InputError, ReliveError
@@ -221,3 +222,60 @@ def test_the_verbs(tree: Path, source: Path, tmp_path: Path, capsys: Any) -> Non
     assert said("catalog", "remove", db, str(tree))["removed"] == 4
     assert run(["search", db, "--like", "no.png", "--model", model]) == 2
     assert run(["search", db]) == 2
+
+
+def test_odd_files_stop_nothing(tree: Path, tmp_path: Path) -> None:
+    os.mkfifo(tree / "pipe.relive")
+    (tree / "self.relive").symlink_to("self.relive")
+    (tree / "up").symlink_to("..")
+    (tree / "folder.relive").mkdir()
+    try:
+        Path(os.fsdecode(os.fsencode(tree) + b"/odd\xff.relive")).write_bytes(b"no replay")
+        odd = 1
+    except OSError:  # a disk whose names are text
+        odd = 0
+    with Catalog.open(tmp_path / "c.duckdb", write=True, create=True) as catalog:
+        report = add(catalog, [tree])
+        assert (report.added, len(report.problems)) == (4, 2 + odd)
+        with pytest.raises(InputError, match="neither a file nor a folder"):
+            add(catalog, [tree / "pipe.relive"])
+
+
+def test_a_folder_that_cannot_be_read_is_refused(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Catalog.open(tmp_path / "c.duckdb", write=True, create=True) as catalog:
+        add(catalog, [tree])
+        close(monkeypatch, "sub")
+        with pytest.raises(InputError, match=r"cannot read .*sub: Permission denied"):
+            update(catalog)
+        assert catalog.rows("SELECT count(*) FROM files WHERE missing") == [(0,)]
+
+
+def close(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Let nobody list a folder, not even root."""
+    scandir = os.scandir
+
+    def closed(path: str) -> Any:
+        if Path(path).name == name:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+
+
+def test_an_update_reads_what_has_changed_alone(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(
+        filing, "sha256_of", lambda path: read.append(path.name) or reading.sha256_of(path)
+    )
+    with Catalog.open(tmp_path / "c.duckdb", write=True, create=True) as catalog:
+        add(catalog, [tree])
+        read.clear()
+        assert update(catalog).unchanged == 4
+        assert read == []
+        shutil.copyfile(tree / "hurt.relive", tree / "a.relive")
+        assert update(catalog).changed == 1
+    assert read == ["a.relive"]

@@ -1,5 +1,6 @@
 """Many sessions at once: what is made, tried again, kept, refused; with a small random model."""
 
+import errno
 import json
 import os
 import signal
@@ -272,3 +273,40 @@ def test_a_local_ray_cluster_does_the_same(folder: Path) -> None:
     assert [result[key] for key in ("ok", "failed", "encoded")] == [2, 1, 2]
     again = encode_batch(folder / "in", folder / "out", settings(folder), workers=1)
     assert [again[key] for key in ("ok", "skipped", "encoded")] == [2, 2, 0]
+
+
+def test_odd_files_are_failures_of_their_own(folder: Path) -> None:
+    os.mkfifo(folder / "in" / "pipe.mcap")  # whoever reads it waits
+    (folder / "in" / "gone.mcap").symlink_to("nowhere")
+    (folder / "in" / "up").symlink_to("..")
+    (folder / "in" / "two\nlines.mcap").write_bytes(b"")
+    lines: list[str] = []
+    result = encode_batch(
+        folder / "in",
+        folder / "in" / "out",
+        settings(folder),
+        workers=1,
+        report=lambda _done, _all, line: lines.append(line),
+    )
+    reasons = {row["file"]: row["reason"] for row in result["files"] if row["status"] == "failed"}
+    assert result["ok"] == 2
+    assert reasons["pipe.mcap"].endswith("pipe.mcap is no regular file")
+    assert reasons["gone.mcap"].endswith("gone.mcap: No such file or directory")
+    assert len(reasons) == 3
+    assert not any("\n" in line for line in lines)
+
+
+def test_a_folder_that_cannot_be_read_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    def closed(path: Any) -> Any:
+        if Path(path).name == "below":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(InputError, match=r"cannot read .*below: Permission denied"):
+        encode_batch(folder / "in", folder / "out", settings(folder))
+    assert not (folder / "out").exists()

@@ -16,12 +16,12 @@ def find_sessions(folder: Path) -> list[str]:
     """List the sessions of a folder and below, sorted; hidden ones are none.
 
     Raises:
-        InputError: There is none.
+        InputError: There is none, or a folder cannot be read.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; --batch encodes the sessions below one")
     found: list[str] = []
-    for place, below, names in os.walk(folder):
+    for place, below, names in os.walk(folder, onerror=_refuse):
         below[:] = sorted(name for name in below if not name.startswith("."))
         for name in sorted(names):
             if name.endswith(SUFFIX) and not name.startswith("."):
@@ -29,6 +29,11 @@ def find_sessions(folder: Path) -> list[str]:
     if not found:
         raise InputError(f"there is no session (*{SUFFIX}) in {folder} or below")
     return found
+
+
+def _refuse(error: OSError) -> None:
+    """Refuse a folder that cannot be read: its sessions would be left out without a word."""
+    raise InputError(f"cannot read {error.filename}: {error.strerror}") from error
 
 
 def settle(settings: Settings) -> tuple[Settings, str]:

@@ -162,7 +162,7 @@ class _Run:
 
     def _say(self, line: str) -> None:
         if self._report is not None:
-            self._report(len(self.rows), self._total, line)
+            self._report(len(self.rows), self._total, " ".join(line.splitlines()))
 
 
 def _sweep(out: Path) -> None:

@@ -36,6 +36,7 @@ def work(task: Task, progress: Progress | None = None) -> Outcome:
     # One core a worker: as many sessions as cores lose less to waiting than GOPs of one.
     os.environ |= {"RELIVE_GOPS_AT_A_TIME": "1", "OMP_NUM_THREADS": "1"}
     try:
+        _refuse_pipes(task.session)
         before = _stamp(task.session)
         session = _sha256(task.session)
         made = _find(task, session)
@@ -48,6 +49,16 @@ def work(task: Task, progress: Progress | None = None) -> Outcome:
     except Exception as error:
         return Outcome(reason=reason_of(error), again=_may_pass(error))
     return outcome
+
+
+def _refuse_pipes(session: Path) -> None:
+    """Refuse what is no file: reading a pipe would wait for ever.
+
+    Raises:
+        InputError: It is a pipe, a device or a folder.
+    """
+    if session.exists() and not session.is_file():
+        raise InputError(f"{session} is no regular file")
 
 
 def _find(task: Task, session: str) -> Made | None:

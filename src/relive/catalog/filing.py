@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int, str], None]
 SUFFIX = ".relive"
+NO_TEXT = "its name is not UTF-8; give it another one"
 
 
 @dataclass
@@ -43,17 +44,32 @@ def find_replays(places: Sequence[Path]) -> Iterator[Path]:
     """List replays in folders and below, sorted; a file stands for itself.
 
     Raises:
-        InputError: A place does not exist.
+        InputError: A place does not exist, or is no file or folder, or one cannot be read.
     """
     for place in places:
         if not place.exists():
             raise InputError(f"{place}: there is no such file or folder")
+        if not place.is_file() and not place.is_dir():
+            raise InputError(f"{place} is neither a file nor a folder")
+        if not _is_text(str(place)):
+            raise InputError(f"{place}: {NO_TEXT}")
         if place.is_file():
             yield Path(os.path.abspath(place))  # noqa: PTH100  links stay links
             continue
-        for folder, below, names in os.walk(os.path.abspath(place)):  # noqa: PTH100  as above
+        for folder, below, names in os.walk(os.path.abspath(place), onerror=_refuse):  # noqa: PTH100  as above
             below.sort()
-            yield from (Path(folder) / name for name in sorted(names) if name.endswith(SUFFIX))
+            found = (Path(folder) / name for name in sorted(names) if name.endswith(SUFFIX))
+            yield from (path for path in found if path.is_file())  # a pipe would never end
+
+
+def _refuse(error: OSError) -> None:
+    """Refuse a folder that cannot be read: its replays would be left out without a word."""
+    raise InputError(f"cannot read {error.filename}: {error.strerror}") from error
+
+
+def _is_text(path: str) -> bool:
+    """Whether a path can be written down; on some disks names are any bytes."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in path)
 
 
 def add(
@@ -153,6 +169,9 @@ def _file(
     for place, path in enumerate(paths):
         if progress:
             progress(place, len(paths), str(path))
+        if not _is_text(str(path)):
+            report.problems[str(path)] = NO_TEXT
+            continue
         try:
             _file_one(catalog, Stamp.of(path), bundle, report)
         except FileNotFoundError:

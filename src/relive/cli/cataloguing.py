@@ -144,7 +144,10 @@ def _bundle(model: Path | None, no_pictures: bool) -> "Bundle | None":
 def _report(console: Console, report: "FilingReport") -> None:
     values: dict[str, Any] = vars(report)
     counts = ", ".join(f"{values[name]} {name}" for name in values if name != "problems")
-    lines = list(report.problems.values())
+    lines = [
+        problem if problem.startswith(path) else f"{path}: {problem}"
+        for path, problem in report.problems.items()
+    ]
     console.result(values, "\n".join([*lines, counts]))
 
 

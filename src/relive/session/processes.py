@@ -55,6 +55,7 @@ def unwind_when_asked() -> None:
     """Let SIGTERM unwind this process like Ctrl-C, so that it puts away what it has begun."""
 
     def interrupt(_signal: int, _frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # asked once: it is on its way
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
@@ -88,6 +89,8 @@ def exit_text(code: int | None) -> str:
 
 def reason_of(error: Exception) -> str:
     """Say in one line why something failed; errors that are not ours say their kind."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{' '.join(str(error.filename).split())}: {error.strerror}"
     name = "" if isinstance(error, ReliveError) else f"{type(error).__name__}: "
     return name + (" ".join(str(error).split()) or "no reason given")
 
