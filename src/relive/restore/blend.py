@@ -19,13 +19,11 @@ from safetensors.torch import load_file
 
 from relive.restore.candidates import FLOW, KINDS, LANDED, Candidates, Explanation
 from relive.restore.looks import mean_over, misfit
-from relive.restore.network import FillNet
+from relive.restore.network import LEVELS, MOST, FillNet
 from relive.restore.sources import Gap
 
 NUM_FEATURES = 20 + len(KINDS)
 WEIGHTS = Path(__file__).parents[1] / "weights" / "restore.safetensors"
-LEVELS = 20.0  # a misfit of so many levels counts as one
-MOST = 3.0  # a difference counts no more
 FARTHEST_S = 0.3
 RADII = (2, 6)
 AROUND = 12

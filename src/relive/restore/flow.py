@@ -54,8 +54,8 @@ def dense_flow(one: Frame, two: Frame) -> Floats:
     search.setFinestScale(0)
     search.setPatchStride(2)
     greys = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (one, two)]
-    # its stub does not know that OpenCV makes the array where None is given
-    return np.asarray(search.calc(greys[0], greys[1], None), np.float32)  # type: ignore[call-overload]
+    flow = search.calc(greys[0], greys[1], None)  # type: ignore[call-overload]  # None: made anew
+    return np.asarray(flow, np.float32)
 
 
 def _land(source: Source, other: Source, flow: Floats, share: float) -> Landed:

@@ -29,7 +29,7 @@ SOFT = 5  # pixels of a side of what a pixel may be a mean of
 SEEN = 4  # the feature that says whether the source shows the place
 OWN = 4  # what the network sees of the colours itself
 LEVELS = 20.0  # a difference of so many levels counts as one
-MOST = 3.0
+MOST = 3.0  # a difference counts no more
 UNSEEN_SCORE = -1e4
 SURE = 4.0  # what the score of a pixel itself has ahead of those around it
 
