@@ -40,3 +40,12 @@ class ModelMismatchError(ReliveError):
     """The model that a replay needs is missing or differs."""
 
     exit_code = 4
+
+
+def refuse_folder(error: OSError) -> None:
+    """Refuse a folder that cannot be read (`onerror` of `os.walk`): it would be left out.
+
+    Raises:
+        InputError: Always.
+    """
+    raise InputError(f"cannot read {error.filename}: {error.strerror}") from error

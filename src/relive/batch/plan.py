@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from relive.batch.task import Settings
-from relive.errors import InputError
+from relive.errors import InputError, refuse_folder
 
 SUFFIX = ".mcap"
 
@@ -21,7 +21,7 @@ def find_sessions(folder: Path) -> list[str]:
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; --batch encodes the sessions below one")
     found: list[str] = []
-    for place, below, names in os.walk(folder, onerror=_refuse):
+    for place, below, names in os.walk(folder, onerror=refuse_folder):
         below[:] = sorted(name for name in below if not name.startswith("."))
         for name in sorted(names):
             if name.endswith(SUFFIX) and not name.startswith("."):
@@ -29,11 +29,6 @@ def find_sessions(folder: Path) -> list[str]:
     if not found:
         raise InputError(f"there is no session (*{SUFFIX}) in {folder} or below")
     return found
-
-
-def _refuse(error: OSError) -> None:
-    """Refuse a folder that cannot be read: its sessions would be left out without a word."""
-    raise InputError(f"cannot read {error.filename}: {error.strerror}") from error
 
 
 def settle(settings: Settings) -> tuple[Settings, str]:

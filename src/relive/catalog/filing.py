@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from relive.catalog.catalog import Catalog
 from relive.catalog.reading import Stamp, read_facts, sha256_of
-from relive.errors import InputError
+from relive.errors import InputError, refuse_folder
 
 if TYPE_CHECKING:
     from relive.codec import Bundle
@@ -56,15 +56,10 @@ def find_replays(places: Sequence[Path]) -> Iterator[Path]:
         if place.is_file():
             yield Path(os.path.abspath(place))  # noqa: PTH100  links stay links
             continue
-        for folder, below, names in os.walk(os.path.abspath(place), onerror=_refuse):  # noqa: PTH100  as above
+        for folder, below, names in os.walk(os.path.abspath(place), onerror=refuse_folder):  # noqa: PTH100  as above
             below.sort()
             found = (Path(folder) / name for name in sorted(names) if name.endswith(SUFFIX))
             yield from (path for path in found if path.is_file())  # a pipe would never end
-
-
-def _refuse(error: OSError) -> None:
-    """Refuse a folder that cannot be read: its replays would be left out without a word."""
-    raise InputError(f"cannot read {error.filename}: {error.strerror}") from error
 
 
 def _is_text(path: str) -> bool:
