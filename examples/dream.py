@@ -1,12 +1,12 @@
 """Train a small next-step model on stored codes, and play what it dreams as a GIF.
 
-    relive record crafter:survival -o play.mcap --seconds 60
+    relive record crafter:survival -o play.mcap --seconds 60 --actions
     relive encode play.mcap -o play.relive --tiers 1 --keyframe-interval 2
     python examples/dream.py play.relive -o dream.gif --seconds 90
 
 With a keyframe every two frames, the codes of every step say what is in the picture, so a model of
 codes is a model of the game. A cube's next codes are predicted from its own, from those around it
-and from the state; the dream starts from a step of the replay and feeds on itself. The first two
+and from the states, which tell what the player did to get there; the dream starts from a step of the replay and feeds on itself. The first two
 codebook stages are learned: the rough picture. Pictures are decoded by the bundled model.
 """
 

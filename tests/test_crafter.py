@@ -8,7 +8,7 @@ import pytest
 
 from relive.errors import InputError
 from relive.session import Session
-from relive.session.sources.crafter import SCHEMA, record_crafter
+from relive.session.sources.crafter import ACTING_SCHEMA, SCHEMA, record_crafter
 from relive.session.sources.games import record_game
 from relive.session.sources.play import Play
 
@@ -70,6 +70,18 @@ def test_same_seed_same_session(tmp_path: Path, session: Session) -> None:
         assert np.array_equal(a.states, session.states[20:50])
         assert a.times_ns[0] == 0
         assert not np.array_equal(a.states, b.states)
+
+
+def test_actions_are_kept_where_asked_for(tmp_path: Path, session: Session) -> None:
+    play = Play(4, frames=50, warmup_frames=20, keep_actions=True)
+    record_crafter("survival", tmp_path / "a", play)
+    with Session.open(tmp_path / "a") as acting:
+        assert acting.schema == ACTING_SCHEMA
+        assert np.array_equal(acting.states[:, :-1], session.states[20:70])
+        actions, facing = acting.states[:, -1], acting.states[:, 2]
+    walked = (actions >= 1) & (actions <= 4)
+    assert walked.sum() > 5
+    assert (facing[walked] == actions[walked] - 1).all()
 
 
 def test_refusals(tmp_path: Path) -> None:

@@ -10,7 +10,15 @@ from torch.utils.data import DataLoader
 
 from relive.cli.run import run
 from relive.codec import Replay
-from relive.datasets import Episode, episodes, from_minari, read_file, to_minari, write_session
+from relive.datasets import (
+    Episode,
+    action_names,
+    episodes,
+    from_minari,
+    read_file,
+    to_minari,
+    write_session,
+)
 from relive.datasets import files as files_module
 from relive.errors import InputError
 from relive.session import Session
@@ -126,7 +134,11 @@ def test_episodes_become_a_session_and_come_back(short: Path, tmp_path: Path) ->
     out = tmp_path / "s.relive"
     relive.encode(tmp_path / "s.mcap", out, model=model_of(short), quality=1, keyframe_interval=4)
     with Replay.open(out, model_of(short)) as replay:
-        read = list(episodes(replay, ["action0"], pixels=False))
+        read = list(episodes(replay, pixels=False))
+        assert action_names(replay) == ("action0",)
+        assert action_names(replay, []) == ()
+        with pytest.raises(InputError, match="no field 'jump'"):
+            action_names(replay, ["jump"])
     assert [len(e) for e in read] == [3, 4]
     assert [e.terminated for e in read] == [True, False]
     assert np.array_equal(read[0].actions, written[0].actions)

@@ -132,6 +132,22 @@ def test_record_doom(tmp_path: Path) -> None:
         assert [event.name for event in session.events] == ["episode"]
 
 
+def test_actions_are_kept_where_asked_for(tmp_path: Path) -> None:
+    out = tmp_path / "s.mcap"
+    record_doom("my_way_home", out, seconds=1.0, seed=3, keep_actions=True)
+    with Session.open(out) as session:
+        assert session.schema == state_schema(keep_actions=True)
+        names = [field.name for field in session.schema.fields]
+        states = session.states
+    assert np.array_equal(states[:, :13], np.stack([t.state for t in play("my_way_home", 3, 35)]))
+    turned = (np.diff(states[:, names.index("yaw")]) + 180) % 360 - 180
+    left, right = (states[1:, names.index(f"action.turn_{side}")] for side in ("left", "right"))
+    assert (left != right).sum() > 3
+    assert (np.sign(turned.round(3)) == left - right).all()  # it aims at nothing here
+    assert (states[:, names.index("action.move_forward")] == 1).sum() > 3
+    assert (states[0, 13:] == 0).all()
+
+
 def test_what_is_wrong_is_said_before_anything_is_written(tmp_path: Path) -> None:
     out = tmp_path / "s.mcap"
     with pytest.raises(InputError, match=r"doom:nonsense: no such game.*deathmatch"):

@@ -25,6 +25,7 @@ SCHEMA = StateSchema(
         *(StateField(a, "mapunit", role=f"camera.{a}", step=1 / 16) for a in "xyz"),
         StateField("yaw", "deg", "angle", "camera.yaw", 360 / 65536),
         StateField("health", "percent", step=1.0),
+        StateField("action.move_forward", kind="category", step=1.0),
     ),
     Camera(90.0, 1.2),
 )
@@ -37,7 +38,7 @@ def write_walk(path: Path) -> None:
     with Recorder(path, SCHEMA, game="doom:freedoom2/map01", force=True) as recorder:
         for n in range(FRAMES):
             health = 100 - 20 * (n >= 8) - 15 * (n >= 16)
-            state = np.array([n, 0, 41, 2 * n, health], np.float32)
+            state = np.array([n, 0, 41, 2 * n, health, n > 0], np.float32)
             recorder.add(ground[:, n : n + 64], state, n * INTERVAL_NS)
 
 

@@ -53,6 +53,7 @@ def test_wrapper_records_resets_and_steps(tmp_path):
         assert list(column) == [
             "observation.0",
             "observation.1",
+            "action",
             "reward",
             "return",
             "episode",
@@ -60,6 +61,8 @@ def test_wrapper_records_resets_and_steps(tmp_path):
             "ended",
         ]
         states = session.states
+        first = states[:, column["episode_step"]] == 0
+        assert (states[:, column["action"]] == np.where(first, -1, 3)).all()
         assert states[:, column["ended"]].sum() == ended
         assert states[-1, column["episode"]] == ended
         first_end = int(np.argmax(states[:, column["ended"]]))
@@ -80,6 +83,47 @@ def test_wrapper_with_a_schema(tmp_path):
         assert session.schema == schema
         assert session.states.tolist() == [[3, 0], [2, 1.5]]
         assert session.times_ns.tolist() == [0, 20_000_000]
+
+
+class Steered(Walk):
+    """The same with other actions."""
+
+    def __init__(self, action_space):
+        super().__init__()
+        self.action_space = action_space
+
+    def step(self, action):
+        return super().step(0)
+
+
+@pytest.mark.parametrize(
+    ("space", "action", "kind", "nothing"),
+    [
+        (gymnasium.spaces.Box(-1, 1, (2,)), [0.5, -0.25], "linear", 0),
+        (gymnasium.spaces.MultiBinary(2), [1, 0], "category", 0),
+        (gymnasium.spaces.MultiDiscrete([3, 5]), [2, 4], "category", -1),
+    ],
+)
+def test_actions_of_several_numbers(space, action, kind, nothing, tmp_path):
+    with RecordSession(Steered(space), tmp_path / "s.mcap") as env:
+        env.reset(seed=1)
+        env.step(np.array(action))
+    with Session.open(tmp_path / "s.mcap") as session:
+        fields = [field for field in session.schema.fields if field.name.startswith("action")]
+        assert [(field.name, field.kind) for field in fields] == [
+            ("action.0", kind),
+            ("action.1", kind),
+        ]
+        assert session.states[:, 2:4].tolist() == [[nothing, nothing], action]
+
+
+def test_actions_that_are_no_row_of_numbers_are_left_out(tmp_path):
+    space = gymnasium.spaces.Dict(turn=gymnasium.spaces.Discrete(3))
+    with RecordSession(Steered(space), tmp_path / "s.mcap") as env:
+        env.reset(seed=1)
+        env.step({"turn": 1})
+    with Session.open(tmp_path / "s.mcap") as session:
+        assert not [f for f in session.schema.fields if f.name.startswith("action")]
 
 
 def test_wrapper_refuses(tmp_path):

@@ -68,7 +68,10 @@ def export(
     ] = None,
     action: Annotated[
         list[str] | None,
-        typer.Option(help="Datasets: a field that is an action; may be repeated."),
+        typer.Option(
+            help="Datasets: a field that is an action; may be repeated.",
+            show_default="action, action.…",
+        ),
     ] = None,
     task: Annotated[
         str | None,
@@ -94,7 +97,7 @@ def export(
             console,
             layout,
             (replay, out),
-            actions=action or [],
+            actions=action or None,
             task=task,
             fps=fps,
             crf=crf,

@@ -23,7 +23,7 @@ def write_layout(
     layout: Layout,
     paths: tuple[Path, Path],
     *,
-    actions: Sequence[str],
+    actions: Sequence[str] | None,
     task: str | None,
     fps: float | None,
     crf: int | None,

@@ -1,6 +1,7 @@
 """`relive record` and `relive import`: sessions from games and from video files."""
 
 import os
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +22,7 @@ from relive.cli.console import (
 from relive.cli.files import describe, description_text
 from relive.cli.layouts import import_layout, importer_of, refuse
 from relive.errors import InputError, ReliveError
+from relive.session.sources.play import Play
 
 Out = Annotated[
     Path, typer.Option("--out", "-o", help="The session to write (.mcap).", callback=mcap_output)
@@ -66,6 +68,12 @@ def record(
     player: Annotated[
         Player | None, typer.Option(help="Who plays.", show_default="scripted")
     ] = None,
+    actions: Annotated[
+        bool,
+        typer.Option(
+            "--actions", help="Doom, Crafter: keep what the player did; gym does so anyway."
+        ),
+    ] = False,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes of --batch.", show_default="cores")
     ] = None,
@@ -82,29 +90,27 @@ def record(
     if (game is None) == (batch is None):
         raise InputError("record needs either GAME or --batch SPEC.toml; see: relive record --help")
     if batch is not None:
-        _refuse_given({"--seconds": seconds, "--seed": seed, "--player": player}, "without --batch")
+        given = {"--seconds": seconds, "--seed": seed, "--player": player}
+        _refuse_given(given | {"--actions": actions or None}, "without --batch")
         _record_batch(console, batch, out, split or [], jobs, force)
     elif game is not None:
         _refuse_given({"--jobs": jobs, "--split": split or None}, "with --batch")
         if player is Player.KEYBOARD:
             _refuse_keyboard()
-        _record_one(console, game, out, 20.0 if seconds is None else seconds, seed or 0, force)
+        play = Play(seed or 0, 20.0 if seconds is None else seconds, keep_actions=actions)
+        _record_one(console, game, out, play, force)
 
 
-def _refuse_given(options: dict[str, object], where: str) -> None:
+def _refuse_given(options: Mapping[str, object], where: str) -> None:
     for name, value in options.items():
         if value is not None:
             raise InputError(f"{name} goes {where} only; see: relive record --help")
 
 
-def _record_one(
-    console: Console, game: str, out: Path, seconds: float, seed: int, force: bool
-) -> None:
+def _record_one(console: Console, game: str, out: Path, play: Play, force: bool) -> None:
     """Record one session; an interrupted one is kept."""
     from relive.session.sources.games import record_game
-    from relive.session.sources.play import Play
 
-    play = Play(seed, seconds)
     try:
         with console.progress(f"record {game}") as progress:
             record_game(game, out, play, force=force, progress=progress)

@@ -6,7 +6,7 @@
 ```
 """
 
-from relive.datasets.episodes import Episode, episodes, write_session
+from relive.datasets.episodes import Episode, action_names, episodes, write_session
 from relive.datasets.files import read_file, write_steps
 from relive.datasets.lerobot import to_lerobot
 from relive.datasets.lerobot_read import from_lerobot
@@ -17,6 +17,7 @@ from relive.datasets.steps import StepData, read_steps
 __all__ = [
     "Episode",
     "StepData",
+    "action_names",
     "episodes",
     "from_lerobot",
     "from_minari",

@@ -6,6 +6,7 @@ observation after the last action, so actions and rewards of a frame are those t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from relive.errors import InputError
 from relive.session import Recorder, StateField, StateSchema
 
 EPISODE, ENDED, REWARD = "episode", "ended", "reward"
+_ACTION = re.compile(r"action(\d+|[.\[].*)?")
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,29 @@ class Episode:
         return np.asarray((np.arange(len(self)) == len(self) - 1) & (not self.terminated))
 
 
-def episodes(replay: Replay, actions: Sequence[str] = (), pixels: bool = True) -> Iterator[Episode]:
+def action_names(replay: Replay, actions: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Fields of a replay that are actions.
+
+    Args:
+        replay: an open replay.
+        actions: names; None for those that say so, as `RecordSession` and importers write them:
+            `action`, `action0`, `action.…`, `action[…]`.
+
+    Raises:
+        InputError: The replay has no such field.
+    """
+    names = [field.name for field in replay.schema.fields]
+    if actions is None:
+        return tuple(name for name in names if _ACTION.fullmatch(name))
+    for name in actions:
+        if name not in names:
+            raise InputError(f"{replay.path}: its states have no field {name!r}")
+    return tuple(actions)
+
+
+def episodes(
+    replay: Replay, actions: Sequence[str] | None = None, pixels: bool = True
+) -> Iterator[Episode]:
     """Cut a replay into episodes, one in memory at a time.
 
     An episode ends where the field `episode` changes, or after a frame whose `ended` is not 0;
@@ -68,17 +92,15 @@ def episodes(replay: Replay, actions: Sequence[str] = (), pixels: bool = True) -
 
     Args:
         replay: an open replay.
-        actions: names of state fields that are actions; they are no states then.
+        actions: names of state fields that are actions, and no states then; None as in
+            `action_names`.
         pixels: decode the pictures, too.
 
     Raises:
         InputError: The replay has no such field.
     """
     names = [field.name for field in replay.schema.fields]
-    for name in actions:
-        if name not in names:
-            raise InputError(f"{replay.path}: its states have no field {name!r}")
-    acted = [names.index(name) for name in actions]
+    acted = [names.index(name) for name in action_names(replay, actions)]
     kept = [n for n in range(len(names)) if n not in acted]
     for span in episode_spans(replay):
         rows = replay.states[span.start : span.stop]

@@ -30,7 +30,7 @@ def to_lerobot(
     replays: Sequence[Path | str],
     folder: Path | str,
     *,
-    actions: Sequence[str] = (),
+    actions: Sequence[str] | None = None,
     task: str | None = None,
     fps: float | None = None,
     crf: int = CRF,
@@ -49,7 +49,7 @@ def to_lerobot(
     Args:
         replays: of one size, one schema and one rate.
         folder: to make.
-        actions: names of state fields that are actions.
+        actions: names of state fields that are actions; None for `action`, `action.…` and the like.
         task: what is to be done, in words; None for the last event `task` before the episode,
             or else the name of the game.
         fps: rows a second: each holds the last frame at or before it. None for every frame, which

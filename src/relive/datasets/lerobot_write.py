@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from relive.codec import Replay
 from relive.codec.output import ffmpeg
 from relive.datasets import lerobot_layout as layout
+from relive.datasets.episodes import action_names
 from relive.datasets.lerobot_stats import PictureStats, Stats, merged, plain, stats_of
 from relive.datasets.rows import Columns, Steps
 
@@ -48,12 +49,13 @@ class Kind:
     schema: dict[str, Any]
 
     @classmethod
-    def of(cls, replay: Replay, actions: Sequence[str], rate: Fraction) -> Kind:
-        """Read it from a replay."""
+    def of(cls, replay: Replay, actions: Sequence[str] | None, rate: Fraction) -> Kind:
+        """Read it from a replay; `actions` as in `action_names`."""
         fields = replay.schema.fields
-        states = tuple(fields[n].name for n in Columns.of(replay, actions).states)
+        acted = action_names(replay, actions)
+        states = tuple(fields[n].name for n in Columns.of(replay, acted).states)
         size = (replay.height, replay.width)
-        return cls(size, states, tuple(actions), rate, replay.schema.to_dict())
+        return cls(size, states, acted, rate, replay.schema.to_dict())
 
     @property
     def fps(self) -> float:

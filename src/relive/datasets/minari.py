@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from relive.codec import Bundle, Replay
-from relive.datasets.episodes import Episode, episodes, write_session
+from relive.datasets.episodes import Episode, action_names, episodes, write_session
 from relive.datasets.rows import refuse_damage, refuse_unsaid
 from relive.errors import InputError, MissingExtraError, ReliveError
 
@@ -30,7 +30,7 @@ def to_minari(
     replays: Sequence[Path | str],
     dataset_id: str,
     *,
-    actions: Sequence[str] = (),
+    actions: Sequence[str] | None = None,
     pixels: bool = True,
     model: Bundle | Path | str | None = None,
     author: str | None = None,
@@ -43,7 +43,7 @@ def to_minari(
     Args:
         replays: of one size and one schema.
         dataset_id: such as `doom/map01-v0`.
-        actions: names of state fields that are actions.
+        actions: names of state fields that are actions; None for `action`, `action.…` and the like.
         pixels: put the decoded pictures in; without, observations have states alone.
         model: weights; None for the bundled ones.
         author: whom the dataset names.
@@ -65,8 +65,9 @@ def to_minari(
     game = ""
     for path in replays:
         with Replay.open(path, model) as replay:
-            names = [f.name for f in replay.schema.fields if f.name not in actions]
-            found = (replay.height, replay.width, tuple(names))
+            acted = action_names(replay, actions)
+            names = [f.name for f in replay.schema.fields if f.name not in acted]
+            found = (replay.height, replay.width, tuple(names), acted)
             if shape not in (None, found):
                 raise InputError(f"{path}: other size or fields than {replays[0]}")
             shape, game = found, replay.header.game
@@ -74,12 +75,12 @@ def to_minari(
             refuse_unsaid(replay)
             buffers += [
                 _buffer(EpisodeBuffer, len(buffers) + n, episode)
-                for n, episode in enumerate(episodes(replay, actions, pixels))
+                for n, episode in enumerate(episodes(replay, acted, pixels))
             ]
             refuse_damage(replay)  # some is only found by decoding
     if shape is None or not buffers:
         raise InputError("no replay with an episode of two frames")
-    height, width, names_ = shape
+    height, width, names_, acted_ = shape
     observed: dict[str, Any] = {"state": spaces.Box(-np.inf, np.inf, (len(names_),), np.float32)}
     if pixels:
         observed["frame"] = spaces.Box(0, 255, (height, width, 3), np.uint8)
@@ -90,9 +91,9 @@ def to_minari(
                 dataset_id,
                 buffers,
                 observation_space=spaces.Dict(observed),
-                action_space=spaces.Box(-np.inf, np.inf, (len(actions),), np.float32),
+                action_space=spaces.Box(-np.inf, np.inf, (len(acted_),), np.float32),
                 author=author,
-                description=f"{game}; states: {', '.join(names_)}; actions: {', '.join(actions)}",
+                description=f"{game}; states: {', '.join(names_)}; actions: {', '.join(acted_)}",
                 data_format="arrow",
                 jpeg_encoding=False,
             )

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from relive.codec import Bundle, Replay
 from relive.codec.output import beside
-from relive.datasets.episodes import ENDED, EPISODE, REWARD, episodes
+from relive.datasets.episodes import ENDED, EPISODE, REWARD, action_names, episodes
 from relive.datasets.npz_file import FPS, SCHEMA, NpzEpisode
 from relive.datasets.rows import Part, add_rows, led_rows, refuse_damage, spans_of
 from relive.errors import InputError
@@ -45,7 +45,7 @@ def to_npz(
     replays: Sequence[Path | str],
     folder: Path | str,
     *,
-    actions: Sequence[str] = (),
+    actions: Sequence[str] | None = None,
     model: Bundle | Path | str | None = None,
     tiers: int | None = None,
     force: bool = False,
@@ -61,7 +61,7 @@ def to_npz(
     Args:
         replays: to read.
         folder: to make.
-        actions: names of state fields that are actions.
+        actions: names of state fields that are actions; None for `action`, `action.…` and the like.
         model: weights; None for the bundled ones.
         tiers: decode so many; None for all there are.
         force: overwrite a folder of NPZ files.
@@ -89,9 +89,9 @@ def to_npz(
 
 
 def _episode_arrays(
-    replay: Replay, actions: Sequence[str], progress: Progress | None
+    replay: Replay, named: Sequence[str] | None, progress: Progress | None
 ) -> Iterator[dict[str, Any]]:
-    names = [field.name for field in replay.schema.fields]
+    names, actions = [field.name for field in replay.schema.fields], action_names(replay, named)
     kept = [name for name in names if name not in actions]
     taken = {IMAGE, ACTION, FIRST, LAST, TERMINAL, PRESENT, FPS, SCHEMA}
     for name in kept:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relive.codec import Replay
-from relive.datasets.episodes import ENDED, EPISODE, REWARD, episode_spans
+from relive.datasets.episodes import ENDED, EPISODE, REWARD, action_names, episode_spans
 from relive.errors import DamagedError, InputError
 from relive.session import Recorder
 
@@ -47,10 +47,7 @@ class Columns:
             InputError: One of the actions is no field of it.
         """
         names = [field.name for field in replay.schema.fields]
-        for name in actions:
-            if name not in names:
-                raise InputError(f"{replay.path}: its states have no field {name!r}")
-        acted = tuple(names.index(name) for name in actions)
+        acted = tuple(names.index(name) for name in action_names(replay, actions))
         marks = (REWARD, EPISODE, ENDED)
         kept = [n for n, name in enumerate(names) if n not in acted and name not in marks]
         reward, ended = (names.index(m) if m in names else None for m in (REWARD, ENDED))

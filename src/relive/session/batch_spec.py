@@ -53,6 +53,7 @@ class TakeSpec(_Frozen):
     player: str | None = None
     actions: tuple[int, ...] = ()
     options: dict[str, Any] = Field(default_factory=dict)
+    keep_actions: bool = Field(default=False, description="the state tells them")
 
     @model_validator(mode="after")
     def _one_of_each(self) -> "TakeSpec":
@@ -162,6 +163,7 @@ def _takes(spec: BatchSpec, number: int) -> list[Take]:
             player=row.player,
             actions=row.actions,
             options=row.options,
+            keep_actions=row.keep_actions,
         )
         _check_play(kind, full_name, play)
         takes.append(Take(row.split, full_name, play))

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from relive.errors import InputError
 from relive.session.recorder import Recorder
-from relive.session.schema import StateField, StateSchema
+from relive.session.schema import Kind, StateField, StateSchema
 
-MAX_OBSERVATION_WIDTH = 64
+MAX_WIDTH = 64
+NO_CHOICE = -1.0
 DEFAULT_FPS = 30.0
 COUNTERS = (
     StateField("reward"),
@@ -27,10 +28,13 @@ Environment = gymnasium.Env[Any, Any]
 class RecordSession(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Streams a session to disk: one frame for every ``reset`` and every ``step``.
 
-    Without a schema the state is the observation, where that is a row of at most 64 numbers,
-    followed by ``reward``, ``return`` (rewards of the episode so far), ``episode``,
-    ``episode_step`` and ``ended`` (1 in the last frame of an episode). With a schema each field
-    is looked up by its name among those, then in ``info``.
+    Without a schema the state is the observation and the action that led to it, where these are
+    numbers or rows of at most 64, followed by ``reward``, ``return`` (rewards of the episode so
+    far), ``episode``, ``episode_step`` and ``ended`` (1 in the last frame of an episode). With a
+    schema each field is looked up by its name among those, then in ``info``.
+
+    ``action`` is a choice of a ``Discrete`` space, ``action.0``, … are those of the other spaces.
+    Nothing led to the first frame of an episode: choices are -1 there, switches and amounts 0.
 
     Args:
         env: An environment made with ``render_mode="rgb_array"``.
@@ -65,7 +69,8 @@ class RecordSession(gymnasium.Wrapper[Any, Any, Any, Any]):
             raise InputError(f"fps {self.fps} is not over 0")
         self._observed = _observation_names(env)
         names = tuple(StateField(name) for name in self._observed)
-        self._schema = StateSchema((*names, *COUNTERS)) if schema is None else schema
+        self._acted = _action_fields(env.action_space)
+        self._schema = StateSchema((*names, *self._acted, *COUNTERS)) if schema is None else schema
         spec_id = env.spec.id if env.spec else ""
         name = f"gym:{spec_id}" if game is None else game
         self.recorder = Recorder(path, self._schema, game=name, force=force)
@@ -81,7 +86,7 @@ class RecordSession(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._episode += 1
         self._episode_step = 0
         self._return = 0.0
-        self._record(observation, 0.0, False, info)
+        self._record(observation, None, 0.0, False, info)
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
@@ -89,7 +94,7 @@ class RecordSession(gymnasium.Wrapper[Any, Any, Any, Any]):
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._episode_step += 1
         self._return += float(reward)
-        self._record(observation, float(reward), terminated or truncated, info)
+        self._record(observation, action, float(reward), terminated or truncated, info)
         return observation, reward, terminated, truncated, info
 
     def close(self) -> None:
@@ -99,7 +104,9 @@ class RecordSession(gymnasium.Wrapper[Any, Any, Any, Any]):
         finally:
             super().close()
 
-    def _record(self, observation: Any, reward: float, ended: bool, info: dict[str, Any]) -> None:
+    def _record(
+        self, observation: Any, action: Any, reward: float, ended: bool, info: dict[str, Any]
+    ) -> None:
         values: dict[str, Any] = {
             "reward": reward,
             "return": self._return,
@@ -109,9 +116,17 @@ class RecordSession(gymnasium.Wrapper[Any, Any, Any, Any]):
         }
         if self._observed:
             values.update(zip(self._observed, np.ravel(observation), strict=True))
+        values |= self._action_values(action)
         time_ns = round(self.recorder.num_frames * 1e9 / self.fps)
         state = np.array([self._value(field.name, values, info) for field in self._schema.fields])
         self.recorder.add(self._picture(), state, time_ns)
+
+    def _action_values(self, action: Any) -> dict[str, float]:
+        """Numbers of an action; of None, where nothing led to the frame."""
+        names = [field.name for field in self._acted]
+        if action is None:
+            return dict.fromkeys(names, NO_CHOICE if _has_choices(self.env.action_space) else 0.0)
+        return dict(zip(names, np.ravel(action), strict=True)) if names else {}
 
     def _value(self, name: str, values: dict[str, Any], info: dict[str, Any]) -> float:
         found = values.get(name, info.get(name))
@@ -140,10 +155,25 @@ class RecordSession(gymnasium.Wrapper[Any, Any, Any, Any]):
 def _observation_names(env: Environment) -> list[str]:
     """Name the numbers of an observation that is one short row; [] for any other."""
     space = env.observation_space
-    if (
-        not isinstance(space, gymnasium.spaces.Box)
-        or len(space.shape) != 1
-        or not 0 < space.shape[0] <= MAX_OBSERVATION_WIDTH
-    ):
+    if not isinstance(space, gymnasium.spaces.Box) or not _is_short_row(space):
         return []
     return [f"observation.{number}" for number in range(space.shape[0])]
+
+
+def _action_fields(space: gymnasium.Space[Any]) -> tuple[StateField, ...]:
+    """Fields of an action that is a number or a short row of them; () for any other."""
+    if isinstance(space, gymnasium.spaces.Discrete):
+        return (StateField("action", kind="category"),)
+    rows = gymnasium.spaces.MultiDiscrete, gymnasium.spaces.MultiBinary, gymnasium.spaces.Box
+    if not isinstance(space, rows) or not _is_short_row(space):
+        return ()
+    kind: Kind = "linear" if isinstance(space, gymnasium.spaces.Box) else "category"
+    return tuple(StateField(f"action.{number}", kind=kind) for number in range(space.shape[0]))
+
+
+def _has_choices(space: gymnasium.Space[Any]) -> bool:
+    return isinstance(space, gymnasium.spaces.Discrete | gymnasium.spaces.MultiDiscrete)
+
+
+def _is_short_row(space: Any) -> bool:
+    return len(space.shape) == 1 and 0 < space.shape[0] <= MAX_WIDTH

@@ -53,6 +53,10 @@ SCHEMA = StateSchema(
 )
 """x grows to the right, y downwards; facing is 0 left, 1 right, 2 up, 3 down."""
 
+ACTING_SCHEMA = StateSchema((*SCHEMA.fields, StateField("action", "", "category", "other", 1.0)))
+"""With what the player did to get there, by its number in Crafter; -1 where an episode begins."""
+NO_ACTION = -1
+
 
 class CrafterStep(NamedTuple):
     """What a session stores of one step.
@@ -62,12 +66,14 @@ class CrafterStep(NamedTuple):
         state: float32 `[S]`, the fields of `SCHEMA`.
         time_ns: time since the start of the session.
         episode: number of the episode; it grows after a death.
+        action: what the player did to get there, by its number; -1 where the episode begins.
     """
 
     frame: npt.NDArray[np.uint8]
     state: npt.NDArray[np.float32]
     time_ns: int
     episode: int
+    action: int
 
 
 def record_crafter(
@@ -84,7 +90,7 @@ def record_crafter(
     Args:
         game: `survival`, the one there is.
         out: The recording to write; readable at any moment, finalised on Ctrl-C.
-        play: Seed, length (10 steps a second) and warm-up.
+        play: Seed, length (10 steps a second), warm-up, and whether actions are kept.
         size_px: Side of the picture, 63 to 1152; multiples of 9 leave no border.
         force: Overwrite an existing file.
         progress: Called with the frames done and their total.
@@ -99,10 +105,12 @@ def record_crafter(
         raise InputError(f"crafter:{game}: no such game; there is crafter:{GAME}")
     world = CrafterGame(play.seed, size_px)
     total, warmup = play.num_frames(STEPS_PER_S), play.num_warmup(STEPS_PER_S)
-    with Recorder(out, SCHEMA, game=f"crafter:{GAME}", force=force) as recorder:
+    schema = ACTING_SCHEMA if play.keep_actions else SCHEMA
+    with Recorder(out, schema, game=f"crafter:{GAME}", force=force) as recorder:
         episode = -1
         for step in islice(world.steps(warmup), total):
-            recorder.add(step.frame, step.state, step.time_ns)
+            state = np.append(step.state, step.action) if play.keep_actions else step.state
+            recorder.add(step.frame, state, step.time_ns)
             if step.episode != episode:
                 episode = step.episode
                 recorder.event("episode", str(episode), step.time_ns)
@@ -141,15 +149,17 @@ class CrafterGame:
         Args:
             warmup: Steps to play before the first one that is given out.
         """
-        frame, episode, number = self._env.reset(), 0, -warmup
+        frame, episode, number, action = self._env.reset(), 0, -warmup, NO_ACTION
         while True:
             if number >= 0:
-                yield CrafterStep(frame, self._state(), round(number * 1e9 / STEPS_PER_S), episode)
+                time_ns = round(number * 1e9 / STEPS_PER_S)
+                yield CrafterStep(frame, self._state(), time_ns, episode, action)
             number += 1
-            action = self._player.act(self._env._player, self._env._world)
-            frame, _, done, _ = self._env.step(self._env.action_names.index(action))
+            name = self._player.act(self._env._player, self._env._world)
+            action = self._env.action_names.index(name)
+            frame, _, done, _ = self._env.step(action)
             if done:
-                frame, episode = self._env.reset(), episode + 1
+                frame, episode, action = self._env.reset(), episode + 1, NO_ACTION
 
     def _state(self) -> npt.NDArray[np.float32]:
         player, world = self._env._player, self._env._world

@@ -53,6 +53,8 @@ class DoomTic(NamedTuple):
         regions: uint8 `[H, W]`, the ids of `REGIONS`.
         time_ns: time since the start of the session.
         episode: number of the episode; it grows after a death or a level's end.
+        action: what the player did to get there, float32 `[A]`, the fields of `ACTION_FIELDS`; 0
+            where the episode begins.
     """
 
     frame: npt.NDArray[np.uint8]
@@ -60,6 +62,7 @@ class DoomTic(NamedTuple):
     regions: npt.NDArray[np.uint8]
     time_ns: int
     episode: int
+    action: npt.NDArray[np.float32]
 
 
 def record_doom(
@@ -73,6 +76,7 @@ def record_doom(
     force: bool = False,
     progress: Progress | None = None,
     warmup_tics: int = 0,
+    keep_actions: bool = False,
 ) -> int:
     """Record a game that the scripted player plays. Same seed, same session.
 
@@ -86,6 +90,7 @@ def record_doom(
         force: Overwrite an existing file.
         progress: Called with the frames done and their total.
         warmup_tics: Tics to play before the recording begins.
+        keep_actions: Let the state also tell what the player did to get there.
 
     Returns:
         Number of frames recorded.
@@ -98,14 +103,15 @@ def record_doom(
         raise InputError(f"{seconds} seconds is not a length over 0")
     total = max(1, round(seconds * TICS_PER_S))
     name = f"doom:{game.removeprefix('doom:').lower()}"
-    schema = state_schema(width, height)
+    schema = state_schema(width, height, keep_actions)
     with (
         DoomGame(game, seed, width=width, height=height, warmup_tics=warmup_tics) as doom,
         Recorder(out, schema, REGIONS, game=name, force=force) as recorder,
     ):
         episode = -1
         for tic in islice(doom, total):
-            recorder.add(tic.frame, tic.state, tic.time_ns, tic.regions)
+            state = np.append(tic.state, tic.action) if keep_actions else tic.state
+            recorder.add(tic.frame, state, tic.time_ns, tic.regions)
             if tic.episode != episode:
                 episode = tic.episode
                 recorder.event("episode", str(episode), tic.time_ns)
@@ -142,6 +148,7 @@ class DoomGame:
         self._warmup_tics = warmup_tics
         self._player = DoomPlayer(seed)
         self._episode = 0
+        self._action = [0.0] * len(BUTTONS)
         self._errors = _vizdoom_errors()
         with contextlib.ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="relive-doom-"))
@@ -185,8 +192,9 @@ class DoomGame:
         return shot
 
     def _act(self, shot: Any) -> None:
+        self._action = self._player.act(self._view(shot))
         try:
-            self._game.make_action(self._player.act(self._view(shot)))
+            self._game.make_action(self._action)
         except self._errors as error:
             raise ReliveError(f"{self._name}: ViZDoom ended: {_line(error)}") from None
 
@@ -198,6 +206,7 @@ class DoomGame:
         except self._errors as error:
             raise ReliveError(f"{self._name}: ViZDoom ended: {_line(error)}") from None
         self._player.reset()
+        self._action = [0.0] * len(BUTTONS)
 
     def _start(self, folder: Path) -> Any:
         """Start the process with its folder as working directory: it writes files there."""
@@ -241,6 +250,7 @@ class DoomGame:
             regions=read_regions(shot, self._view_height),
             time_ns=round(number * 1_000_000_000 / TICS_PER_S),
             episode=self._episode,
+            action=np.array(self._action, np.float32),
         )
 
     def _view(self, shot: Any) -> View:

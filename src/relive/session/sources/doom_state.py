@@ -8,6 +8,7 @@ import numpy.typing as npt
 from relive.errors import InputError
 from relive.session.regions import Region, RegionSchema
 from relive.session.schema import Camera, StateField, StateSchema
+from relive.session.sources.doom_player import BUTTONS
 
 _POSITION_STEP = 1 / 16
 _VELOCITY_STEP = 1 / 64
@@ -28,6 +29,14 @@ _FIELDS: tuple[tuple[str, StateField], ...] = (
     ("SELECTED_WEAPON", StateField("weapon", "", "category", "other", 1.0)),
     ("KILLCOUNT", StateField("kills", "", "counter", "score", 1.0)),
 )
+
+ACTION_FIELDS = tuple(
+    StateField(f"action.{name.lower()}", "deg", "linear")
+    if name.endswith("_DELTA")
+    else StateField(f"action.{name.lower()}", "", "category", "other", 1.0)
+    for name in BUTTONS
+)
+"""What the player did to get to a tic: buttons, 0 or 1, and degrees turned."""
 
 VARIABLES = tuple(name for name, _ in _FIELDS)
 """ViZDoom variables, in the order of the state fields."""
@@ -75,11 +84,12 @@ def view_height(width: int, height: int) -> int:
     return VIEW_HEIGHTS_PX[width, height]
 
 
-def state_schema(width: int = 320, height: int = 240) -> StateSchema:
+def state_schema(width: int = 320, height: int = 240, keep_actions: bool = False) -> StateSchema:
     """Return the schema of a Doom session's state, with the camera of its picture."""
     view = (0, 0, width, view_height(width, height))
     camera = Camera(FOV_DEG, PIXEL_ASPECT, "left", view)
-    return StateSchema(tuple(field for _, field in _FIELDS), camera)
+    fields = tuple(field for _, field in _FIELDS)
+    return StateSchema((*fields, *ACTION_FIELDS) if keep_actions else fields, camera)
 
 
 def read_state(shot: Any) -> npt.NDArray[np.float32]:

@@ -91,4 +91,5 @@ def _record_doom(name: str, out: Path, play: Play, force: bool, progress: Progre
         force=force,
         progress=progress,
         warmup_tics=play.num_warmup(TICS_PER_S),
+        keep_actions=play.keep_actions,
     )

@@ -22,6 +22,8 @@ class Play:
         actions: Of a Gymnasium environment with numbered actions: those to draw from, with more
             weight on those that are there twice; none for all alike.
         options: Keyword arguments of a Gymnasium environment.
+        keep_actions: Whether the state also tells what the player did to get there; of Gymnasium
+            environments it always does.
     """
 
     seed: int
@@ -32,6 +34,7 @@ class Play:
     player: str | None = None
     actions: tuple[int, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    keep_actions: bool = False
 
     def __post_init__(self) -> None:
         if (self.seconds is None) == (self.frames is None):
