@@ -206,8 +206,28 @@ def test_scroll_is_learned_from_the_pictures() -> None:
 
     learned = learn_scroll(moves, read)
     assert learned is not None
-    assert np.abs(learned - [[-5, 0], [0, -3]]).max() < 0.1
+    assert np.abs(learned.matrix - [[-5, 0], [0, -3]]).max() < 0.1
+    assert not learned.overlay.any()
     assert learn_scroll(moves, lambda _: wall) is None
+
+
+def test_scroll_leaves_what_stands_still_and_is_not_taken_in_by_a_new_episode() -> None:
+    wall = texture()
+    moves = np.array([[1, 0], [0, 1], [-1, 0], [0, -1], [1, 0], [40, -30], [1, 0]], np.float64)
+    at = np.concatenate([np.zeros((1, 2)), moves.cumsum(0)]).astype(int)
+
+    def read(index: int) -> NDArray[np.uint8]:
+        frame = np.roll(wall, (-3 * at[index, 1], -5 * at[index, 0]), (0, 1))
+        if index > 5:
+            frame = 255 - frame[::-1]
+        frame[-12:] = wall[:12]
+        return frame
+
+    learned = learn_scroll(moves, read)
+    assert learned is not None
+    assert np.abs(learned.matrix - [[-5, 0], [0, -3]]).max() < 0.1
+    assert learned.overlay[-10:].all()
+    assert learned.overlay[:-14].mean() < 0.05
 
 
 def test_depths_are_as_dense_as_their_parallax() -> None:

@@ -11,7 +11,7 @@ from relive.cli.run import run
 from relive.container import ReplayReader
 from relive.restore import Output, restore
 from relive.session import Session
-from relive.session.marks import GENERATED
+from relive.session.marks import MARKS
 from short_replay import FRAMES, MISSING, write_short
 
 GOP = 8
@@ -40,7 +40,8 @@ def test_damaged_gop_and_missing_frame_are_filled(folder: Path) -> None:
         assert np.flatnonzero(whole.generated).tolist() == lost
         assert (whole.times_ns == was.times_ns).all()
         assert np.abs(whole.states - was.states).max() < 0.5  # those that were lost are guessed
-        assert [e.name for e in was.events] == [e.name for e in whole.events if e.name != GENERATED]
+        assert np.flatnonzero(~whole.stated).tolist() == lost[1:]  # guessed, and said so
+        assert [e.name for e in was.events] == [e.name for e in whole.events if e.name not in MARKS]
         with relive.Replay.open(folder / "hurt.relive", model) as replay:
             assert (whole.frame(0) == replay.frame(0)).all()
 

@@ -8,8 +8,10 @@ whole levels: all of it as single precision would fill the disk.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import math
 import multiprocessing
+import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -24,8 +26,10 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+import relive
 from relive.session import Session
 
+LESSON_CODE = Path(relive.__file__).parent
 STEPS = 64  # of a feature to one
 TOGETHER = 4  # crops to a step of learning
 
@@ -88,12 +92,24 @@ def crop(
 def prepare(folder: Path, paths: list[Path], course: Course, options: argparse.Namespace) -> None:
     """Make lessons until the time is over; those that are there stay."""
     folder.mkdir(parents=True, exist_ok=True)
+    _stamp(folder)
     end = time.monotonic() + 60 * options.minutes
     tasks = [(turn, number) for turn in range(options.per_session) for number in range(len(paths))]
     work = partial(_prepare_one, folder, paths, course.crops, end)
     with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
         for _ in pool.imap_unordered(work, tasks):
             pass
+
+
+def _stamp(folder: Path) -> None:
+    """Write into the folder which code makes its lessons, and refuse those of another one."""
+    files = sorted(LESSON_CODE.glob("restore/*.py")) + sorted(LESSON_CODE.glob("view/*.py"))
+    files += sorted(Path(__file__).parent.glob("fit_*.py"))
+    made_by = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    stamp = folder / "made-by.txt"
+    if stamp.exists() and stamp.read_text() != made_by:
+        sys.exit(f"{folder} has lessons of other code; name another folder")
+    stamp.write_text(made_by)
 
 
 def _prepare_one(

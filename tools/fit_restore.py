@@ -20,8 +20,8 @@ from relive.restore.network import FillNet
 from relive.restore.opening import fill_states
 from relive.session import Session
 
-CROP, CROPS, PART = 80, 5, 64
-KINDS = ("guessed", "frame", "cubes", "guessed", "frame", "cubes", "long")
+CROP, CROPS, PART = 80, 8, 64
+KINDS = ("guessed", "cubes", "frame", "guessed", "cubes", "long", "cubes")
 
 
 def crops(session: Session, number: int, rng: np.random.Generator) -> list[Crop]:
@@ -31,7 +31,7 @@ def crops(session: Session, number: int, rng: np.random.Generator) -> list[Crop]
     candidates = explain(gap)
     given, truth = features(gap, candidates), session.frame(target)
     corners = [
-        [int(rng.integers(0, side - CROP)) for side in truth.shape[:2]] for _ in range(CROPS)
+        [int(rng.integers(0, side - CROP + 1)) for side in truth.shape[:2]] for _ in range(CROPS)
     ]
     lost = ~gap.target.known
     return [crop(given, candidates.colours, truth, lost, (y, x), CROP) for y, x in corners]

@@ -46,7 +46,7 @@ def crops(session: Session, number: int, rng: np.random.Generator) -> list[Crop]
     truth, labels = session.frame(target), session.regions(target, target + 1)
     counts = (looks.near >= 0).any(0) & (labels[0] < HUD if labels is not None else True)
     sides = viewer.camera.bottom_px, truth.shape[1]
-    corners = [[int(rng.integers(0, side - CROP)) for side in sides] for _ in range(CROPS)]
+    corners = [[int(rng.integers(0, side - CROP + 1)) for side in sides] for _ in range(CROPS)]
     return [crop(given, looks.colours, truth, counts, (y, x), CROP) for y, x in corners]
 
 

@@ -5,7 +5,7 @@
 Lost are: a random tenth of the frames; a random 30 % of the cubes (16x16 pixels of two frames); a
 whole GOP of 32 frames, with its states as a damaged replay loses them, and with the states kept as
 a session with missing frames keeps them. PSNR is that of the pixels that were filled, over all of
-them. The plain methods get the same inputs.
+them. The plain methods get the same inputs; blends weigh a pixel by how near in time it was known.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from fit_restore import hide_cubes
 
 from relive.bench.provenance import provenance
 from relive.restore.completing import complete
@@ -30,6 +31,7 @@ from relive.session import Session
 
 FIRST, FRAMES, SEED = 40, 64, 7
 GOP = range(72, 104)
+FOREVER_S = 1e9
 CASES = ("frames", "cubes", "gop", "gop_with_states")
 
 
@@ -44,11 +46,7 @@ def lose(session: Session, case: str, rng: np.random.Generator) -> tuple[Session
             True
         )
     elif case == "cubes":
-        rows, columns = -(-session.height // 16), -(-session.width // 16)
-        for first in range(0, session.num_frames, 2):
-            grid = rng.random((rows, columns)) < 0.3
-            part = grid.repeat(16, 0).repeat(16, 1)[: session.height, : session.width]
-            hidden[first] = hidden[first + 1] = part
+        hidden = hide_cubes(session, rng)
     else:
         lost[GOP.start : GOP.stop] = True
         if case == "gop":
@@ -71,16 +69,12 @@ def plain(gaps: SessionGaps, session: Session, index: int) -> Iterator[tuple[str
     share = (session.times_ns[index] - session.times_ns[before]) / (
         session.times_ns[after] - session.times_ns[before]
     )
-    copy, masks = nearest_known(gaps, session, index)
+    copy, spans = nearest_known(gaps, session, index)
     yield "copy_last", np.where(known[..., None], own, copy[0])
     if known.any():
-        share = 0.5
-        one = masks[..., None]
-        mix = np.where(
-            one[0] & one[1],
-            (1 - share) * copy[0] + share * copy[1],
-            np.where(one[0], copy[0], copy[1]),
-        )
+        near = 1 / spans.clip(max=FOREVER_S)
+        near /= near.sum(0)
+        mix = near[0, ..., None] * copy[0] + near[1, ..., None] * copy[1]
     else:
         mix = (1 - share) * session.frame(int(before)) + share * session.frame(int(after)).astype(
             float
@@ -94,24 +88,28 @@ def plain(gaps: SessionGaps, session: Session, index: int) -> Iterator[tuple[str
 def nearest_known(
     gaps: SessionGaps, session: Session, index: int
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """The last known value of every pixel before, the first one after, and where there is one."""
-    out, masks = [], []
+    """The last known value of every pixel before and the first one after, and their spans.
+
+    Returns:
+        Two pictures, and seconds from the frame to where each pixel was known `[2, H, W]`;
+        infinite where it never was.
+    """
+    out, spans = [], []
     for step in (-1, 1):
-        picture, done = (
-            session.frame(index).copy(),
-            np.zeros((session.height, session.width), np.bool_),
-        )
-        picture[:] = 128
+        shape = session.height, session.width
+        picture, done = np.full((*shape, 3), 128, np.uint8), np.zeros(shape, np.bool_)
+        span_s = np.full(shape, np.inf)
         place = index + step
         while 0 <= place < session.num_frames and not done.all():
             new = gaps.known(place) & ~done
             if new.any():
                 picture[new] = session.frame(place)[new]
+                span_s[new] = abs(int(session.times_ns[place] - session.times_ns[index])) / 1e9
                 done |= new
             place += step
         out.append(picture)
-        masks.append(done)
-    return out, np.stack(masks)
+        spans.append(span_s)
+    return out, np.stack(spans)
 
 
 def measure(session: Session, case: str, pictures: Path | None) -> dict[str, Any]:

@@ -14,7 +14,6 @@ and turned to where the target looks, as if all were far away (what it does not 
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import time
 from itertools import pairwise
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measure_restore import psnr_db
 
 from relive.bench.metrics import flip_error
 from relive.bench.provenance import provenance, write_json
@@ -112,11 +112,6 @@ def measure(session: Session, target: int, gap: int) -> dict[str, Any]:
     row["less_sure_half"] = float(error[:half].mean()) if half else None
     pictures["view"] = overlaid.pixels
     return row | {"flip": {name: flip_error(truth, pictures[name]) for name in pictures}}
-
-
-def psnr_db(squares: list[float]) -> float:
-    """PSNR of mean squared errors of frames, over all of them."""
-    return 10 * math.log10(255**2 / max(1e-3, float(np.mean(squares))))
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from relive.errors import InputError
 if TYPE_CHECKING:
     from relive.restore import Tally
 
+MAX_RATE_CHARS = 40
+
 Source = Annotated[
     Path,
     typer.Argument(help="A session (.mcap) or a replay (.relive).", autocompletion=completing.BOTH),
@@ -94,7 +96,10 @@ def interpolate(
 
 
 def _rate(text: str) -> Fraction:
+    """Read a rate; an exponent could make a number without end."""
     try:
+        if len(text) > MAX_RATE_CHARS or "e" in text.lower():
+            raise ValueError
         return Fraction(text)
     except (ValueError, ZeroDivisionError):
         raise InputError(f"--fps {text!r} is no number of frames a second") from None

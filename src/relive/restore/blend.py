@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
+from relive.restore import kernels
 from relive.restore.candidates import FLOW, KINDS, LANDED, Candidates, Explanation
 from relive.restore.looks import mean_over, misfit
 from relive.restore.network import LEVELS, MOST, FillNet
@@ -27,6 +28,7 @@ WEIGHTS = Path(__file__).parents[1] / "weights" / "restore.safetensors"
 FARTHEST_S = 0.3
 RADII = (2, 6)
 AROUND = 12
+LARGEST = 2.9  # that a feature may be
 
 Floats = NDArray[np.float32]
 
@@ -60,7 +62,7 @@ def features(gap: Gap, candidates: Candidates) -> Floats:
         _say_landing(one, k % 2, here[8:12])
         here[20 + one.kind] = 1
     _say_others(candidates, out[:, 12:17])
-    return out
+    return np.clip(out, -LARGEST, LARGEST, out)
 
 
 def _say_landing(one: Explanation, side: int, out: Floats) -> None:
@@ -74,16 +76,35 @@ def _say_landing(one: Explanation, side: int, out: Floats) -> None:
 
 
 def _say_others(candidates: Candidates, out: Floats) -> None:
-    """How far a candidate is from their mean and median, from those that landed, and the flow."""
-    colours = candidates.colours
-    out[:, 0] = _apart(colours, colours.mean(0))
-    out[:, 1] = _apart(colours, np.median(colours, 0))
+    """How far a candidate is from others that are seen: mean, median, and those of two kinds."""
+    colours, seen = candidates.colours, candidates.seen
+    out[:, 0] = _apart(colours, _mean_of(colours, seen))
+    out[:, 1] = _apart(colours, _median_of(colours, seen))
     for place, kind in ((2, LANDED), (3, FLOW)):
         some = [k for k in range(len(colours)) if candidates.explanations[k // 2].kind == kind]
         if some:
-            out[:, place] = _apart(colours, colours[some].mean(0))
-    both = colours.reshape(-1, 2, *colours.shape[1:]).mean(1)
-    out[:, 4] = _apart(both, np.median(both, 0)).repeat(2, 0)
+            told = np.asarray(seen[some].any(0))[None]
+            out[:, place] = _apart(colours, _mean_of(colours[some], seen[some])) * told
+    pairs = colours.reshape(-1, 2, *colours.shape[1:])
+    seen_pairs = seen.reshape(-1, 2, *seen.shape[1:])
+    both = np.stack([_mean_of(*pair) for pair in zip(pairs, seen_pairs, strict=True)])
+    out[:, 4] = _apart(both, _median_of(both, np.asarray(seen_pairs.any(1)))).repeat(2, 0)
+
+
+def _mean_of(colours: Floats, seen: NDArray[np.bool_]) -> Floats:
+    """Mean over the candidates that are seen `[K, H, W, 3]`, over all where none is."""
+    seen = seen | ~seen.any(0)
+    total = np.einsum("khwc,khw->hwc", colours, seen.astype(np.float32), optimize=True)
+    return np.asarray(total / seen.sum(0, np.float32)[..., None], np.float32)
+
+
+def _median_of(colours: Floats, seen: NDArray[np.bool_]) -> Floats:
+    """Median of the candidates that are seen, the lower of two; of all where none is."""
+    seen = seen | ~seen.any(0)
+    ranked = np.where(seen[..., None], colours, np.inf)
+    ranked.sort(0)
+    middle = (seen.sum(0) - 1) // 2
+    return np.asarray(np.take_along_axis(ranked, middle[None, ..., None], 0)[0], np.float32)
 
 
 def _fit_around(gap: Gap, colours: Floats) -> Floats:
@@ -118,5 +139,7 @@ def blend(gap: Gap, candidates: Candidates) -> tuple[Floats, Floats]:
     mixed, weights = load_network()(given, colours, own, known)
     apart = (weights * (colours - mixed).abs().mean(1)).sum(0)
     fit = (weights * given[:, 1]).sum(0) * LEVELS
+    if gap.before.time_ns == gap.after.time_ns:  # that it agrees with itself says nothing
+        fit[known == 0] = float(kernels.MAX_MISFIT) / 2
     sure = (-(apart + fit / 2) / LEVELS).exp() * seen.any(0)
     return mixed.permute(1, 2, 0).numpy(), sure.numpy()

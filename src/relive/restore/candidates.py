@@ -15,21 +15,21 @@ Shapes: K candidates (the two sides of an explanation follow one another), H W p
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from relive.model.warp import Pinhole
 from relive.restore import kernels
 from relive.restore.depth import find_depth, land_by_depth, look_from_both
 from relive.restore.flow import land_by_flow
 from relive.restore.landing import Landed
 from relive.restore.looks import Floats, Look, look_along, misfit
-from relive.restore.sources import Gap, Source
+from relive.restore.sources import Gap, Mask, Source
 
 DEPTH, LANDED, FLOW, SHIFT, SCROLL, STILL = KINDS = range(6)
 NOBODY = -1
+SMALLEST = 2  # pixels of a side that can be halved
 REACH = 7  # displacements, in steps of two pixels for either half of the way
 TOLL = np.float32(0.15)
 
@@ -68,29 +68,40 @@ class Candidates:
 
 def explain(gap: Gap) -> Candidates:
     """Find every explanation that this session allows."""
-    found = list(_explanations(gap))
+    return _together([*_by_target(gap), *_by_sides(gap)])
+
+
+def explain_again(gap: Gap, found: Candidates) -> Candidates:
+    """Explain a gap of which more is hidden; what comes from the sides alone is `found` already."""
+    kept = [one for one in found.explanations if one.kind not in (DEPTH, SHIFT)]
+    return _together([*_by_target(gap), *kept])
+
+
+def _together(found: list[Explanation]) -> Candidates:
     looks = [look for one in found for look in one.looks]
     return Candidates(np.stack([c for c, _ in looks]), np.stack([s for _, s in looks]), found)
 
 
-def _explanations(gap: Gap) -> Iterator[Explanation]:
+def _by_target(gap: Gap) -> Iterator[Explanation]:
+    """Explanations that have to fit what is known of the target."""
     if gap.camera is not None:
-        yield from _by_depth(gap, gap.camera)
+        yield Explanation(DEPTH, look_from_both(gap, gap.camera, find_depth(gap, gap.camera)))
+    if gap.target.known.any() and min(gap.target.known.shape) >= SMALLEST:
+        yield Explanation(SHIFT, _by_shift(gap))
+
+
+def _by_sides(gap: Gap) -> Iterator[Explanation]:
+    """Explanations that the sides alone give."""
+    if (camera := gap.camera) is not None:
+        for own in (0, 1):
+            looks, landed = land_by_depth(gap, camera, own)
+            yield Explanation(LANDED, looks, own, landed)
     for own, (looks, landed) in enumerate(land_by_flow(gap)):
         yield Explanation(FLOW, looks, own, landed)
-    if gap.target.known.any():
-        yield Explanation(SHIFT, _by_shift(gap))
     if gap.scrolls is not None:
         yield Explanation(SCROLL, _by_scroll(gap, gap.scrolls))
     sides = gap.before, gap.after
     yield Explanation(STILL, [(side.pixels.astype(np.float32), side.known) for side in sides])
-
-
-def _by_depth(gap: Gap, camera: Pinhole) -> Iterator[Explanation]:
-    yield Explanation(DEPTH, look_from_both(gap, camera, find_depth(gap, camera)))
-    for own in (0, 1):
-        looks, landed = land_by_depth(gap, camera, own)
-        yield Explanation(LANDED, looks, own, landed)
 
 
 def _by_shift(gap: Gap) -> list[Look]:
@@ -143,9 +154,18 @@ def _finer(gap: Gap, shifts: Floats, parts: tuple[np.float32, np.float32]) -> li
 
 
 def _by_scroll(gap: Gap, scrolls: NDArray[np.float64]) -> list[Look]:
-    """The whole picture moved by what the states say."""
+    """The picture moved by what the states say, under an overlay that stays."""
     looks = []
     for source, move, sign in ((gap.before, scrolls[0], -1.0), (gap.after, scrolls[1], 1.0)):
         shifts = np.broadcast_to(move.astype(np.float32), (*source.known.shape, 2))
-        looks.append(look_along(source, np.ascontiguousarray(shifts), sign))
+        open_to_view = source if gap.overlay is None else _without(source, gap.overlay)
+        colours, seen = look_along(open_to_view, np.ascontiguousarray(shifts), sign)
+        if gap.overlay is not None:
+            colours[gap.overlay] = source.pixels[gap.overlay]
+            seen[gap.overlay] = source.known[gap.overlay]
+        looks.append((colours, seen))
     return looks
+
+
+def _without(source: Source, overlay: Mask) -> Source:
+    return replace(source, known=source.known & ~overlay)

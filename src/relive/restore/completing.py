@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relive.restore.blend import blend
-from relive.restore.candidates import explain
+from relive.restore.candidates import Candidates, explain, explain_again
 from relive.restore.filling import smooth_filling
 from relive.restore.gaps import SessionGaps
 from relive.restore.painting import paint_share, trial_of
 from relive.restore.sources import Frame, Gap, Mask
 
 TURNS = 4  # neighbours 1, 2, 4 and 8 frames away
+ENOUGH = 0.995  # of what is missing is filled: nobody is asked for the few pixels that are left
 
 Floats = NDArray[np.float32]
 
@@ -73,20 +74,19 @@ class _Canvas:
         """Begin with what is known of a frame."""
         return cls(own, known, own.copy(), known.astype(np.float32))
 
-    def fill(self, gap: Gap, filled: Mask) -> Mask:
+    def fill(self, gap: Gap, candidates: Candidates, filled: Mask) -> Mask:
         """Fill what the neighbours show; returns what is filled now."""
-        candidates = explain(gap)
         colours, sure = blend(gap, candidates)
         new = ~filled & candidates.seen.any(0)
         self.pixels[new] = colours[new].round().clip(0, 255).astype(np.uint8)
         self.confidence[new] = sure[new]
         return filled | new
 
-    def paint(self, gap: Gap) -> None:
+    def paint(self, gap: Gap, found: Candidates) -> None:
         """Paint where what the neighbours say of a trial is far off; that is less sure."""
         hidden = self.known & ~trial_of(self.known)
         tried = replace(gap, target=replace(gap.target, known=hidden))
-        candidates = explain(tried)
+        candidates = explain_again(tried, found)
         said, seen = blend(tried, candidates)[0], np.asarray(candidates.seen.any(0))
         painting, take = paint_share(self.own, self.known, said, seen)
         mixed = self.pixels + take[..., None] * (painting - self.pixels)
@@ -111,22 +111,25 @@ def complete(gaps: SessionGaps, index: int) -> Completed:
     filled = canvas.known.copy()
     if filled.all():
         return canvas.done(filled)
-    first = gaps.gap(index)
-    gap: Gap | None = first
-    for turn in range(TURNS):
-        if gap is None or filled.all():
+    first = gaps.gap_further(index, 0) if filled.any() else gaps.gap(index)
+    if first is None:  # nobody else shows anything
+        return canvas.done(filled)
+    candidates, few = explain(first), (1 - ENOUGH) * (~filled).sum()
+    filled = canvas.fill(first, candidates, filled)
+    for turn in range(1, TURNS):
+        gap = _further(gaps, index, turn, canvas.pixels, filled)
+        if gap is None or (~filled).sum() <= few:
             break
-        filled = canvas.fill(gap, filled)
-        gap = None if filled.all() else _further(gaps, index, turn + 1, canvas.pixels, filled)
+        filled = canvas.fill(gap, explain(gap), filled)
     if canvas.known.any():
-        canvas.paint(first)
+        canvas.paint(first, candidates)
     return canvas.done(filled)
 
 
 def complete_between(gap: Gap) -> Completed:
     """Make a frame of which nothing is known, from its neighbours alone."""
     canvas = _Canvas.of(gap.target.pixels, gap.target.known)
-    return canvas.done(canvas.fill(gap, canvas.known))
+    return canvas.done(canvas.fill(gap, explain(gap), canvas.known))
 
 
 def _further(gaps: SessionGaps, index: int, turn: int, pixels: Frame, filled: Mask) -> Gap | None:

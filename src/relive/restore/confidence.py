@@ -66,7 +66,8 @@ class ConfidenceFile:
         if self._zip is not None:
             self._zip.close()
         elif self._path.exists():
-            _remove_maps(self._path)
+            refuse_foreign(self._path)
+            shutil.rmtree(self._path)
         self._part.replace(self._path)
 
 
@@ -79,8 +80,12 @@ def _write_png(path: Path, values: NDArray[np.uint8]) -> None:
         file.mux(stream.encode(None))
 
 
-def _remove_maps(folder: Path) -> None:
+def refuse_foreign(folder: Path) -> None:
+    """Refuse to write in place of a folder that holds something else than pictures.
+
+    Raises:
+        InputError: It does.
+    """
     foreign = next((file for file in folder.iterdir() if file.suffix != ".png"), None)
     if foreign is not None:
         raise InputError(f"{folder} holds {foreign.name}, which is no picture; name another folder")
-    shutil.rmtree(folder)

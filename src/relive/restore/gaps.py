@@ -14,7 +14,7 @@ from relive.cubes.states import camera_poses, has_camera
 from relive.errors import InputError
 from relive.model.warp import Pinhole
 from relive.restore.filling import smooth_filling
-from relive.restore.scroll import learn_scroll, places
+from relive.restore.scroll import Scroll, learn_scroll, places
 from relive.restore.sources import Frame, Gap, Mask, Source
 from relive.restore.tint import tint_alike
 from relive.session import StateSchema
@@ -72,7 +72,7 @@ class SessionGaps:
         self._places = self._place_of(self.states)
         self._scroll = self._learn_scroll()
 
-    def _learn_scroll(self) -> NDArray[np.float64] | None:
+    def _learn_scroll(self) -> Scroll | None:
         """Learn how the picture scrolls, where the state places an actor and no camera."""
         if self.camera is not None or self._places is None:
             return None
@@ -126,8 +126,7 @@ class SessionGaps:
             return None
         first, last = there[0], there[-1]
         target, before, after = (self.source(i) for i in (index, first, last))
-        scrolls = self._scrolls(*(s.place for s in (before, target, after)))
-        return tint_alike(Gap(target, before, after, self.camera, scrolls))
+        return self._surround(target, before, after)
 
     def between(self, time_ns: int, state: NDArray[np.float32], guessed: bool = True) -> Gap:
         """Surround a moment by the frames that are there, before and after it.
@@ -146,8 +145,12 @@ class SessionGaps:
         place = None if place is None else place[0]
         target = Source(*nothing, state, pose, time_ns, place, guessed)
         before, after = self.source(first), self.source(last)
-        scrolls = self._scrolls(before.place, target.place, after.place)
-        return tint_alike(Gap(target, before, after, self.camera, scrolls))
+        return self._surround(target, before, after)
+
+    def _surround(self, target: Source, before: Source, after: Source) -> Gap:
+        scrolls = self._scrolls(*(source.place for source in (before, target, after)))
+        overlay = None if self._scroll is None else self._scroll.overlay
+        return tint_alike(Gap(target, before, after, self.camera, scrolls, overlay))
 
     def _neighbour(self, index: int, step: int, skipped: int) -> int | None:
         """Find a frame on one side that shows what a frame lacks, else one that shows anything."""
@@ -168,7 +171,7 @@ class SessionGaps:
         before, target, after = places
         if self._scroll is None or before is None or target is None or after is None:
             return None
-        return np.stack([target - before, after - target]) @ self._scroll
+        return np.stack([target - before, after - target]) @ self._scroll.matrix
 
     def _place_of(self, states: NDArray[np.float32]) -> NDArray[np.float64] | None:
         return places(self._recording.schema, states)

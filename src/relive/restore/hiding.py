@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,11 +95,11 @@ def hidden_masks(
 def _read_mask(path: Path, count: int, shape: tuple[int, int]) -> NDArray[np.bool_]:
     """Read `hidden` of an `.npz`: bool `[T, H, W]`, or `[H, W]` for all frames; True is hidden."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            values = file[MASK_NAME]
+        with zipfile.ZipFile(path) as archive, archive.open(f"{MASK_NAME}.npy") as file:
+            values = np.lib.format.read_array(file, allow_pickle=False)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    except (KeyError, ValueError, zipfile.BadZipFile):
+    except (KeyError, ValueError, EOFError, zlib.error, zipfile.BadZipFile):
         raise InputError(f"{path} is no .npz file with an array {MASK_NAME!r}") from None
     if values.dtype != np.bool_ or values.shape not in ((count, *shape), shape):
         raise InputError(

@@ -76,7 +76,14 @@ def _rows(opened: Opened, gaps: SessionGaps, times: list[int], same_ns: Fraction
         near = int(np.abs(known_ns - time).argmin())
         if abs(int(known_ns[near]) - time) <= same_ns:
             index = int(there[near])
-            yield Row(time, gaps.states[index], gaps.source(index).pixels, opened.regions(index))
+            yield Row(
+                time_ns=time,
+                state=gaps.states[index],
+                pixels=gaps.source(index).pixels,
+                regions=opened.regions(index),
+                generated=opened.generated(index),
+                stated=bool(opened.stated[index]),
+            )
         else:
             yield _between(opened, gaps, time)
 
@@ -93,4 +100,6 @@ def _between(opened: Opened, gaps: SessionGaps, time_ns: int) -> Row:
         opened.recording.schema, gaps.times_ns, gaps.states, time_ns
     )
     completed = complete_between(gaps.between(time_ns, state))
-    return Row(time_ns, state, completed.pixels, None, completed)
+    after = int(np.searchsorted(gaps.times_ns, time_ns))
+    stated = bool(opened.stated[after - 1 : after + 1].all())
+    return Row(time_ns, state, completed.pixels, None, completed, stated=stated)

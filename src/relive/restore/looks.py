@@ -42,7 +42,8 @@ def misfit(gap: Gap, looks: list[Look], radius: int) -> Floats:
 
 def mean_over(values: Floats, radius: int) -> Floats:
     """Mean over squares of pixels `[H, W]`, smaller at the edges."""
-    side = 2 * radius + 1
     picture = torch.from_numpy(np.ascontiguousarray(values, np.float32))[None, None]
-    mean = F.avg_pool2d(picture, side, 1, radius, count_include_pad=False)[0, 0]
-    return np.asarray(mean.numpy(), np.float32)
+    for window in ((1, 2 * radius + 1), (2 * radius + 1, 1)):
+        reach = window[0] // 2, window[1] // 2
+        picture = F.avg_pool2d(picture, window, 1, reach, count_include_pad=False)
+    return np.asarray(picture[0, 0].numpy(), np.float32)

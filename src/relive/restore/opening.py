@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from relive.errors import InputError
 from relive.restore.gaps import SessionGaps
 from relive.restore.sources import Mask
 from relive.session import Event, RegionSchema, Session, StateSchema
+from relive.session.marks import GENERATED
 
 REPLAY_SUFFIX = ".relive"
 
@@ -61,6 +63,14 @@ class Opened:
     def events(self) -> list[Event]:
         """What happened, by time."""
         return [Event(e.time_ns, e.name, e.payload) for e in self.recording.events]
+
+    def generated(self, index: int) -> Event | None:
+        """The mark of a frame that an earlier run generated."""
+        return self._generated.get(int(self.recording.times_ns[index]))
+
+    @cached_property
+    def _generated(self) -> dict[int, Event]:
+        return {event.time_ns: event for event in self.events() if event.name == GENERATED}
 
     def regions(self, index: int) -> NDArray[np.uint8] | None:
         """The region map of a frame that is there; a replay has none."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,11 +14,11 @@ from relive.codec import encode
 from relive.codec.output import VIDEO_SUFFIXES, write_beside, write_pictures, write_video
 from relive.errors import InputError, ReliveError
 from relive.restore.completing import Completed
-from relive.restore.confidence import ConfidenceFile
+from relive.restore.confidence import ConfidenceFile, refuse_foreign
 from relive.restore.opening import REPLAY_SUFFIX, Opened
 from relive.restore.sources import Frame
 from relive.session import Event, Recorder, Session
-from relive.session.marks import GENERATED, generated_payload
+from relive.session.marks import GENERATED, MARKS, UNSTATED, generated_payload
 
 SESSION_SUFFIX = ".mcap"
 
@@ -33,6 +33,8 @@ class Row:
         pixels: uint8 `[H, W, 3]`.
         regions: uint8 `[H, W]`, of a recorded frame.
         completed: what was generated of it; None where all of it was recorded.
+        generated: the mark of a frame that an earlier run generated.
+        stated: whether the state was recorded, or lies between two that were.
     """
 
     time_ns: int
@@ -40,6 +42,8 @@ class Row:
     pixels: Frame
     regions: NDArray[np.uint8] | None = None
     completed: Completed | None = None
+    generated: Event | None = None
+    stated: bool = True
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,11 @@ def check_output(output: Output, source: Path) -> None:
         raise InputError(
             f"cannot write {out}: name a .mcap, .relive, .mp4 or .mkv file, or a folder"
         )
+    if output.confidence is not None:
+        if output.confidence.suffix.lower() not in ("", ".npz"):
+            raise InputError(f"{output.confidence}: confidence goes into an .npz file or a folder")
+        if output.confidence.resolve() == out.resolve():
+            raise InputError(f"{out} cannot be the output and its map of confidence")
     for path in filter(None, (out, output.confidence)):
         if not path.parent.is_dir():
             raise InputError(f"cannot write {path}: there is no folder {path.parent}")
@@ -100,8 +109,10 @@ def check_output(output: Output, source: Path) -> None:
             raise InputError(f"{path} is the input itself; choose another name")
         if path.exists() and not output.force:
             raise InputError(f"{path} exists; add --force to overwrite it")
-    if output.confidence is not None and output.confidence.suffix.lower() not in ("", ".npz"):
-        raise InputError(f"{output.confidence}: confidence goes into an .npz file or a folder")
+        if path.exists() and path.is_dir() == bool(path.suffix):
+            raise InputError(f"cannot write {path}: it is a {'folder' if path.suffix else 'file'}")
+        if path.is_dir():
+            refuse_foreign(path)
 
 
 def write_rows(opened: Opened, rows: Iterable[Row], output: Output) -> Tally:
@@ -115,8 +126,8 @@ def write_rows(opened: Opened, rows: Iterable[Row], output: Output) -> Tally:
             session = Path(folder) / f"made{SESSION_SUFFIX}"
             with ConfidenceFile(output.confidence, Path(folder)) as maps:
                 tally = _record(opened, rows, session, output.by, maps)
-                finish(session, output)
                 maps.finish()
+                finish(session, output)
             return tally
     except OSError as error:
         raise ReliveError(f"cannot write {output.path}: {error.strerror or error}") from error
@@ -126,9 +137,13 @@ def _record(opened: Opened, rows: Iterable[Row], out: Path, by: str, maps: Confi
     tally, sure = Tally(), 0.0
     schema = opened.recording.schema
     with Recorder(out, schema, opened.region_schema, game=opened.game) as recorder:
-        events = sorted(opened.events(), key=lambda event: event.time_ns)
+        events = [event for event in opened.events() if event.name not in MARKS]
         for row in rows:
             recorder.add(row.pixels, row.state, row.time_ns, row.regions)
+            if row.generated is not None:
+                events.append(replace(row.generated, time_ns=row.time_ns))
+            if not row.stated:
+                events.append(Event(row.time_ns, UNSTATED, ""))
             if (made := row.completed) is not None:
                 events.append(
                     Event(
@@ -143,7 +158,7 @@ def _record(opened: Opened, rows: Iterable[Row], out: Path, by: str, maps: Confi
                 tally.share += made.share
                 sure += made.share * made.mean_confidence
             tally.frames += 1
-        for event in events:
+        for event in sorted(events, key=lambda event: event.time_ns):
             recorder.event(event.name, event.payload, event.time_ns)
     tally.confidence = sure / tally.share if tally.share else None
     tally.share /= max(1, tally.frames)
@@ -188,6 +203,3 @@ class SessionFilm:
         """Yield frame after frame."""
         for index in range(start, stop):
             yield self._session.frame(index)
-
-
-Told = Callable[[int, int], None]

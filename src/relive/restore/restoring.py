@@ -51,11 +51,17 @@ def restore(
 def _rows(opened: Opened, gaps: SessionGaps, progress: Progress | None) -> Iterator[Row]:
     total = opened.recording.num_frames
     for index in range(total):
-        time, state = int(gaps.times_ns[index]), gaps.states[index]
+        completed, mark = None, opened.generated(index)
         if gaps.lost[index] or index in gaps.hidden:
-            completed = complete(gaps, index)
-            yield Row(time, state, completed.pixels, None, completed)
-        else:
-            yield Row(time, state, gaps.source(index).pixels, opened.regions(index))
+            completed, mark = complete(gaps, index), None
+        yield Row(
+            time_ns=int(gaps.times_ns[index]),
+            state=gaps.states[index],
+            pixels=gaps.source(index).pixels if completed is None else completed.pixels,
+            regions=opened.regions(index),
+            completed=completed,
+            generated=mark,
+            stated=bool(opened.stated[index]),
+        )
         if progress:
             progress(index + 1, total)

@@ -49,6 +49,7 @@ class Gap:
         camera: the pinhole camera, or None where the game has none.
         scrolls: pixels that the picture moves from `before` to the target and from the target to
             `after`, `[2, 2]`, as the states say; None where they say nothing.
+        overlay: what stands still while the picture moves, bool `[H, W]`.
     """
 
     target: Source
@@ -56,6 +57,7 @@ class Gap:
     after: Source
     camera: Pinhole | None
     scrolls: NDArray[np.float64] | None = None
+    overlay: Mask | None = None
 
     @property
     def shares(self) -> tuple[float, float]:

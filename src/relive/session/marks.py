@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 GENERATED = "relive.generated"  # made by restore or interpolate, in whole or in part
 UNSTATED = "relive.unstated"  # the state is not known; the last one that was stands in its place
+MARKS = (GENERATED, UNSTATED)
 
 
 class Timed(Protocol):

@@ -26,6 +26,7 @@ ANGLES = ("yaw", "pitch", "roll")
 ROLES = ("camera.x", "camera.y", "camera.z", "camera.yaw", "camera.pitch", "camera.roll")
 STEEPEST_RAD = math.radians(89)
 MAX_CAMERAS = 1 << 20
+MAX_S = 2**63 / 1e9
 _RADIANS = {"deg": math.pi / 180, "rad": 1.0, "turn": 2 * math.pi}
 
 
@@ -138,8 +139,8 @@ def read_path(path: Path, schema: StateSchema) -> tuple[list[int], list[Pose]]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.reader(file))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no CSV"
         raise InputError(f"cannot read {path}: {reason}") from None
     header = [word.strip() for word in rows[0]] if rows else []
     if header[:5] != ["time_s", "x", "y", "z", "yaw"] or header[5:] not in (
@@ -165,6 +166,8 @@ def _row(path: Path, line: int, row: list[str], width: int) -> list[float]:
         numbers = []
     if len(numbers) != width or not all(map(math.isfinite, numbers)):
         raise InputError(f"{path}, line {line}: {width} numbers are wanted, not {','.join(row)}")
+    if not 0 <= numbers[0] < MAX_S:
+        raise InputError(f"{path}, line {line}: the time {row[0]} is not from 0 to {MAX_S:g} s")
     return numbers
 
 

@@ -183,6 +183,6 @@ def _write_film(opened: Opened, seen: Iterable[Seen], output: Output, folder: Pa
                 recorder.event(GENERATED, payload_of(one.view, output.by), one.time_ns)
                 maps.add(tally.frames, one.view.confidence)
                 tally.add(one, recording.schema)
-        finish(session, output)
         maps.finish()
+        finish(session, output)
     return tally
