@@ -239,6 +239,7 @@ def test_a_moment_without_a_state_is_no_place(
         ("room.mcap --path gone.csv -o v.mcap", "gone.csv"),
         ("room.mcap --path bad.csv -o v.mcap", "bad.csv, line 3"),
         ("room.mcap --path late.csv -o v.mcap", "does not grow"),
+        ("room.mcap --path far.csv -o v.mcap", "far.csv, line 2: the time 1e300"),
         ("room.mcap --path late.csv --turn 3 -o v.mcap", "--path"),
         ("room.mcap --path late.csv -o v.png", "film or a folder"),
         ("room.mcap --at 1 -o kept.png", "--force"),
@@ -261,6 +262,7 @@ def test_wrong_uses_are_one_line(
     (tmp_path / "room.mcap").symlink_to(room)
     (tmp_path / "kept.png").write_bytes(b"mine")
     (tmp_path / "bad.csv").write_text("time_s,x,y,z,yaw\n0,0,0,60,0\n1,0,zero,60,0\n")
+    (tmp_path / "far.csv").write_text("time_s,x,y,z,yaw\n1e300,0,0,60,0\n")
     (tmp_path / "late.csv").write_text("time_s,x,y,z,yaw\n1,0,0,60,0\n1,0,0,60,0\n")
     with Recorder(tmp_path / "blind.mcap", StateSchema()) as recorder:
         recorder.add(np.zeros((32, 32, 3), np.uint8), [], 0)
