@@ -9,19 +9,21 @@ import torch
 from torch.utils.data import DataLoader
 
 from relive.cli.run import run
-from relive.codec import Replay
+from relive.codec import Replay, encode
 from relive.datasets import (
     Episode,
     action_names,
     episodes,
     from_minari,
     read_file,
+    read_steps,
     to_minari,
     write_session,
+    write_steps,
 )
 from relive.datasets import files as files_module
 from relive.errors import InputError
-from relive.session import Session
+from relive.session import Recorder, Session
 from relive.torch import ReplayDataset, split_sessions
 from short_replay import FRAMES, write_short
 
@@ -68,6 +70,47 @@ def test_export_to_shards_holds_every_step_once(
     first = np.concatenate([shard["first_frame"] for shard in shards])
     assert first.tolist() == list(range(0, FRAMES, 2))
     assert [shard["steps"] for shard in index["shards"]] == [7, 7, 6]
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".safetensors", ".npz"])
+def test_a_replay_without_states_is_exported(short: Path, tmp_path: Path, suffix: str) -> None:
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    bare, out = tmp_path / "bare.relive", tmp_path / f"x{suffix}"
+    with Recorder(tmp_path / "bare.mcap") as recorder:
+        for n in range(6):
+            recorder.add(np.full((16, 16, 3), 30 * n, np.uint8), (), n * 10)
+    encode(tmp_path / "bare.mcap", bare, model=model_of(short), preset="fast")
+    assert run(["export", str(bare), "-o", str(out), "--model", model_of(short), "-q"]) == 0
+    arrays, _ = read_file(out)
+    assert arrays["states"].shape == (3, 2, 0)
+    assert arrays["states"].dtype == np.float32
+    assert arrays["stated"].shape == (3, 2)
+
+
+def test_every_event_is_in_one_part(
+    short: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pause, count = 10, 11
+    eventful = tmp_path / "e.relive"
+    with Recorder(tmp_path / "e.mcap") as recorder:
+        for n in range(count):
+            recorder.event("before", str(n), pause * n + 5)
+            recorder.add(np.full((16, 16, 3), 20 * n, np.uint8), (), pause * (n + 1))
+        recorder.event("before", str(count), pause * count + 1000)
+    encode(tmp_path / "e.mcap", eventful, model=model_of(short), preset="fast")
+    monkeypatch.setattr(files_module, "STEPS_A_SHARD", 1)
+    with Replay.open(eventful, model_of(short)) as replay:
+        write_steps(replay, tmp_path / "all")
+        assert write_steps(replay, tmp_path / "part", 1, 10) == 5
+        cuts = [read_steps(replay, *span).events for span in ((0, 4), (4, 8), (8, count))]
+    shards = [read_file(path) for path in sorted((tmp_path / "all").glob("*.safetensors"))]
+    told = [event[2] for _, about in shards for event in about["events"]]
+    assert told == [str(n) for n in range(count + 1)]
+    assert [event.payload for cut in cuts for event in cut] == told
+    part = [read_file(path)[0] for path in sorted((tmp_path / "part").glob("*.safetensors"))]
+    first = np.concatenate([arrays["first_frame"] for arrays in part])
+    assert first.tolist() == [0, 2, 4, 6, 8]  # frame 9 is of step 8
 
 
 def test_windows_are_the_same_with_cache_workers_and_without(short: Path, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from relive.catalog import Catalog, add
 from relive.cli.run import run
 from relive.codec import Bundle, encode, load_bundle
 from relive.search import Query, find, opened
