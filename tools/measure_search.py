@@ -213,13 +213,16 @@ def faiss_seconds(catalog: Catalog, table: str, like: Like) -> dict[str, float] 
         import faiss
     except ModuleNotFoundError:
         return None
+    asked = like.described(like.bundle.model_id)
+    if asked is None:
+        return None
     began = time.perf_counter()
     column = catalog.run(f"SELECT vector FROM {table}").to_arrow_table()["vector"]  # noqa: S608
     vectors = np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks])
-    index = faiss.IndexFlatL2(len(like.vector))
-    index.add(vectors.reshape(-1, len(like.vector)))
+    index = faiss.IndexFlatL2(len(asked.vector))
+    index.add(vectors.reshape(-1, len(asked.vector)))
     loading = round(time.perf_counter() - began, 3)
-    return {"load_s": loading} | seconds_of(lambda: index.search(like.vector[None], 20))
+    return {"load_s": loading} | seconds_of(lambda: index.search(asked.vector[None], 20))
 
 
 def main() -> None:

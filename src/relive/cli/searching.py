@@ -131,8 +131,9 @@ def _moment(text: str, option: str) -> tuple[Path, float]:
 
 def _open(path: Path, bundle: "Bundle | None" = None) -> "Replay":
     from relive.codec import Replay
+    from relive.codec.growing import open_replay
 
-    return Replay.open(path, bundle)
+    return Replay.open(path) if bundle is None else open_replay(path, bundle)
 
 
 def _frame(replay: "Replay", seconds: float) -> int:

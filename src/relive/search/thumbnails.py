@@ -29,14 +29,14 @@ def write_thumbnails(found: list[Found], folder: Path, bundle: Bundle) -> list[P
     Raises:
         InputError: The folder holds anything already.
     """
-    from relive.codec import Replay  # brings torch
+    from relive.codec.growing import open_replay  # brings torch
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is not an empty folder; name another one for thumbnails")
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for number, one in enumerate(found, 1):
-        with Replay.open(one.path, bundle, tiers=1) as replay:
+        with open_replay(one.path, bundle, tiers=1) as replay:
             picture = replay.frame(one.best_frame)
             if not replay.present[one.best_frame] and replay.damaged:
                 raise DamagedError(f"{one.path}: frame {one.best_frame} is damaged")

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from relive.codec import Bundle, Replay, load_bundle
+from relive.codec.growing import open_replay
 from relive.codec.stored import StoredCodes
 from relive.errors import InputError
 from relive.torch.cache import Cache
@@ -99,7 +100,8 @@ class ReplayDataset(Dataset[Window]):
             window is read, by one worker, and mapped by all. None to decode again and again.
         keyframes: begin windows at keyframes alone.
         seed: of the windows.
-        model: weights; None for the bundled ones.
+        model: weights; None for the bundled ones. A grown model also reads replays of those that it
+            has grown from.
 
     Attributes:
         size: height and width of the pictures.
@@ -243,7 +245,7 @@ class ReplayDataset(Dataset[Window]):
             self.close()
             self._process = os.getpid()
         if number not in self._open:
-            self._open[number] = Replay.open(self.paths[number], self._model, self.tiers)
+            self._open[number] = open_replay(self.paths[number], self._model, self.tiers)
             while len(self._open) > MAX_OPEN:
                 self._open.popitem(last=False)[1].close()
         self._open.move_to_end(number)
