@@ -1,15 +1,21 @@
 """Search: what a condition may say, what is found of it, and what is told on the way."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from relive.catalog import Catalog, add
 from relive.cli.run import run
-from relive.codec import Bundle, encode, load_bundle
-from relive.search import Query, find, opened
+from relive.codec import Bundle, Replay, encode, load_bundle
+from relive.errors import InputError
+from relive.search import Like, Query, find, opened
+from relive.search.picture import alike
 from relive.session import Recorder, StateField, StateSchema
-from short_replay import write_short
+from short_replay import INTERVAL_NS, write_short
+from small_model import write_small_model
 
 duckdb = pytest.importorskip("duckdb")
 
@@ -22,6 +28,20 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bundle(source: Path) -> Bundle:
     return load_bundle(source / "m.safetensors")
+
+
+@pytest.fixture
+def folder(source: Path, tmp_path: Path) -> Path:
+    """Replays that are whole, damaged, and none."""
+    lib = tmp_path / "lib"
+    lib.mkdir()
+    shutil.copyfile(source / "s.relive", lib / "a.relive")
+    data = bytearray((source / "s.relive").read_bytes())
+    with Replay.open(source / "s.relive") as replay:
+        data[replay.gops[1].codes_at + 60] ^= 255
+    (lib / "hurt.relive").write_bytes(data)
+    (lib / "none.relive").write_bytes(b"no replay")
+    return lib
 
 
 def write_replay(
@@ -79,3 +99,98 @@ def test_fields_may_have_any_name(source: Path, tmp_path: Path) -> None:
             where = f"{shown} >= {7 * 3 + column} and file = 'odd.relive'"
             (found,), _ = find(catalog, Query(where=where))
             assert (found.frames.start, found.frames.stop) == (3, 8), name
+
+
+def test_what_cannot_be_read_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["search", str(folder), "--where", "frame = 3"]) == 0
+    said = capsys.readouterr().err
+    assert "hurt.relive" in said
+    assert "none.relive" in said
+    assert run(["search", str(folder / "hurt.relive"), "--where", "frame = 3", "-q"]) == 0
+    assert capsys.readouterr().err == ""
+    for name in ("a", "hurt"):
+        (folder / f"{name}.relive").unlink()
+    for where in ("frame = 3", "frame ="):  # nothing is readable, whatever is asked
+        assert run(["search", str(folder), "--where", where]) == 2
+        assert "none.relive" in capsys.readouterr().err
+
+
+def test_a_condition_is_checked_where_no_replay_has_states() -> None:
+    with Catalog.in_memory() as catalog, pytest.raises(InputError, match="syntax error"):
+        find(catalog, Query(where="frame ="))
+
+
+def test_other_models_are_passed_over_and_counted(
+    folder: Path, source: Path, bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = write_small_model(folder / "other.safetensors", seed=1)
+    encode(source / "s.mcap", folder / "foreign.relive", model=other, preset="fast")
+    words = ["search", str(folder), "--like", f"{source / 's.relive'}@0.5", "--model"]
+    assert run([*words, str(source / "m.safetensors")]) == 0
+    assert "1 replays have no codes of this model" in capsys.readouterr().err
+    assert (
+        run([*words[:2], "--like", f"{folder / 'foreign.relive'}@0.5", "--model", str(other)]) == 0
+    )
+    assert "2 replays have no codes" in capsys.readouterr().err
+
+
+def test_ranges_are_told_though_a_thumbnail_is_lost(
+    folder: Path, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    thumbs, model = folder / "sub" / "thumbs", ["--model", str(source / "m.safetensors")]
+    shutil.copyfile(folder / "a.relive", folder / "gone.relive")
+    with Catalog.open(folder / "c.duckdb", write=True, create=True) as catalog:
+        add(catalog, [folder])
+    (folder / "gone.relive").unlink()
+    words = ["search", str(folder / "c.duckdb"), "--where", "frame = 8 or frame = 0", *model]
+    words += ["--gap", "0.1", "--json", "--thumbnails", str(thumbs)]
+    assert run(words) == 3
+    told = capsys.readouterr()
+    rows = json.loads(told.out)["ranges"]
+    lost = [(Path(row["file"]).stem, row["first_frame"]) for row in rows if not row["thumbnail"]]
+    assert lost == [("gone", 0), ("gone", 8), ("hurt", 8)]
+    assert told.err.count("no thumbnail of") == 3
+    assert "3 of 6 ranges have no thumbnail" in told.err
+    made = [row["thumbnail"] for row in rows if row["thumbnail"]]
+    assert sorted(map(str, thumbs.iterdir())) == sorted(made)
+    assert [path.name for path in thumbs.parent.iterdir()] == ["thumbs"]
+    assert run(words) == 2
+    assert "not an empty folder" in capsys.readouterr().err
+
+
+def test_by_picture_and_state_ranges_are_where_both_hold(folder: Path, bundle: Bundle) -> None:
+    with Replay.open(folder / "a.relive", bundle) as replay:
+        like = Like.of(replay.frame(0), bundle)
+    with opened(folder, bundle) as catalog:
+        found, _ = find(catalog, Query(like=like, where="frame between 10 and 12", gap_s=0.0))
+        whole, _ = find(catalog, Query(like=like, gap_s=0.0, limit=1))
+    # of hurt.relive frames 8 to 15 are lost, and no keyframe before them stands for them
+    assert [(f.path.name, f.frames, f.best_frame) for f in found] == [
+        ("a.relive", range(10, 13), 10)
+    ]
+    assert found[0].end_s == pytest.approx(12 * INTERVAL_NS / 1e9)
+    assert whole[0].frames == range(8)
+
+
+def test_only_the_part_of_a_picture_counts(source: Path, bundle: Bundle) -> None:
+    with Replay.open(source / "s.relive", bundle) as replay:
+        picture = replay.frame(16)
+    part, other = (0, 0, 16, 16), np.full_like(picture, 128)
+    other[:16, :16] = picture[:16, :16]
+    with opened(source / "s.relive", bundle) as catalog:
+        costs = [
+            alike(catalog, Like.of(shown, bundle, area)).cost
+            for shown, area in ((picture, part), (other, part), (picture, None), (other, None))
+        ]
+    inside, outside = np.abs(costs[0] - costs[1]).max(), np.abs(costs[2] - costs[3]).max()
+    assert inside < 0.2 * outside  # the encoder sees a little of what lies around a cube
+    with pytest.raises(InputError, match="too small"):
+        Like.of(picture, bundle, (0, 0, 15, 16))
+
+
+def test_a_part_of_a_frame_of_a_replay(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["search", str(source / "s.relive"), "--model", str(source / "m.safetensors"), "--json"]
+    assert run([*words, "--like", f"{source / 's.relive'}@0.5@0,0,32,16"]) == 0
+    part = json.loads(capsys.readouterr().out)["ranges"]
+    assert run([*words, "--like", f"{source / 's.relive'}@0.5"]) == 0
+    assert json.loads(capsys.readouterr().out)["ranges"] != part

@@ -60,7 +60,7 @@ class Like:
         """Look for a picture uint8 `[H, W, 3]`; with a part, only that part of it counts.
 
         Raises:
-            InputError: The picture is too small or too large, or the part is not in it.
+            InputError: The picture or the part is too small or too large, or it is not in it.
         """
         height, width = picture.shape[:2]
         if not (min(height, width) >= MIN_PX and max(height, width) <= MAX_PX):
@@ -71,6 +71,8 @@ class Like:
         x, y, w, h = part or (0, 0, width, height)
         if min(x, y) < 0 or min(w, h) < 1 or x + w > width or y + h > height:
             raise InputError(f"{x},{y},{w},{h} does not lie in a picture of {width}x{height}")
+        if min(w, h) < MIN_PX:
+            raise InputError(f"{x},{y},{w},{h} is too small; parts from {MIN_PX}x{MIN_PX} up can")
         return cls(picture, bundle, part)
 
     def described(self, model_id: str) -> Description | None:
