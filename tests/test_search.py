@@ -1,8 +1,12 @@
 """Search: what a condition may say, what is found of it, and what is told on the way."""
 
 import json
+import os
 import shutil
+import signal
+import time
 from pathlib import Path
+from threading import Timer
 
 import numpy as np
 import pytest
@@ -201,3 +205,15 @@ def test_a_part_of_a_frame_of_a_replay(source: Path, capsys: pytest.CaptureFixtu
     part = json.loads(capsys.readouterr().out)["ranges"]
     assert run([*words, "--like", f"{source / 's.relive'}@0.5"]) == 0
     assert json.loads(capsys.readouterr().out)["ranges"] != part
+
+
+def test_ctrl_c_stops_a_condition_that_takes_long(source: Path) -> None:
+    heavy = "(select count(*) from range(3000000) a(i), range(30000) b(j) where a.i * b.j % 7 = 3)"
+    with opened(source / "s.relive") as catalog:
+        stop = Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+        stop.start()
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            find(catalog, Query(where=f"{heavy} > frame"))
+        assert time.monotonic() - began < 10
+        assert find(catalog, Query(where="frame = 3"))[1] == 1

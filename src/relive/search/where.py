@@ -44,9 +44,7 @@ def matching(catalog: Catalog, condition: str) -> Hits:
     tables = catalog.tables("states")
     for table in tables:
         try:
-            parts.append(
-                Hits.of_frames(catalog.run(_query(catalog, table, condition)).fetchnumpy())
-            )
+            parts.append(Hits.of_frames(catalog.columns(_query(catalog, table, condition))))
         except duckdb.BinderException as error:  # these replays have no such field
             refused = refused or _line(error)
         except duckdb.Error as error:
