@@ -152,6 +152,38 @@ def test_datasets_that_do_not_go_together_are_refused(short: Path) -> None:
         split_sessions(["a.relive"], 0.5)
 
 
+def test_a_replay_that_is_named_twice_is_on_one_side(tmp_path: Path) -> None:
+    names = [tmp_path / f"{n}.relive" for n in range(10)]
+    (tmp_path / "sub").mkdir()
+    again = [tmp_path / "sub" / ".." / path.name for path in names]
+    train, held_out = split_sessions([*names, *again], 0.2, seed=1)
+    assert (len(train), len(held_out)) == (8, 2)
+    assert {path.name for path in train}.isdisjoint(path.name for path in held_out)
+    assert split_sessions([*reversed(again), *names], 0.2, seed=1) == (train, held_out)
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_an_epoch_reaches_workers_that_go_on(short: Path, start: str) -> None:
+    data = ReplayDataset([short / "s.relive"], 2, windows=4, model=model_of(short))
+    settings = {"multiprocessing_context": start, "persistent_workers": True}
+    loader = DataLoader(data, batch_size=4, num_workers=1, **settings)
+    first = [next(iter(loader))["frame"] for _ in range(2)]
+    assert torch.equal(first[0], first[1])
+    data.set_epoch(1)
+    assert not torch.equal(next(iter(loader))["frame"], first[0])
+
+
+def test_windows_that_are_none_are_refused(short: Path) -> None:
+    with pytest.raises(InputError, match="0 windows"):
+        ReplayDataset([short / "s.relive"], 2, windows=0, model=model_of(short))
+    data = ReplayDataset([short / "s.relive"], 2, model=model_of(short))
+    for number, start in ((1, 0), (-1, 0), (0, -2), (0, 3), (0, FRAMES - 2)):
+        with pytest.raises(InputError, match=r"replay|no window of 2 steps begins"):
+            data.window(number, start)
+    assert int(data.window(0, FRAMES - 4)["frame"]) == FRAMES - 4
+    data.close()
+
+
 def made_episodes() -> list[Episode]:
     rng = np.random.default_rng(0)
     return [
