@@ -15,7 +15,7 @@ from relive.catalog import Catalog, add
 from relive.cli.run import run
 from relive.codec import Bundle, Replay, encode, load_bundle
 from relive.errors import InputError
-from relive.search import Like, Query, find, opened
+from relive.search import Like, Place, Query, find, opened
 from relive.session import Recorder, StateField, StateSchema
 from short_replay import INTERVAL_NS, write_short
 from small_model import write_small_model
@@ -102,6 +102,23 @@ def test_fields_may_have_any_name(source: Path, tmp_path: Path) -> None:
             where = f"{shown} >= {7 * 3 + column} and file = 'odd.relive'"
             (found,), _ = find(catalog, Query(where=where))
             assert (found.frames.start, found.frames.stop) == (3, 8), name
+
+
+def test_a_place_needs_x_and_y(source: Path, tmp_path: Path) -> None:
+    states = np.array([[n, 5] for n in range(4)], np.float32)
+    lib = tmp_path / "lib"
+    lib.mkdir()
+    flat, cut = (
+        tuple(StateField(axis, role=f"camera.{axis}") for axis in axes) for axes in ("xz", "xy")
+    )
+    write_replay(lib / "xz.relive", source / "m.safetensors", states, flat)
+    place = Query(place=Place((2.0, 5.0, 0.0)), within=0.5)
+    with opened(lib) as catalog, pytest.raises(InputError, match="has a camera"):
+        find(catalog, place)
+    write_replay(lib / "xy.relive", source / "m.safetensors", states, cut)
+    with opened(lib) as catalog:
+        found, _ = find(catalog, place)
+    assert [(one.path.name, one.frames) for one in found] == [("xy.relive", range(2, 3))]
 
 
 def test_what_cannot_be_read_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

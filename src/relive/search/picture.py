@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 Part = tuple[int, int, int, int]
 MIN_PX, MAX_PX = 16, 4096
+KINDS = (
+    "png", "mjpeg", "jpeg2000", "jpegxl", "webp", "bmp", "tiff", "gif", "ppm", "pgm", "targa", "qoi"
+)  # fmt: skip
+"""What ffmpeg calls pictures; it also draws texts as pictures."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +118,14 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
 
     try:
         with av.open(str(path)) as file:
-            return np.asarray(next(file.decode(video=0)).to_ndarray(format="rgb24"), np.uint8)
+            kind = file.streams.video[0].codec_context.name
+            if kind in KINDS:
+                return np.asarray(next(file.decode(video=0)).to_ndarray(format="rgb24"), np.uint8)
     except (av.FFmpegError, IndexError, StopIteration, ValueError) as error:
         raise InputError(f"{path} is not a picture that can be read") from error
+    raise InputError(
+        f"{path} is not a picture but {kind}; give a PNG, JPEG, WebP, BMP, TIFF or GIF"
+    )
 
 
 def alike(catalog: Catalog, like: Like) -> Hits:
