@@ -212,8 +212,11 @@ def _file_one(catalog: Catalog, stamp: Stamp, bundle: Bundle | None, report: Fil
 
 
 def _as_before(row: dict[str, object], stamp: Stamp, bundle: Bundle | None) -> bool:
-    """Whether a file has the size and age that the catalogue knows, and lacks nothing."""
-    same = row["bytes"] == stamp.bytes and row["mtime_ns"] == stamp.mtime_ns
+    """Whether a file has the size and age that the catalogue knows, and lacks nothing.
+
+    One without a hash could not be read, or the sweep has found it changed.
+    """
+    same = bool(row["sha256"]) and row["bytes"] == stamp.bytes and row["mtime_ns"] == stamp.mtime_ns
     return same and not row["missing"] and not _lacks_descriptors(row, bundle)
 
 
