@@ -109,7 +109,7 @@ class ReplayDataset(Dataset[Window]):
         schema: of the states.
 
     Raises:
-        InputError: The replays do not go together, none is long enough, or `size` is none.
+        InputError: The replays do not go together, none is long enough, or a number is out of range.
     """
 
     def __init__(
