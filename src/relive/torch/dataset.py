@@ -109,7 +109,8 @@ class ReplayDataset(Dataset[Window]):
         schema: of the states.
 
     Raises:
-        InputError: The replays do not go together, none is long enough, or a number is out of range.
+        InputError: The replays do not go together, none is long enough, or a number or `size` is
+            none that there is.
     """
 
     def __init__(
