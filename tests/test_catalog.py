@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 from relive.catalog import Catalog, add, filing, reading, remove, summary, sweep, tables, update
 from relive.cli.run import run
 from relive.codec import Bundle, Replay, load_bundle
+from relive.container import ReplayReader, ReplayWriter, verify
+from relive.container.messages import with_seal
 from relive.errors import FormatError, InputError, ReliveError
 from relive.search import Like, Place, Query, find, opened
 from short_replay import FRAMES, MISSING, write_short
@@ -89,8 +92,35 @@ def test_sweep_goes_on_and_finds_silent_changes(tree: Path, tmp_path: Path) -> N
         path.write_bytes(data)
         os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
         report = sweep(catalog, again=True)
-    assert report.checked == 4
-    assert str(path) in report.problems
+        assert report.checked == 4
+        assert str(path) in report.problems
+        sql, kept = "SELECT problems[-1] FROM files WHERE path = ?", [str(path)]
+        assert "and its age has not" in catalog.rows(sql, kept)[0][0]
+        sweep(catalog, again=True)
+        assert "relive catalog update" in catalog.rows(sql, kept)[0][0]
+        assert summary(catalog)["copies"] == 0
+        assert update(catalog).changed == 1  # though it looks as it did
+        assert update(catalog).unchanged == 4
+        sweep(catalog)
+        assert "GOPs are missing" in catalog.rows(sql, kept)[0][0]
+
+
+def test_sweep_keeps_what_was_found_of_the_same_bytes(tree: Path, tmp_path: Path) -> None:
+    path = tree / "track.relive"  # every checksum is right, and the states of a GOP are none
+    with (
+        ReplayReader.open(tree / "a.relive") as reader,
+        ReplayWriter(path, reader.header) as writer,
+    ):
+        for place in range(len(reader.gops)):
+            gop = reader.read_gop(place)
+            writer.add_gop(gop if place else replace(gop, track=with_seal(b"no states")))
+    assert verify(path) == []
+    with Catalog.open(tmp_path / "c.duckdb", write=True, create=True) as catalog:
+        said = add(catalog, [tree]).problems[str(path)]
+        for again in (False, True, True):
+            assert sweep(catalog, again).problems[str(path)] == said
+        sql = "SELECT condition, len(problems) FROM files WHERE path = ?"
+        assert catalog.rows(sql, [str(path)]) == [("damaged", 1)]
 
 
 def test_a_catalogue_that_is_none_or_busy_is_refused(tmp_path: Path) -> None:

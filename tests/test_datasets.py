@@ -9,19 +9,21 @@ import torch
 from torch.utils.data import DataLoader
 
 from relive.cli.run import run
-from relive.codec import Replay
+from relive.codec import Replay, encode
 from relive.datasets import (
     Episode,
     action_names,
     episodes,
     from_minari,
     read_file,
+    read_steps,
     to_minari,
     write_session,
+    write_steps,
 )
 from relive.datasets import files as files_module
 from relive.errors import InputError
-from relive.session import Session
+from relive.session import Recorder, Session
 from relive.torch import ReplayDataset, split_sessions
 from short_replay import FRAMES, write_short
 
@@ -70,6 +72,47 @@ def test_export_to_shards_holds_every_step_once(
     assert [shard["steps"] for shard in index["shards"]] == [7, 7, 6]
 
 
+@pytest.mark.parametrize("suffix", [".parquet", ".safetensors", ".npz"])
+def test_a_replay_without_states_is_exported(short: Path, tmp_path: Path, suffix: str) -> None:
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    bare, out = tmp_path / "bare.relive", tmp_path / f"x{suffix}"
+    with Recorder(tmp_path / "bare.mcap") as recorder:
+        for n in range(6):
+            recorder.add(np.full((16, 16, 3), 30 * n, np.uint8), (), n * 10)
+    encode(tmp_path / "bare.mcap", bare, model=model_of(short), preset="fast")
+    assert run(["export", str(bare), "-o", str(out), "--model", model_of(short), "-q"]) == 0
+    arrays, _ = read_file(out)
+    assert arrays["states"].shape == (3, 2, 0)
+    assert arrays["states"].dtype == np.float32
+    assert arrays["stated"].shape == (3, 2)
+
+
+def test_every_event_is_in_one_part(
+    short: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pause, count = 10, 11
+    eventful = tmp_path / "e.relive"
+    with Recorder(tmp_path / "e.mcap") as recorder:
+        for n in range(count):
+            recorder.event("before", str(n), pause * n + 5)
+            recorder.add(np.full((16, 16, 3), 20 * n, np.uint8), (), pause * (n + 1))
+        recorder.event("before", str(count), pause * count + 1000)
+    encode(tmp_path / "e.mcap", eventful, model=model_of(short), preset="fast")
+    monkeypatch.setattr(files_module, "STEPS_A_SHARD", 1)
+    with Replay.open(eventful, model_of(short)) as replay:
+        write_steps(replay, tmp_path / "all")
+        assert write_steps(replay, tmp_path / "part", 1, 10) == 5
+        cuts = [read_steps(replay, *span).events for span in ((0, 4), (4, 8), (8, count))]
+    shards = [read_file(path) for path in sorted((tmp_path / "all").glob("*.safetensors"))]
+    told = [event[2] for _, about in shards for event in about["events"]]
+    assert told == [str(n) for n in range(count + 1)]
+    assert [event.payload for cut in cuts for event in cut] == told
+    part = [read_file(path)[0] for path in sorted((tmp_path / "part").glob("*.safetensors"))]
+    first = np.concatenate([arrays["first_frame"] for arrays in part])
+    assert first.tolist() == [0, 2, 4, 6, 8]  # frame 9 is of step 8
+
+
 def test_windows_are_the_same_with_cache_workers_and_without(short: Path, tmp_path: Path) -> None:
     paths, settings = [short / "s.relive"] * 2, {"windows": 6, "seed": 3}
     plain = ReplayDataset(paths, 3, model=model_of(short), **settings)
@@ -107,6 +150,38 @@ def test_datasets_that_do_not_go_together_are_refused(short: Path) -> None:
     assert not set(train) & set(held_out)
     with pytest.raises(InputError):
         split_sessions(["a.relive"], 0.5)
+
+
+def test_a_replay_that_is_named_twice_is_on_one_side(tmp_path: Path) -> None:
+    names = [tmp_path / f"{n}.relive" for n in range(10)]
+    (tmp_path / "sub").mkdir()
+    again = [tmp_path / "sub" / ".." / path.name for path in names]
+    train, held_out = split_sessions([*names, *again], 0.2, seed=1)
+    assert (len(train), len(held_out)) == (8, 2)
+    assert {path.name for path in train}.isdisjoint(path.name for path in held_out)
+    assert split_sessions([*reversed(again), *names], 0.2, seed=1) == (train, held_out)
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_an_epoch_reaches_workers_that_go_on(short: Path, start: str) -> None:
+    data = ReplayDataset([short / "s.relive"], 2, windows=4, model=model_of(short))
+    settings = {"multiprocessing_context": start, "persistent_workers": True}
+    loader = DataLoader(data, batch_size=4, num_workers=1, **settings)
+    first = [next(iter(loader))["frame"] for _ in range(2)]
+    assert torch.equal(first[0], first[1])
+    data.set_epoch(1)
+    assert not torch.equal(next(iter(loader))["frame"], first[0])
+
+
+def test_windows_that_are_none_are_refused(short: Path) -> None:
+    with pytest.raises(InputError, match="0 windows"):
+        ReplayDataset([short / "s.relive"], 2, windows=0, model=model_of(short))
+    data = ReplayDataset([short / "s.relive"], 2, model=model_of(short))
+    for number, start in ((1, 0), (-1, 0), (0, -2), (0, 3), (0, FRAMES - 2)):
+        with pytest.raises(InputError, match=r"replay|no window of 2 steps begins"):
+            data.window(number, start)
+    assert int(data.window(0, FRAMES - 4)["frame"]) == FRAMES - 4
+    data.close()
 
 
 def made_episodes() -> list[Episode]:

@@ -2,20 +2,23 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from relive.catalog import Catalog
 from relive.cli.run import run
 from relive.codec import Replay, encode, load_bundle
 from relive.codec.earlier import load_earlier
 from relive.codec.growing import grow
 from relive.codec.novelty import misfit
-from relive.errors import InputError
+from relive.errors import InputError, ModelMismatchError
 from relive.quantizer.growing import grown
 from relive.quantizer.rvq import nearest
 from relive.session import Recorder, Session
+from relive.torch import ReplayDataset
 from short_replay import write_short
 
 FRAMES = 12
@@ -84,6 +87,43 @@ def test_old_replays_are_read_by_the_grown_model_bit_for_bit(tmp_path: Path) -> 
         np.testing.assert_array_equal(before[0], next(iter(replay.iter_frames())))
 
 
+def test_old_replays_are_found_shown_and_loaded_with_the_grown_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("duckdb")
+    lib = tmp_path / "lib"
+    lib.mkdir()
+    write_short(tmp_path)
+    model, new = tmp_path / "m.safetensors", tmp_path / "grown.safetensors"
+    other = write_other(tmp_path / "other.mcap")
+    grow([other], new, model=model, entries=9, limit=0.0)
+    (tmp_path / "s.relive").rename(lib / "old.relive")
+    encode(other, lib / "new.relive", model=new, preset="fast")
+
+    def said(*words: str) -> dict[str, Any]:
+        assert run([*words, "--model", str(new), "--json"]) == 0
+        values: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return values
+
+    like = ("--like", f"{lib / 'old.relive'}@0.5", "--thumbnails", str(tmp_path / "thumbs"))
+    ranges = said("search", str(lib), *like, "--gap", "0")["ranges"]
+    assert {Path(row["file"]).name for row in ranges} == {"old.relive", "new.relive"}
+    assert all(Path(row["thumbnail"]).is_file() for row in ranges)
+    db = str(tmp_path / "c.duckdb")
+    assert said("catalog", "add", db, str(lib))["undescribed"] == 0
+    with Catalog.open(db) as catalog:
+        assert catalog.rows("SELECT count(*) FROM files WHERE descriptors IS NULL") == [(0,)]
+    assert said("catalog", "update", db)["unchanged"] == 2
+    with Replay.open(lib / "old.relive", model) as replay:
+        expected = replay.codes().codes
+    data = ReplayDataset([lib / "old.relive"], 2, pixels=True, model=new)
+    window = data.window(0, 4)
+    np.testing.assert_array_equal(window["codes"].numpy(), expected[2:4])
+    data.close()
+    with pytest.raises(ModelMismatchError, match="needs model"):
+        ReplayDataset([lib / "new.relive"], 2, model=model)[0]
+
+
 def test_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_short(tmp_path)
     (tmp_path / "data").mkdir()
@@ -95,10 +135,14 @@ def test_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "holds no session" in capsys.readouterr().err
     assert run([*words[:-1], "--model", str(model), "--force", "--json", "--known", "nowhere"]) == 2
     assert not out.exists()
-    write_other(tmp_path / "data" / "other.mcap")
+    for folder in ("a", "b"):  # a name that stands twice is not one session
+        (tmp_path / "data" / folder).mkdir()
+    write_other(tmp_path / "data" / "a" / "x.mcap")
+    (tmp_path / "s.mcap").rename(tmp_path / "data" / "b" / "x.mcap")
     words += ["--model", str(model), "--limit", "0", "--entries", "2", "--json"]
     assert run(words) == 0
     said = json.loads(capsys.readouterr().out)
-    assert said["used"] == ["other.mcap"]
+    assert said["used"] == ["a/x.mcap", "b/x.mcap"]
+    assert said["misfits"]["a/x.mcap"] != said["misfits"]["b/x.mcap"]
     assert run(words) == 2
     assert "exists" in capsys.readouterr().err

@@ -333,6 +333,7 @@ WRONG_USES = (
     shown("a field that no replay has", "search s.relive --where 'mana < 1'", "mana"),
     shown("a place that is none", "search s.relive --near here", "here"),
     shown("a picture that is none", "search s.relive --like text.mcap", "text.mcap"),
+    use("a text", "search s.relive --like folder/letter.txt", "letter.txt is not a picture"),
     shown("a catalogue that is none", "catalog list text.mcap", "text.mcap"),
     shown("no such catalogue", "catalog update nowhere.duckdb", "nowhere.duckdb"),
     shown("nothing to file", "catalog add new.duckdb nowhere", "nowhere"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -112,6 +113,20 @@ class Catalog:
     def run(self, sql: str, values: Sequence[Any] | None = None) -> duckdb.DuckDBPyConnection:
         """Run a statement of ours."""
         return self._connection.execute(sql, values)
+
+    def columns(self, sql: str) -> dict[str, Any]:
+        """Fetch all columns of a query that may take long: Ctrl-C stops it.
+
+        It runs in a thread, because duckdb looks for signals only between its tasks, and one task
+        may be the whole query.
+        """
+        with ThreadPoolExecutor(1) as thread:
+            waiting = thread.submit(lambda: self.run(sql).fetchnumpy())
+            try:
+                return waiting.result()
+            except KeyboardInterrupt:
+                self._connection.interrupt()
+                raise
 
     def rows(self, sql: str, values: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
         """Fetch all rows of a query."""

@@ -16,38 +16,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
+Part = tuple[float, float, float, float]
+"""Left, top, right and bottom edge of a part of the grid of cubes, each 0 … 1."""
+WHOLE: Part = (0.0, 0.0, 1.0, 1.0)
 ROWS, COLUMNS = 3, 4
 
 
-def describe(sent: Array) -> Array:
+def describe(sent: Array, part: Part = WHOLE) -> Array:
     """Describe keyframes.
 
     Args:
         sent: what was sent of their latents `[n, h, w, D]` (`StoredCodes.dequantise`).
+        part: cubes count by how much of them it covers; cells that it leaves out are 0.
 
     Returns:
         float32 `[n, ROWS * COLUMNS * D]`; Euclidean distances compare pictures.
     """
-    pooled = _pooled(_pooled(sent, 1, ROWS), 2, COLUMNS)
+    left, top, right, bottom = part
+    pooled = _pooled(_pooled(sent, 1, ROWS, top, bottom), 2, COLUMNS, left, right)
     return pooled.reshape(len(sent), ROWS * COLUMNS * sent.shape[-1])
 
 
-def weights(part: tuple[int, int, int, int], width: int, height: int) -> Array:
-    """How much of every cell of the grid a part of the picture covers.
-
-    Args:
-        part: x, y, w, h in pixels.
-        width: of the picture.
-        height: of the picture.
-
-    Returns:
-        float32 `[ROWS * COLUMNS]`, 0 … 1.
-    """
-    x, y, w, h = part
-    down = _covered(y / height, (y + h) / height, ROWS)
-    across = _covered(x / width, (x + w) / width, COLUMNS)
-    covered: Array = np.outer(down, across).reshape(-1)
-    return covered
+def coverage(part: Part) -> Array:
+    """How much of every cell of the grid a part covers: float32 `[ROWS * COLUMNS]`, 0 … 1."""
+    left, top, right, bottom = part
+    covered: Array = np.outer(_covered(top, bottom, ROWS), _covered(left, right, COLUMNS))
+    return covered.reshape(-1)
 
 
 def _covered(low: float, high: float, parts: int) -> Array:
@@ -58,10 +52,15 @@ def _covered(low: float, high: float, parts: int) -> Array:
     return shares
 
 
-def _pooled(values: Array, axis: int, parts: int) -> Array:
-    """Mean over equal parts of an axis; a cube on a border counts for both by its share."""
+def _pooled(values: Array, axis: int, parts: int, low: float, high: float) -> Array:
+    """Mean of what lies between two places, over equal parts of an axis.
+
+    A cube on a border counts for both sides by its share.
+    """
     length = values.shape[axis]
-    shares = np.stack([_covered(n / length, (n + 1) / length, parts) for n in range(length)])
-    shares /= shares.sum(0)
+    cubes = [(max(n / length, low), min((n + 1) / length, high)) for n in range(length)]
+    shares = np.stack([_covered(*cube, parts) for cube in cubes])  # [length, parts]
+    total = shares.sum(0)
+    shares /= np.where(total > 0, total, 1)
     moved: Array = np.moveaxis(np.tensordot(values, shares, (axis, 0)), -1, axis)
     return moved.astype(np.float32)

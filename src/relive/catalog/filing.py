@@ -29,7 +29,11 @@ NO_TEXT = "its name is not UTF-8; give it another one"
 
 @dataclass
 class FilingReport:
-    """What became of the files, and one line for each that is damaged or broken."""
+    """What became of the files, and one line for each that is damaged or broken.
+
+    `undescribed` are those that were read now and need another model than the one that was given,
+    so that a search by picture does not see them.
+    """
 
     added: int = 0
     changed: int = 0
@@ -37,6 +41,7 @@ class FilingReport:
     missing: int = 0
     removed: int = 0
     unchanged: int = 0
+    undescribed: int = 0
     problems: dict[str, str] = field(default_factory=dict)
 
 
@@ -78,7 +83,8 @@ def add(
     Args:
         catalog: opened for writing.
         places: folders and files.
-        bundle: model to describe keyframes with, for the search by picture; None for none.
+        bundle: model to describe keyframes with, for the search by picture, those of replays of
+            models that it has grown from, too; None for none.
         progress: told files done, files in all, and the path.
 
     Raises:
@@ -200,20 +206,27 @@ def _file_one(catalog: Catalog, stamp: Stamp, bundle: Bundle | None, report: Fil
         catalog.put(stamp, sha256, facts)
     report.changed += bool(known)
     report.added += not known
+    report.undescribed += bool(bundle and len(facts.times_ns) and facts.descriptors is None)
     if facts.problems:
         report.problems[stamp.path] = facts.problems[0]
 
 
 def _as_before(row: dict[str, object], stamp: Stamp, bundle: Bundle | None) -> bool:
-    """Whether a file has the size and age that the catalogue knows, and lacks nothing."""
-    same = row["bytes"] == stamp.bytes and row["mtime_ns"] == stamp.mtime_ns
+    """Whether a file has the size and age that the catalogue knows, and lacks nothing.
+
+    One without a hash could not be read, or the sweep has found it changed.
+    """
+    same = bool(row["sha256"]) and row["bytes"] == stamp.bytes and row["mtime_ns"] == stamp.mtime_ns
     return same and not row["missing"] and not _lacks_descriptors(row, bundle)
 
 
 def _lacks_descriptors(row: dict[str, object], bundle: Bundle | None) -> bool:
     """Whether a file was taken in without descriptors, and could have them now."""
-    fits = bundle is not None and row["model_id"] == bundle.model_id
-    return fits and row["descriptors"] is None and bool(row["frames"])
+    if bundle is None or row["descriptors"] is not None or not row["frames"]:
+        return False
+    from relive.codec.growing import bundle_for  # brings torch, as the model has
+
+    return bundle_for(str(row["model_id"]), bundle) is not None
 
 
 def _moved_from(catalog: Catalog, stamp: Stamp, sha256: str) -> int | None:

@@ -88,14 +88,16 @@ def read_facts(path: Path, bundle: Bundle | None) -> Facts:
 
     Args:
         path: of the replay.
-        bundle: model to read codes with; None, or another one than it needs: no descriptors.
+        bundle: model to read codes with, or one that has grown out of it; None, or another one
+            than the replay needs: no descriptors.
     """
     from relive.codec import Replay  # brings torch, which nothing else of a catalogue needs
+    from relive.codec.growing import open_replay
 
     try:
         if not os.access(path, os.R_OK):
             return Facts([f"{path}: no permission to read it"], broken=True)
-        with Replay.open(path, bundle) as replay:
+        with Replay.open(path) if bundle is None else open_replay(path, bundle) as replay:
             return _facts_of(replay, bundle is not None)
     except (ReliveError, OSError) as error:
         return Facts([str(error)], broken=True)

@@ -15,7 +15,7 @@ def summary(catalog: Catalog) -> dict[str, Any]:
         "count(*) FILTER (condition = 'broken') AS broken, "
         "count(*) FILTER (missing) AS missing, "
         "count(*) FILTER (verified) AS verified, "
-        "count(*) - count(DISTINCT sha256) AS copies, "
+        "count(nullif(sha256, '')) - count(DISTINCT nullif(sha256, '')) AS copies, "
         "coalesce(sum(duration_s), 0) / 3600 AS hours, "
         "coalesce(sum(frames), 0)::BIGINT AS frames, "
         "coalesce(sum(bytes), 0)::BIGINT AS bytes FROM files"

@@ -1,6 +1,5 @@
 """`relive grow`: codebooks that grow where content is new."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -69,7 +68,14 @@ def grow(
         "codebooks": f"{report.entries} entries",
         "new": f"{len(report.used)} of {len(report.misfits)} sessions",
     }
-    console.result({**asdict(report), "out": out}, table(rows))
+    names = {path: str(path.relative_to(data)) for path in report.misfits}
+    values = {
+        **vars(report),
+        "misfits": {names[path]: misfit for path, misfit in report.misfits.items()},
+        "used": [names[path] for path in report.used],
+        "out": out,
+    }
+    console.result(values, table(rows))
 
 
 def _sessions(folder: Path) -> list[Path]:

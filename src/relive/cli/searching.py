@@ -8,7 +8,7 @@ import typer
 from relive.cli import completing
 from relive.cli.coding import Model
 from relive.cli.console import Console, Json, Quiet, Verbose, finite
-from relive.errors import InputError
+from relive.errors import DamagedError, InputError
 
 if TYPE_CHECKING:
     from relive.codec import Bundle, Replay
@@ -27,7 +27,8 @@ def search(
         str | None, typer.Option(help="SQL condition: \"health < 20 and map = 'map01'\".")
     ] = None,
     like: Annotated[
-        str | None, typer.Option(help="PICTURE, PICTURE@x,y,w,h (a part of it) or REPLAY@seconds.")
+        str | None,
+        typer.Option(help="PICTURE or REPLAY@seconds; with @x,y,w,h behind it, that part of it."),
     ] = None,
     near: Annotated[
         str | None, typer.Option(help="x,y,z or x,y,z,yaw of the camera, yaw in degrees.")
@@ -52,13 +53,15 @@ def search(
     verbose: Verbose = False,
 ) -> None:
     """Find moments by state, picture or place, without decoding a picture."""
-    from relive.search import Query, find, opened, write_thumbnails
+    from relive.search import Query, check_folder, find, opened, passed_over
 
     console = Console(as_json, quiet, verbose)
     if not any((where, like, near, place)):
         raise InputError("nothing to search for: give --where, --like, --near or --place")
     if near and place:
         raise InputError("--near and --place both say where; give one of them")
+    if thumbnails:
+        check_folder(thumbnails)
     bundle = _bundle(model) if like or thumbnails else None
     query = Query(
         where,
@@ -69,13 +72,35 @@ def search(
         gap,
         limit,
     )
-    with opened(target, bundle if like else None) as catalog:
+    with opened(target, bundle if like else None, console.note) as catalog:
         found, total = find(catalog, query)
-    pictures = write_thumbnails(found, thumbnails, bundle) if thumbnails and bundle else []
+        if query.like is not None and (unseen := passed_over(catalog, query.like)):
+            console.note(f"{unseen} replays have no codes of this model; --like passed them over")
     rows = [_row(one) for one in found]
-    for row, picture in zip(rows, pictures, strict=False):
+    try:
+        if thumbnails and bundle:
+            _add_thumbnails(console, rows, found, thumbnails, bundle)
+    finally:
+        console.result({"ranges": rows, "total": total}, _text(found, total))
+    lost = sum(row.get("thumbnail", "") is None for row in rows)
+    if lost:
+        raise DamagedError(f"{lost} of {len(rows)} ranges have no thumbnail")
+
+
+def _add_thumbnails(
+    console: Console,
+    rows: list[dict[str, Any]],
+    found: "list[Found]",
+    folder: Path,
+    bundle: "Bundle",
+) -> None:
+    """Write the pictures, and into each row where its own is."""
+    from relive.search import write_thumbnails
+
+    for row, picture in zip(
+        rows, write_thumbnails(found, folder, bundle, console.note), strict=True
+    ):
         row["thumbnail"] = picture
-    console.result({"ranges": rows, "total": total}, _text(found, total))
 
 
 def _bundle(model: Path | None) -> "Bundle":
@@ -100,14 +125,15 @@ def _like(text: str, bundle: "Bundle") -> "Like":
     from relive.search import Like, read_picture
 
     name, _, after = text.rpartition("@")
-    if name and name.endswith(".relive"):
-        path, seconds = _moment(text, "--like")
-        with _open(path, bundle) as replay:
-            return Like.of(replay.frame(_frame(replay, seconds)), bundle)
     part = _part(after) if name else None
+    whole = name if part else text
+    if whole.rpartition("@")[0].endswith(".relive"):
+        path, seconds = _moment(whole, "--like")
+        with _open(path, bundle) as replay:
+            return Like.of(replay.frame(_frame(replay, seconds)), bundle, part)
     if name and part is None and not Path(text).exists():
         raise InputError(f"--like {text}: behind @ of a picture stand x,y,w,h")
-    return Like.of(read_picture(Path(name if part else text)), bundle, part)
+    return Like.of(read_picture(Path(whole)), bundle, part)
 
 
 def _part(text: str) -> tuple[int, int, int, int] | None:
@@ -131,8 +157,9 @@ def _moment(text: str, option: str) -> tuple[Path, float]:
 
 def _open(path: Path, bundle: "Bundle | None" = None) -> "Replay":
     from relive.codec import Replay
+    from relive.codec.growing import open_replay
 
-    return Replay.open(path, bundle)
+    return Replay.open(path) if bundle is None else open_replay(path, bundle)
 
 
 def _frame(replay: "Replay", seconds: float) -> int:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +26,14 @@ from torch import Tensor
 from relive.bitstream import GopCodes, Tables
 from relive.bitstream.gop_codes import MAX_CODEBOOK
 from relive.codec.bundle import Bundle, bundled_path, load_bundle
-from relive.codec.earlier import BOOKS, EARLIER, OWN, read_model
+from relive.codec.earlier import BOOKS, EARLIER, OWN, load_earlier, read_model
 from relive.codec.gop import encode_gop, start_step, step_rows, try_codes
 from relive.codec.novelty import NEW, misfit
 from relive.codec.rate import QUALITIES
+from relive.codec.replay import Replay
 from relive.codec.step import Geometry, StepCoder
 from relive.codec.track import gop_track
+from relive.container import ReplayReader
 from relive.errors import InputError
 from relive.model.context import Carry
 from relive.model.motion import NUM_MOTION
@@ -53,15 +56,15 @@ class GrowReport:
         model_id: of the new model.
         earlier_id: of the model of before.
         entries: of every codebook now.
-        misfits: `novelty.misfit` of every session of the data, by name.
-        used: names of the sessions that were new.
+        misfits: `novelty.misfit` of every session of the data, by its path.
+        used: the sessions that were new.
     """
 
     model_id: str
     earlier_id: str
     entries: int
-    misfits: dict[str, float]
-    used: tuple[str, ...]
+    misfits: dict[Path, float]
+    used: tuple[Path, ...]
 
 
 def grow(
@@ -103,8 +106,8 @@ def grow(
     for number, path in enumerate(data):
         told("looking", number, len(data))
         with Session.open(path, verify=True) as session:
-            misfits[path.name] = misfit(bundle, session)
-    used = [path for path in data if misfits[path.name] > limit]
+            misfits[path] = misfit(bundle, session)
+    used = [path for path in data if misfits[path] > limit]
     if not used:
         most = max(misfits.values(), default=0.0)
         raise InputError(
@@ -118,8 +121,45 @@ def grow(
     tables = Tables.fit(gops, *sizes, NUM_MOTION)
     _write(out, source, larger, tables)
     made = load_bundle(out)
-    names = tuple(path.name for path in used)
-    return GrowReport(made.model_id, bundle.model_id, sizes[1], misfits, names)
+    return GrowReport(made.model_id, bundle.model_id, sizes[1], misfits, tuple(used))
+
+
+def bundle_for(model_id: str, bundle: Bundle) -> Bundle | None:
+    """Find the model of some id: a model itself or, once loaded and kept, one that it grew from.
+
+    Returns:
+        None where it is neither.
+    """
+    if bundle.model_id == model_id:
+        return bundle
+    if bundle.path is None or not bundle.path.is_file():
+        return None
+    return _earlier(model_id, bundle.path, bundle.model_id)
+
+
+@lru_cache(maxsize=32)
+def _earlier(model_id: str, path: Path, _grown_id: str) -> Bundle | None:
+    return load_earlier(model_id, path)
+
+
+def open_replay(path: Path | str, bundle: Bundle, tiers: int | None = None) -> Replay:
+    """Open a replay with a model, or with the one that it grew from, as the replay needs it.
+
+    Args:
+        path: of the file.
+        bundle: the model; where the replay needs another one, it says so when codes or frames are
+            asked for.
+        tiers: as in `Replay.open`.
+
+    Raises:
+        InputError: The file is missing or is not a replay.
+    """
+    reader = ReplayReader.open(path)
+    try:
+        return Replay(reader, bundle_for(reader.header.model_id, bundle) or bundle, tiers)
+    except BaseException:
+        reader.close()
+        raise
 
 
 def _check_output(out: Path, source: Path, force: bool) -> None:

@@ -85,25 +85,17 @@ def _write_shards(replay: Replay, span: range, folder: Path, told: Told) -> int:
     steps, about = 0, {}
     for first in range(span.start, span.stop, 2 * STEPS_A_SHARD):
         last = min(span.stop, first + 2 * STEPS_A_SHARD)
-        data = read_steps(replay, first, last)
-        data = _from(data, first if shards else span.start)
+        data = read_steps(replay, first, last, begun=not shards)
+        told(last - span.start)
+        if not len(data.codes):
+            continue  # its one frame is of a step of the shard before
         name = f"{len(shards):05d}.safetensors"
         _write_safetensors(data, folder / name)
         shards.append({"file": name, "steps": len(data.codes)})
         steps, about = steps + len(data.codes), data.about
-        told(last - span.start)
     text = json.dumps({**about, "shards": shards}, indent=1)
     (folder / _INDEX).write_text(text + "\n", encoding="utf-8")
     return steps
-
-
-def _from(data: StepData, first: int) -> StepData:
-    """Leave out a step that began before a frame: the shard before has it."""
-    kept = data.codes.first_frame >= first
-    if kept.all() or not kept.any():
-        return data
-    parts = (data.times_ns[kept], data.present[kept], data.stated[kept], data.states[kept])
-    return StepData(data.codes[kept], *parts, data.events, data.about)
 
 
 def _write_safetensors(data: StepData, out: Path) -> None:
@@ -120,19 +112,26 @@ def _write_npz(data: StepData, out: Path) -> None:
 
 
 def _write_parquet(data: StepData, out: Path) -> None:
-    """One row a step; an array is a list of its length, its shape in the field's metadata."""
+    """One row a step; an array is a list of its length, its shape in the field's metadata.
+
+    States without fields are no column, for Parquet has no lists of nothing: in the metadata alone.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    fields, columns = [], []
+    fields, columns, empty = [], [], {}
     for name, array in data.arrays().items():
+        if 0 in array.shape[1:]:
+            empty[name] = [array.dtype.str, array.shape[1:]]
+            continue
         column = pa.array(np.ascontiguousarray(array).reshape(-1))
         if array.ndim > 1:
             column = pa.FixedSizeListArray.from_arrays(column, int(np.prod(array.shape[1:])))
         shape = {"shape": json.dumps(array.shape[1:])}
         fields.append(pa.field(name, column.type, metadata=shape))
         columns.append(column)
-    schema = pa.schema(fields, metadata={"relive": data.about_json()})
+    about = {"relive": data.about_json(), "empty": json.dumps(empty)}
+    schema = pa.schema(fields, metadata=about)
     pq.write_table(pa.Table.from_arrays(columns, schema=schema), out, compression="zstd")
 
 
@@ -177,7 +176,10 @@ def _read_parquet(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         column = table[name].combine_chunks()
         flat = column.flatten() if shape else column
         arrays[name] = flat.to_numpy(zero_copy_only=False).reshape(-1, *shape)
-    return arrays, json.loads(table.schema.metadata[b"relive"])
+    about = table.schema.metadata
+    for name, (kind, shape) in json.loads(about.get(b"empty", "{}")).items():
+        arrays[name] = np.zeros((table.num_rows, *shape), kind)
+    return arrays, json.loads(about[b"relive"])
 
 
 _WRITERS = {".parquet": _write_parquet, ".safetensors": _write_safetensors, ".npz": _write_npz}

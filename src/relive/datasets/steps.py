@@ -24,7 +24,8 @@ class StepData:
         present: bool `[n, 2]`.
         stated: bool `[n, 2]`; False where a state is not known, and the last one that was stands.
         states: float32 `[n, 2, S]`.
-        events: those between the first step and the last, in their order.
+        events: from the first step, or before the replay begins, to the step after the last, or
+            behind the end of the replay; in their order.
         about: what else there is to know: game, model, size, schema, as plain values.
     """
 
@@ -52,14 +53,22 @@ class StepData:
         return json.dumps({**self.about, "events": events})
 
 
-def read_steps(replay: Replay, start: int = 0, stop: int | None = None) -> StepData:
-    """Read codes, states and events of the steps that show frames [start, stop)."""
+def read_steps(
+    replay: Replay, start: int = 0, stop: int | None = None, *, begun: bool = True
+) -> StepData:
+    """Read codes, states and events of the steps that show frames [start, stop).
+
+    Args:
+        replay: an open replay.
+        start: first frame.
+        stop: one past the last frame; None for all.
+        begun: with the step that began the frame before `start`, where one did.
+    """
     codes = replay.codes(start, stop)
+    if not begun:
+        codes = codes[codes.first_frame >= start]
     first = codes.first_frame
     pairs = np.stack([first, first + codes.num_frames - 1], axis=1)
-    times = replay.times_ns[pairs]
-    low, high = (int(times[0, 0]), int(times[-1, 1])) if len(times) else (0, -1)
-    events = [event for event in replay.events if low <= event.time_ns <= high]
     about = {
         "format": "relive-steps-1",
         "game": replay.header.game,
@@ -72,5 +81,21 @@ def read_steps(replay: Replay, start: int = 0, stop: int | None = None) -> StepD
     }
     stated = (replay.stated & replay.has_states)[pairs]
     return StepData(
-        codes, times, replay.present[pairs], stated, replay.states[pairs], events, about
+        codes,
+        replay.times_ns[pairs],
+        replay.present[pairs],
+        stated,
+        replay.states[pairs],
+        _events(replay, codes),
+        about,
     )
+
+
+def _events(replay: Replay, codes: StoredCodes) -> list[ReplayEvent]:
+    """Events of some steps: each event of a replay belongs to one step."""
+    if not len(codes):
+        return []
+    first, after = int(codes.first_frame[0]), int(codes.first_frame[-1] + codes.num_frames[-1])
+    low = replay.times_ns[first] if first else -np.inf
+    high = replay.times_ns[after] if after < replay.num_frames else np.inf
+    return [event for event in replay.events if low <= event.time_ns < high]

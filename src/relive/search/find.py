@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,10 +62,11 @@ class Found:
     Attributes:
         path: of the replay.
         game: of the replay.
-        frames: from the first that was found to the last.
+        frames: from the first that was found to the last; by picture alone, whole GOPs.
         start_s: time of the first, from the start of the replay.
         end_s: time of the last.
-        best_frame: the keyframe that is most alike, or the nearest frame.
+        best_frame: the keyframe that is most alike, or where more than a picture is asked for, the
+            first frame of its GOP that meets the rest; without a picture the nearest frame.
         best_s: its time.
         distance: of its codes from the picture; else from the place, in units of the game; else 0.
     """
@@ -81,12 +82,16 @@ class Found:
 
 
 @contextmanager
-def opened(target: Path, bundle: Bundle | None = None) -> Iterator[Catalog]:
+def opened(
+    target: Path, bundle: Bundle | None = None, note: Callable[[str], None] | None = None
+) -> Iterator[Catalog]:
     """Open what is to be searched: a catalogue, or for once a replay or a folder.
 
     Args:
         target: `.relive`, a folder, or a catalogue.
         bundle: model, for a search by picture in what is not a catalogue.
+        note: told of every replay that is damaged or broken, unless it is a catalogue that is
+            searched.
 
     Raises:
         InputError: There is nothing to search.
@@ -101,9 +106,15 @@ def opened(target: Path, bundle: Bundle | None = None) -> Iterator[Catalog]:
     with Catalog.in_memory() as catalog:
         if not any(True for _ in find_replays([target])):
             raise InputError(f"{target}: no replay in it")
-        report = add(catalog, [target], bundle)
-        if target.is_file() and report.problems and not _readable(catalog):
-            raise InputError(next(iter(report.problems.values())))
+        problems = [
+            problem if problem.startswith(path) else f"{path}: {problem}"
+            for path, problem in add(catalog, [target], bundle).problems.items()
+        ]
+        if problems and not _readable(catalog):
+            raise InputError(problems[0])
+        if note:
+            for problem in problems:
+                note(problem)
         catalog.lock_down()
         yield catalog
 
@@ -149,7 +160,7 @@ def _frames(catalog: Catalog, query: Query) -> Hits | None:
 
 
 def _ranked(keyframes: Hits, frames: Hits | None, limit: int) -> Hits:
-    """The keyframes that are most alike; with frames, only those whose GOP has one of these."""
+    """The GOPs whose keyframes are most alike; with frames, only what they have of these."""
     if frames is not None:
         keyframes = _with_frames(keyframes, frames)
     order = np.argsort(keyframes.cost, kind="stable")[: min(limit, MAX_ALIKE)]
@@ -157,8 +168,20 @@ def _ranked(keyframes: Hits, frames: Hits | None, limit: int) -> Hits:
 
 
 def _with_frames(keyframes: Hits, frames: Hits) -> Hits:
-    """Keyframes with a frame of `frames` before the next keyframe."""
+    """GOPs with a frame of `frames`, each from the first of these to the last."""
     place = np.searchsorted(keyframes.keys, frames.keys, side="right") - 1
     inside = place >= 0
-    inside[inside] = keyframes.file[place[inside]] == frames.file[inside]
-    return keyframes.at(np.unique(place[inside]))
+    before = keyframes.at(place[inside])
+    there = frames.at(inside)
+    inside[inside] = (before.file == there.file) & (there.frame <= before.last)
+    there = frames.at(inside)
+    gops, first, count = np.unique(place[inside], return_index=True, return_counts=True)
+    last = first + count - 1
+    return Hits(
+        there.file[first],
+        there.frame[first],
+        there.time_s[first],
+        keyframes.cost[gops],
+        there.last[last],
+        there.end_s[last],
+    )

@@ -98,13 +98,18 @@ def near(
     parts = []
     for text, table, files in rows:
         schema = _schema(text)
-        columns = StateTable.of(schema).columns
-        axes = [columns[n] for n in map(schema.index, AXES) if n is not None]
-        if len(axes) >= 2:
+        if _axes(schema):
             parts.append(_near(catalog, table, files, schema, place, (within, angle_deg)))
     if rows and not parts:
         raise InputError("no replay that is searched has a camera (camera.x, camera.y)")
     return Hits.join(parts)
+
+
+def _axes(schema: StateSchema) -> list[str]:
+    """Columns of x, y and, where there is one, z of the camera; none without x and y."""
+    columns = StateTable.of(schema).columns
+    found = [schema.index(role) for role in AXES]
+    return [] if None in found[:2] else [columns[n] for n in found if n is not None]
 
 
 def _near(
@@ -116,8 +121,7 @@ def _near(
     limits: tuple[float, float],
 ) -> Hits:
     """Search the replays of one schema."""
-    columns = StateTable.of(schema).columns
-    axes = [columns[n] for n in map(schema.index, AXES) if n is not None]
+    columns, axes = StateTable.of(schema).columns, _axes(schema)
     yaw = schema.index("camera.yaw")
     turning = yaw is not None and place.yaw_deg is not None
     wanted = ["file", "frame", "time_s", *map(quoted, axes)]

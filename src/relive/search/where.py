@@ -23,7 +23,8 @@ OF_FILE = {
     "duration_s": "duration_s",
     "model_id": "model_id",
 }
-"""What a condition may say of the file; a field of the state with such a name comes first."""
+"""What a condition may say of the file; a field of the state with such a name comes first, but for
+`file`, which is a name of the table's own."""
 
 
 def matching(catalog: Catalog, condition: str) -> Hits:
@@ -38,13 +39,12 @@ def matching(catalog: Catalog, condition: str) -> Hits:
     """
     import duckdb
 
+    _check_single(condition)
     parts, refused = [], ""
     tables = catalog.tables("states")
     for table in tables:
-        query = _query(catalog, table, condition)
-        _check_single(condition, query)
         try:
-            parts.append(Hits.of_frames(catalog.run(query).fetchnumpy()))
+            parts.append(Hits.of_frames(catalog.columns(_query(catalog, table, condition))))
         except duckdb.BinderException as error:  # these replays have no such field
             refused = refused or _line(error)
         except duckdb.Error as error:
@@ -60,25 +60,29 @@ def _query(catalog: Catalog, table: str, condition: str) -> str:
     of_file = [
         f'{sql} AS "{name}"' for name, sql in OF_FILE.items() if name not in names - {"file"}
     ]
-    files = f"SELECT file AS file_number, {', '.join(of_file)} FROM files WHERE NOT missing"  # noqa: S608  names of ours
+    number = "number"  # of the file; no field may have its name
+    while number in names | set(OF_FILE):
+        number += "_"
     return (
-        "SELECT file_number AS file, frame, time_s FROM "  # noqa: S608  checked by the caller
-        f"(SELECT * EXCLUDE (file), file AS state_file FROM {table}) states "
-        f"JOIN ({files}) files ON state_file = file_number WHERE (\n{condition}\n)"
+        f"SELECT {number} AS file, frame, time_s FROM "  # noqa: S608  checked by the caller
+        f"(SELECT * EXCLUDE (file), file AS {number} FROM {table}) JOIN "
+        f"(SELECT file AS {number}, {', '.join(of_file)} FROM files WHERE NOT missing) "
+        f"USING ({number}) WHERE (\n{condition}\n)"
     )
 
 
-def _check_single(condition: str, query: str) -> None:
-    """Refuse what is more than a condition."""
+def _check_single(condition: str) -> None:
+    """Refuse what is more than a condition, such as one that closes the bracket around it.
+
+    Alone it must be one expression, so its brackets are those that it opens itself.
+    """
     import duckdb
 
     try:
+        duckdb.SQLExpression(condition)
         duckdb.extract_statements(f"SELECT (\n{condition}\n)")
-        statements = duckdb.extract_statements(query)
     except duckdb.Error as error:
         raise InputError(f"--where {condition!r}: {_line(error)}") from error
-    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-        raise InputError(f"--where {condition!r}: write one condition, no statement")
 
 
 def _line(error: Exception) -> str:

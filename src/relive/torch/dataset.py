@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from relive.codec import Bundle, Replay, load_bundle
+from relive.codec.growing import open_replay
 from relive.codec.stored import StoredCodes
 from relive.errors import InputError
 from relive.torch.cache import Cache
@@ -67,14 +68,15 @@ def split_sessions(
     """Split replays into those to train on and those held out: whole sessions, never parts.
 
     Args:
-        paths: of replays; their order does not matter.
+        paths: of replays; their order does not matter, and one that stands there twice counts once.
         held_out: share of the replays, 0 … 1; at least one where it is not 0.
         seed: another one gives another split.
 
     Raises:
         InputError: Nothing would be left to train on.
     """
-    ordered = sorted(map(Path, paths))
+    named = sorted(map(Path, paths), reverse=True)
+    ordered = sorted({path.resolve(): path for path in named}.values())
     count = 0 if held_out == 0 else max(1, round(held_out * len(ordered)))
     if not 0 <= held_out < 1 or count >= len(ordered):
         raise InputError(f"{held_out} of {len(ordered)} replays leave none to train on")
@@ -91,7 +93,7 @@ class ReplayDataset(Dataset[Window]):
     Args:
         paths: of replays, of one size and one schema.
         steps: length of a window, in steps of two frames.
-        windows: how many an epoch has; None for as many as lie end to end in the replays.
+        windows: how many an epoch has, from 1 up; None for as many as lie end to end.
         pixels: decode the pictures of the window, too.
         tiers: of the pictures: 1 from the codes alone, faster and coarser.
         size: height and width of the pictures, averaged by area; None for that of the replays.
@@ -99,14 +101,16 @@ class ReplayDataset(Dataset[Window]):
             window is read, by one worker, and mapped by all. None to decode again and again.
         keyframes: begin windows at keyframes alone.
         seed: of the windows.
-        model: weights; None for the bundled ones.
+        model: weights; None for the bundled ones. A grown model also reads replays of those that it
+            has grown from.
 
     Attributes:
         size: height and width of the pictures.
         schema: of the states.
 
     Raises:
-        InputError: The replays do not go together, none is long enough, or `size` is none.
+        InputError: The replays do not go together, none is long enough, or a number or `size` is
+            none that there is.
     """
 
     def __init__(
@@ -125,8 +129,11 @@ class ReplayDataset(Dataset[Window]):
     ) -> None:
         if steps < 1:
             raise InputError(f"a window of {steps} steps is none")
+        if windows is not None and windows < 1:
+            raise InputError(f"an epoch of {windows} windows is none")
         self.paths = [Path(path) for path in paths]
-        self.steps, self.pixels, self.tiers, self.seed, self.epoch = steps, pixels, tiers, seed, 0
+        self.steps, self.pixels, self.tiers, self.seed = steps, pixels, tiers, seed
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # with all workers
         self._model = model if isinstance(model, Bundle) else load_bundle(model)
         self._cache = None if cache is None else Cache(Path(cache))
         self._process = os.getpid()
@@ -171,9 +178,14 @@ class ReplayDataset(Dataset[Window]):
             )
         return height, width
 
+    @property
+    def epoch(self) -> int:
+        """Which windows are drawn."""
+        return int(self._epoch)
+
     def set_epoch(self, epoch: int) -> None:
-        """Draw other windows from now on; call it before the workers of an epoch start."""
-        self.epoch = epoch
+        """Draw other windows from now on, in all workers; call it before an epoch begins."""
+        self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
         return self.windows
@@ -188,8 +200,20 @@ class ReplayDataset(Dataset[Window]):
         return self.window(number, start)
 
     def window(self, number: int, start: int) -> Window:
-        """Read the window of replay `number` that begins at frame `start`."""
+        """Read the window of replay `number` that begins at frame `start`.
+
+        Raises:
+            InputError: There is no such replay, or no window of the dataset begins there.
+        """
+        if not 0 <= number < len(self.paths):
+            raise InputError(f"replay {number} is not one of 0 to {len(self.paths) - 1}")
         replay = self._replay(number)
+        starts = self._starts[number]
+        if start not in starts:
+            raise InputError(
+                f"{replay.path}: no window of {self.steps} steps begins at frame {start}; "
+                f"{len(starts)} do" + (f", from {starts[0]} to {starts[-1]}" if len(starts) else "")
+            )
         stop = start + 2 * self.steps
         codes = self._codes(number, start, stop)
         times = (replay.times_ns[start:stop] - replay.times_ns[start]) / 1e9
@@ -243,7 +267,7 @@ class ReplayDataset(Dataset[Window]):
             self.close()
             self._process = os.getpid()
         if number not in self._open:
-            self._open[number] = Replay.open(self.paths[number], self._model, self.tiers)
+            self._open[number] = open_replay(self.paths[number], self._model, self.tiers)
             while len(self._open) > MAX_OPEN:
                 self._open.popitem(last=False)[1].close()
         self._open.move_to_end(number)
@@ -259,8 +283,17 @@ class ReplayDataset(Dataset[Window]):
             self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave open files and what was read of them to this process (workers that spawn)."""
-        return {**self.__dict__, "_open": OrderedDict(), "_gops": OrderedDict()}
+        """Leave open files and what was read of them to this process; name the model's file.
+
+        A worker that spawns loads the model itself.
+        """
+        model = self._model.path or self._model
+        return {**self.__dict__, "_open": OrderedDict(), "_gops": OrderedDict(), "_model": model}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        model = state["_model"]
+        bundle = model if isinstance(model, Bundle) else load_bundle(model)
+        self.__dict__.update(state, _model=bundle)
 
 
 def _tensor(array: np.ndarray[Any, Any]) -> Tensor:
