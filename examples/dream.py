@@ -6,8 +6,9 @@
 
 With a keyframe every two frames, the codes of every step say what is in the picture, so a model of
 codes is a model of the game. A cube's next codes are predicted from its own, from those around it
-and from the states, which tell what the player did to get there; the dream starts from a step of the replay and feeds on itself. The first two
-codebook stages are learned: the rough picture. Pictures are decoded by the bundled model.
+and from the states, which tell what the player did to get there; the dream starts from a step of
+the replay and feeds on itself. The first two codebook stages are learned: the rough picture.
+Pictures are decoded by the bundled model.
 """
 
 import argparse

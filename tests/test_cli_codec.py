@@ -98,6 +98,8 @@ def test_decode_into_everything(folder: Path, capsys: Capsys) -> None:
         assert np.array_equal(decoded.states, session.states)
         assert np.array_equal(decoded.times_ns, session.times_ns)
         assert np.array_equal(decoded.present, session.present)
+        assert [e.name for e in decoded.events] == [e.name for e in session.events]
+        assert decoded.events[-1].name == "end"
 
 
 def test_decode_to_stdout_is_raw_rgb(folder: Path) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from relive.codec.bundle import Bundle
 from relive.codec.rate import tiers_at
 from relive.codec.replay import Replay
+from relive.container import ReplayEvent
 from relive.errors import DamagedError, InputError, ReliveError
 from relive.session import Recorder, RegionSchema
 
@@ -101,16 +102,24 @@ def mux(file: Any, packets: Sequence[Any], duration_us: int) -> None:
 def _write_session(replay: Replay, span: range, out: Path, done: Callable[[int], None]) -> None:
     regions = replay.header.region_schema
     schema = RegionSchema.from_dict(regions) if regions else None
-    first, last = int(replay.times_ns[span.start]), int(replay.times_ns[span.stop - 1])
     with Recorder(out, replay.schema, schema, game=replay.header.game, force=True) as recorder:
         frames = replay.iter_frames(span.start, span.stop)
         for index, frame in zip(span, frames, strict=True):
             there = frame if replay.present[index] else None
             recorder.add(there, replay.states[index], int(replay.times_ns[index]))
             done(index - span.start + 1)
-        for event in replay.events:
-            if first <= event.time_ns <= last:
-                recorder.event(event.name, event.payload, event.time_ns)
+        for event in events_of(replay, span):
+            recorder.event(event.name, event.payload, event.time_ns)
+
+
+def events_of(replay: Replay, span: range) -> list[ReplayEvent]:
+    """Events from some frames on to the next frame; so each event is of one frame.
+
+    What happened before the first frame of the replay is of that one.
+    """
+    low = replay.times_ns[span.start] if span.start else -np.inf
+    high = replay.times_ns[span.stop] if span.stop < replay.num_frames else np.inf
+    return [event for event in replay.events if low <= event.time_ns < high]
 
 
 def write_pictures(replay: Film, span: range, out: Path, done: Callable[[int], None]) -> None:

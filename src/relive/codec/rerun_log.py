@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from relive.codec.output import Progress, present_frames, write_beside
+from relive.codec.output import Progress, events_of, present_frames, write_beside
 from relive.codec.replay import Replay
 from relive.cubes.states import camera_poses
 from relive.errors import DamagedError, InputError, MissingExtraError, ReliveError
@@ -180,13 +180,11 @@ class _Log:
 
     def _events(self) -> None:
         origin = int(self.replay.times_ns[0])
-        first, last = (int(self.replay.times_ns[i]) for i in (self.span.start, self.span.stop - 1))
-        for event in self.replay.events:
-            if first <= event.time_ns <= last:
-                text = f"{event.name} {event.payload}".rstrip()
-                row = self.rr.TextLog.columns(text=[text], level=["INFO"])
-                since, frame = event.time_ns - origin, self.replay.index_at(event.time_ns)
-                self._columns(EVENTS, [since], [frame], row)
+        for event in events_of(self.replay, self.span):
+            text = f"{event.name} {event.payload}".rstrip()
+            row = self.rr.TextLog.columns(text=[text], level=["INFO"])
+            since, frame = event.time_ns - origin, self.replay.index_at(event.time_ns)
+            self._columns(EVENTS, [since], [frame], row)
 
     def _layout(self) -> Any:
         """Lay out the viewer: the picture, the world where there is a camera, curves, events."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relive.codec import Replay
+from relive.codec.output import events_of
 from relive.codec.stored import StoredCodes
 from relive.container import ReplayEvent
 
@@ -79,6 +80,7 @@ def read_steps(
         "fps": replay.fps,
         "schema": replay.schema.to_dict(),
     }
+    span = range(int(pairs[0, 0]), int(pairs[-1, 1]) + 1) if len(pairs) else range(0)
     stated = (replay.stated & replay.has_states)[pairs]
     return StepData(
         codes,
@@ -86,16 +88,6 @@ def read_steps(
         replay.present[pairs],
         stated,
         replay.states[pairs],
-        _events(replay, codes),
+        events_of(replay, span) if span else [],
         about,
     )
-
-
-def _events(replay: Replay, codes: StoredCodes) -> list[ReplayEvent]:
-    """Events of some steps: each event of a replay belongs to one step."""
-    if not len(codes):
-        return []
-    first, after = int(codes.first_frame[0]), int(codes.first_frame[-1] + codes.num_frames[-1])
-    low = replay.times_ns[first] if first else -np.inf
-    high = replay.times_ns[after] if after < replay.num_frames else np.inf
-    return [event for event in replay.events if low <= event.time_ns < high]
