@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,7 +22,9 @@ from relive.cli.console import (
 from relive.cli.files import describe, description_text
 from relive.cli.layouts import import_layout, importer_of, refuse
 from relive.errors import InputError, ReliveError
-from relive.session.sources.play import Play
+
+if TYPE_CHECKING:
+    from relive.session.sources.play import Play
 
 Out = Annotated[
     Path, typer.Option("--out", "-o", help="The session to write (.mcap).", callback=mcap_output)
@@ -97,6 +99,8 @@ def record(
         _refuse_given({"--jobs": jobs, "--split": split or None}, "with --batch")
         if player is Player.KEYBOARD:
             _refuse_keyboard()
+        from relive.session.sources.play import Play
+
         play = Play(seed or 0, 20.0 if seconds is None else seconds, keep_actions=actions)
         _record_one(console, game, out, play, force)
 
@@ -107,7 +111,7 @@ def _refuse_given(options: Mapping[str, object], where: str) -> None:
             raise InputError(f"{name} goes {where} only; see: relive record --help")
 
 
-def _record_one(console: Console, game: str, out: Path, play: Play, force: bool) -> None:
+def _record_one(console: Console, game: str, out: Path, play: "Play", force: bool) -> None:
     """Record one session; an interrupted one is kept."""
     from relive.session.sources.games import record_game
 
