@@ -4,8 +4,13 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from relive.codec import Bundle
 
 # Before torch, matplotlib or pygame can be imported: quiet threads, no screen, no sound.
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
@@ -28,3 +33,19 @@ def _usual_floats() -> Iterator[None]:
         import torch
 
         torch.set_flush_denormal(False)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a short session, a small model and a replay of both."""
+    from short_replay import write_short
+
+    return write_short(tmp_path_factory.mktemp("source"))
+
+
+@pytest.fixture(scope="module")
+def bundle(source: Path) -> "Bundle":
+    """The model of `source`."""
+    from relive.codec import load_bundle
+
+    return load_bundle(source / "m.safetensors")

@@ -43,3 +43,15 @@ def write_short(folder: Path, keyframe_interval: int = 8) -> Path:
         force=True,
     )
     return folder
+
+
+def write_mixed(source: Path, folder: Path) -> None:
+    """Write replays that are whole (`a`), damaged (`hurt`) and none (`none`), from `source`."""
+    whole = (source / "s.relive").read_bytes()
+    (folder / "a.relive").write_bytes(whole)
+    with relive.Replay.open(source / "s.relive") as replay:
+        place = replay.gops[1].codes_at + 60
+    hurt = bytearray(whole)
+    hurt[place] ^= 255
+    (folder / "hurt.relive").write_bytes(hurt)
+    (folder / "none.relive").write_bytes(b"no replay")

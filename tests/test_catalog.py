@@ -13,37 +13,23 @@ import pytest
 
 from relive.catalog import Catalog, add, filing, reading, remove, summary, sweep, tables, update
 from relive.cli.run import run
-from relive.codec import Bundle, Replay, load_bundle
+from relive.codec import Bundle, Replay
 from relive.container import ReplayReader, ReplayWriter, verify
 from relive.container.messages import with_seal
 from relive.errors import FormatError, InputError, ReliveError
 from relive.search import Like, Place, Query, find, opened
-from short_replay import FRAMES, MISSING, write_short
+from short_replay import FRAMES, MISSING, write_mixed
 
 duckdb = pytest.importorskip("duckdb")
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_short(tmp_path_factory.mktemp("source"))
-
-
-@pytest.fixture(scope="module")
-def bundle(source: Path) -> Bundle:
-    return load_bundle(source / "m.safetensors")
 
 
 @pytest.fixture
 def tree(source: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "tree"
     (folder / "sub").mkdir(parents=True)
-    shutil.copyfile(source / "s.relive", folder / "a.relive")
+    write_mixed(source, folder)
     shutil.copyfile(source / "s.relive", folder / "sub" / "b.relive")
-    data = bytearray((source / "s.relive").read_bytes())
-    with Replay.open(source / "s.relive") as replay:
-        data[replay.gops[1].codes_at + 60] ^= 255
-    (folder / "hurt.relive").write_bytes(data)
-    (folder / "broken.relive").write_bytes(b"no replay")
+    (folder / "none.relive").rename(folder / "broken.relive")
     return folder
 
 

@@ -13,24 +13,14 @@ import pytest
 
 from relive.catalog import Catalog, add
 from relive.cli.run import run
-from relive.codec import Bundle, Replay, encode, load_bundle
+from relive.codec import Bundle, Replay, encode
 from relive.errors import InputError
 from relive.search import Like, Place, Query, find, opened
 from relive.session import Recorder, StateField, StateSchema
-from short_replay import INTERVAL_NS, write_short
+from short_replay import INTERVAL_NS, write_mixed
 from small_model import write_small_model
 
 duckdb = pytest.importorskip("duckdb")
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_short(tmp_path_factory.mktemp("source"))
-
-
-@pytest.fixture(scope="module")
-def bundle(source: Path) -> Bundle:
-    return load_bundle(source / "m.safetensors")
 
 
 @pytest.fixture
@@ -38,12 +28,7 @@ def folder(source: Path, tmp_path: Path) -> Path:
     """Replays that are whole, damaged, and none."""
     lib = tmp_path / "lib"
     lib.mkdir()
-    shutil.copyfile(source / "s.relive", lib / "a.relive")
-    data = bytearray((source / "s.relive").read_bytes())
-    with Replay.open(source / "s.relive") as replay:
-        data[replay.gops[1].codes_at + 60] ^= 255
-    (lib / "hurt.relive").write_bytes(data)
-    (lib / "none.relive").write_bytes(b"no replay")
+    write_mixed(source, lib)
     return lib
 
 
