@@ -1,6 +1,7 @@
 """Codes packets: round trips, refusals, damage, and the same bytes everywhere."""
 
 import hashlib
+import os
 import subprocess
 import sys
 import zlib
@@ -217,6 +218,6 @@ def test_same_in_another_process_with_one_and_two_threads(tables: Tables, tmp_pa
             input=packet,
             capture_output=True,
             check=True,
-            env={"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads},
+            env=os.environ | {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads},
         )
         assert done.stdout.decode().strip() == hashlib.sha256(wanted).hexdigest()

@@ -1,6 +1,7 @@
 """Enhancement packets: round trips, refusals, damage, and the same bytes everywhere."""
 
 import hashlib
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -319,7 +320,7 @@ def test_same_in_another_process_with_one_and_two_threads(
             input=packet,
             capture_output=True,
             check=True,
-            env={"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads},
+            env=os.environ | {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads},
         )
         assert done.stdout.decode().strip() == wanted
 
