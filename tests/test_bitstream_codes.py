@@ -165,7 +165,7 @@ def test_gops_that_do_not_fit_are_refused(tables: Tables) -> None:
         change("codes", (0, 0, 0, 0), 64),
         change("codes", (0, 0, 0, 0), -1),
         beyond,
-        GopCodes(beyond.depths.astype(np.int64), beyond.motion, beyond.codes),  # type: ignore[arg-type]
+        GopCodes(beyond.depths.astype(np.int64), beyond.motion, beyond.codes),  # type: ignore[arg-type]  # wrong
         GopCodes(beyond.depths[0], beyond.motion, beyond.codes),
     ):
         with pytest.raises(FormatError):
