@@ -12,8 +12,8 @@ EXTRAS := games,bench,train,live,play,rerun,restore,search,data,dev
 BIN := .venv/bin
 TEST_SPLITS := runs/corpus/test_known runs/corpus/test_unknown
 STAMP := .venv/.relive-setup
-# A process takes a gigabyte or so.
-TEST_PROCESSES ?= 2
+# A process takes a gigabyte or so: no more than four of them, or: make test TEST_PROCESSES=1
+TEST_PROCESSES ?= logical
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 # Two threads that spin while they wait cost each other the machine; let them sleep.
@@ -43,7 +43,7 @@ demo: setup
 	$(BIN)/relive demo --out demo --force
 
 test: setup
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --maxprocesses 4 --dist loadfile
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -55,7 +55,8 @@ def found(path: Path, missing: int, stated: bool = True) -> Candidates:
     with Session.open(path) as session:
         told = np.ones(FRAMES, np.bool_)
         told[missing] = stated
-        return explain(SessionGaps(session, ~session.present, {}, None, told).gap(missing))
+        gaps = SessionGaps(session, ~session.present, {}, None, told)
+        return explain(*gaps.gaps_around(missing))
 
 
 def error_at_torch(candidates: Candidates, kind: int, index: int) -> float:
@@ -92,7 +93,7 @@ def test_shift_is_asked_only_where_part_of_the_frame_is_known(tmp_path: Path) ->
     hidden[20:40, 40:60] = True
     with Session.open(tmp_path / "in.mcap") as session:
         gaps = SessionGaps(session, ~session.present, {2: hidden})
-        assert SHIFT in {one.kind for one in explain(gaps.gap(2)).explanations}
+        assert SHIFT in {one.kind for one in explain(*gaps.gaps_around(2)).explanations}
 
 
 def test_a_guessed_state_says_so(tmp_path: Path) -> None:

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from relive.restore.candidates import PAINTED, explain
 from relive.restore.completing import Completed, complete
 from relive.restore.gaps import SessionGaps
-from relive.restore.painting import paint_share, trial_of
+from relive.restore.painting import paint, trial_of
+from relive.restore.sources import Gap, Source
 from relive.session import Recorder, Session, StateSchema
 
-HEIGHT, WIDTH, LOST = 96, 128, 2
+HEIGHT, WIDTH, LOST, STEP_NS = 96, 128, 2, 100_000_000
 HOLES = np.zeros((HEIGHT, WIDTH), np.bool_)
 HOLES[16:32, 32:48] = HOLES[48:64, 80:96] = HOLES[64:80, 16:32] = True
 
@@ -22,10 +24,14 @@ def slope() -> NDArray[np.uint8]:
     return np.stack([rows + 40, columns + 20, rows + columns], -1).astype(np.uint8)
 
 
-def filled(path: Path, pictures: list[NDArray[np.uint8]]) -> Completed:
+def record(path: Path, pictures: list[NDArray[np.uint8]]) -> None:
     with Recorder(path, StateSchema(()), game="test") as recorder:
         for index, picture in enumerate(pictures):
-            recorder.add(picture, [], index * 100_000_000)
+            recorder.add(picture, [], index * STEP_NS)
+
+
+def filled(path: Path, pictures: list[NDArray[np.uint8]]) -> Completed:
+    record(path, pictures)
     with Session.open(path) as session:
         lost = np.zeros(len(pictures), np.bool_)
         return complete(SessionGaps(session, lost, {LOST: HOLES}), LOST)
@@ -75,15 +81,47 @@ def test_a_trial_lies_beside_what_is_lost(corner: tuple[slice, slice]) -> None:
     assert not (trial & ~known).any()
 
 
-def test_how_wrong_is_told_by_a_trial() -> None:
-    seen = np.ones((HEIGHT, WIDTH), np.bool_)
-    tried = slope().astype(np.float32)
-    tried[:, : WIDTH // 2] += 60
-    painting, take = paint_share(slope(), ~HOLES, tried, seen)
-    assert take[70, 20] > 0.9
-    assert take[56, 90] < 0.1
-    assert take[~HOLES].max() == 0
-    assert np.abs(painting - slope())[HOLES].mean() < 4
-    trial = trial_of(~HOLES)
-    assert trial.any()
-    assert not (trial & HOLES).any()
+def test_a_painting_is_told_by_a_trial() -> None:
+    known = ~HOLES
+    picture = np.where((np.arange(WIDTH) < WIDTH // 2)[:, None], slope(), noise(1))
+    nothing = np.zeros(0, np.float32), np.zeros(6)
+    paintings, off = paint(Source(picture, known, *nothing, 0))
+    for painting, wrong in zip(paintings, off, strict=True):
+        assert (painting == picture)[known].all()
+        assert np.abs(painting - picture)[48:80, 16:32].mean() < 4
+        assert wrong[72, 24] < 4
+        assert wrong[56, 120] > 30
+
+
+def test_a_painting_is_a_candidate_where_part_is_known(tmp_path: Path) -> None:
+    record(tmp_path / "s.mcap", [slope()] * 5)
+    with Session.open(tmp_path / "s.mcap") as session:
+        lost = np.zeros(5, np.bool_)
+        partly = SessionGaps(session, lost, {LOST: HOLES})
+        assert PAINTED in kinds(partly)
+        lost[LOST] = True
+        assert PAINTED not in kinds(SessionGaps(session, lost, {}))
+
+
+def test_holes_of_a_neighbour_are_looked_at_in_the_one_behind(tmp_path: Path) -> None:
+    record(tmp_path / "s.mcap", [slope()] * 7)
+    part, other = np.zeros_like(HOLES), np.zeros_like(HOLES)
+    part[16:32, 32:48] = other[:16, :16] = True
+    with Session.open(tmp_path / "s.mcap") as session:
+        lost = np.zeros(7, np.bool_)
+        hidden = {0: other, 1: HOLES, 2: part, 3: HOLES, 4: other, 5: other}
+        gaps = SessionGaps(session, lost, hidden)
+        near, behind = gaps.gaps_around(3)
+        assert times(near) == [2, 4]
+        assert times(behind) == [0, 4]  # frame 1 lacks it, too; nothing is wanted of frame 4
+        whole = SessionGaps(session, lost, {3: HOLES})
+        assert [times(gap) for gap in whole.gaps_around(3)] == [[2, 4]]
+        assert [times(gap) for gap in gaps.gaps_around(0)] == [[1, 1]]
+
+
+def times(gap: Gap) -> list[int]:
+    return [side.time_ns // STEP_NS for side in (gap.before, gap.after)]
+
+
+def kinds(gaps: SessionGaps) -> set[int]:
+    return {one.kind for one in explain(*gaps.gaps_around(LOST)).explanations}

@@ -41,10 +41,14 @@ def _store(tmp_path: Path) -> SessionStore:
 
 @pytest.fixture(name="settings")
 def _settings(tmp_path: Path) -> Settings:
+    return settings_in(tmp_path)
+
+
+def settings_in(folder: Path) -> Settings:
     """Settings of a short run on two sessions."""
-    (tmp_path / "data").mkdir()
+    (folder / "data").mkdir()
     for name in ("a", "b"):
-        record(tmp_path / "data" / f"{name}.mcap", frames=40, size=(64, 80))
+        record(folder / "data" / f"{name}.mcap", frames=40, size=(64, 80))
 
     def make(**changes: object) -> TrainSettings:
         phases = (
@@ -54,9 +58,9 @@ def _settings(tmp_path: Path) -> Settings:
         masking = {"curriculum": True}
         pretrain = {**PHASE, "name": "masked", "updates": 9, "quantize": False, "masking": masking}
         values = {
-            "data": tmp_path / "data",
-            "out": tmp_path / "run",
-            "cache": tmp_path / "cache",
+            "data": folder / "data",
+            "out": folder / "run",
+            "cache": folder / "cache",
             "learning_rate": 1e-3,
             "workers": 0,
             "dynamic_weights": True,

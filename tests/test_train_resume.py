@@ -13,9 +13,10 @@ import torch
 from relive.errors import InputError
 from relive.train import checkpoint
 from relive.train.run import train
+from relive.train.settings import TrainSettings
 from small_model import SMALL, WHOLE_SMALL, small_weights
 from test_codec import record
-from test_train import PHASE, Settings, _settings, newest  # noqa: F401  a fixture
+from test_train import PHASE, Settings, _settings, newest, settings_in  # noqa: F401  a fixture
 
 
 def different(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> list[str]:
@@ -37,18 +38,30 @@ class _StopAt:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-@pytest.mark.parametrize("at", [3, 11, 15])
-def test_killed_and_resumed_is_never_killed(
-    settings: Settings, tmp_path: Path, at: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Bit for bit: weights, averages, codebooks, optimisers, chains, masks; in every phase.
+@pytest.fixture(scope="module")
+def never_killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainSettings, Path]:
+    """Settings, and a run by them.
 
     Sessions of two sizes, and two batches an update, so that several streams are on their way.
     """
-    record(tmp_path / "data/a-wide.mcap", frames=40, size=(64, 96), game="another")
+    folder = tmp_path_factory.mktemp("never")
+    settings = settings_in(folder)
+    record(folder / "data/a-wide.mcap", frames=40, size=(64, 96), game="another")
     phases = [phase.model_dump() for phase in settings().phase]
     phases[1]["accumulate"] = 2
-    whole = train(settings(out=tmp_path / "whole", phase=phases), begin=small_weights(WHOLE_SMALL))
+    whole = settings(out=folder / "whole", phase=phases)
+    return whole, train(whole, begin=small_weights(WHOLE_SMALL))
+
+
+@pytest.mark.parametrize("at", [3, 11, 15])
+def test_killed_and_resumed_is_never_killed(
+    never_killed: tuple[TrainSettings, Path],
+    tmp_path: Path,
+    at: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Bit for bit: weights, averages, codebooks, optimisers, chains, masks; in every phase."""
+    settings, whole = never_killed
     stop = _StopAt(at)
     watched = "relive.train.watch.Watch.after"
     from relive.train.watch import Watch
@@ -60,7 +73,7 @@ def test_killed_and_resumed_is_never_killed(
         stop()
 
     monkeypatch.setattr(watched, after)
-    broken = settings(out=tmp_path / "broken", phase=phases)
+    broken = settings.model_copy(update={"out": tmp_path / "broken"})
     with pytest.raises(KeyboardInterrupt, match="resume"):
         train(broken, begin=small_weights(WHOLE_SMALL))
     done = checkpoint.read_progress(tmp_path / "broken")["update"]

@@ -27,8 +27,8 @@ KINDS = ("guessed", "cubes", "frame", "guessed", "cubes", "long", "cubes")
 def crops(session: Session, number: int, rng: np.random.Generator) -> list[Crop]:
     """Take something out of a session, and make candidates of what is left."""
     gaps, target = lose(session, KINDS[number % len(KINDS)], rng)
-    gap = gaps.gap(target)
-    candidates = explain(gap)
+    gap, *others = gaps.gaps_around(target)
+    candidates = explain(gap, *others)
     given, truth = features(gap, candidates), session.frame(target)
     corners = [
         [int(rng.integers(0, side - CROP + 1)) for side in truth.shape[:2]] for _ in range(CROPS)

@@ -16,7 +16,8 @@ from relive.compiled import compiled, inlined
 Bytes = npt.NDArray[np.uint8]
 NEAR = 3
 """Numbers of steps that a step is mostly off the one before; one more symbol says if it is not."""
-TINTS, VALUES = 4, 256
+TINTS, VALUES = 4, np.int64(256)
+STEPS, ONLY = np.int64(NUM_STEPS), np.int64(0)  # plain numbers would be compiled apart
 
 
 @inlined
@@ -25,7 +26,7 @@ def wide(value: np.uint8) -> int:
     return int(np.int64(value))
 
 
-@inlined
+@compiled
 def learn_one(
     state: State,
     words: Words,
@@ -40,6 +41,12 @@ def learn_one(
     if symbol >= 0:
         line[symbol] += np.float32(STEP)
     return symbol
+
+
+@compiled
+def _even(state: State, words: Words, decodes: bool, symbol: int, ways: int) -> int:
+    """`code_even`, once for all calls: there are few of them, and compiling takes seconds."""
+    return code_even(state, words, decodes, symbol, ways)
 
 
 @compiled
@@ -70,12 +77,12 @@ def code_all(
         far = row == 0
         if row:
             symbol = off + NEAR if -NEAR <= off <= NEAR else 2 * NEAR + 1
-            symbol = learn_one(state, words, decodes, symbol, 0, step_counts)
+            symbol = learn_one(state, words, decodes, symbol, ONLY, step_counts)
             if symbol < 0:
                 return False
             far = symbol == 2 * NEAR + 1
             off = symbol - NEAR
-        step = code_even(state, words, decodes, wide(steps[row]), NUM_STEPS) if far else step + off
+        step = _even(state, words, decodes, wide(steps[row]), STEPS) if far else step + off
         if not 0 <= step < NUM_STEPS:
             return False
         strength = learn_one(state, words, decodes, wide(strengths[row]), strength, strength_counts)
@@ -84,7 +91,9 @@ def code_all(
         plain = learn_one(state, words, decodes, wide(unfiltered[row]), plain, plain_counts)
         if plain < 0:
             return False
-        off = learn_one(state, words, decodes, wide(pulls[row]) - pull + MAX_PULL, 0, pull_counts)
+        off = learn_one(
+            state, words, decodes, wide(pulls[row]) - pull + MAX_PULL, ONLY, pull_counts
+        )
         pull += off - MAX_PULL
         if off < 0 or not 0 <= pull <= MAX_PULL:
             return False
@@ -92,12 +101,12 @@ def code_all(
         for k in range(TINTS):
             if tints[row, k] != tint[k]:
                 other = 1
-        other = learn_one(state, words, decodes, other, 0, tint_counts)
+        other = learn_one(state, words, decodes, np.int64(other), ONLY, tint_counts)
         if other < 0:
             return False
         if other:
             for k in range(TINTS):
-                value = code_even(state, words, decodes, wide(tints[row, k]), VALUES)
+                value = _even(state, words, decodes, wide(tints[row, k]), VALUES)
                 if value < 0:
                     return False
                 tint[k] = value

@@ -1,8 +1,8 @@
 """How much of each candidate: a small network that was taught on training sessions.
 
 It sees how well the sides of an explanation agree, how far its pixels are to be believed and what
-the other candidates say, and weighs; it cannot paint. Every pixel of the result is a mean of pixels
-that were recorded.
+the other candidates say, and weighs. Every pixel of the result is a mean of pixels that were
+recorded and, where part of the frame is known, of a painting from what is known around.
 
 Shapes: K candidates, F features, H W pixels.
 """
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from relive.restore import kernels
-from relive.restore.candidates import FLOW, KINDS, LANDED, Candidates, Explanation
+from relive.restore.candidates import FLOW, KINDS, LANDED, PAINTED, Candidates, Explanation
 from relive.restore.looks import mean_over, misfit
 from relive.restore.network import LEVELS, MOST, FillNet
 from relive.restore.sources import Gap
@@ -45,9 +45,8 @@ def features(gap: Gap, candidates: Candidates) -> Floats:
     """What the network sees of each candidate, `[K, F, H, W]`."""
     colours, seen = candidates.colours, candidates.seen
     found, known = candidates.explanations, gap.target.known
-    fits = np.stack([[misfit(gap, one.looks, radius) for radius in RADII] for one in found])
-    fits /= LEVELS
-    spans_s = [abs(gap.target.time_ns - source.time_ns) / 1e9 for source in (gap.before, gap.after)]
+    fits = np.stack([_fits(one) for one in found]) / LEVELS
+    least = fits[[one.kind != PAINTED for one in found]].min(0)
     out = np.zeros((len(seen), NUM_FEATURES, *known.shape), np.float32)
     out[:, 17] = mean_over(known.astype(np.float32), RADII[1])
     out[:, 18] = gap.target.guessed
@@ -55,14 +54,23 @@ def features(gap: Gap, candidates: Candidates) -> Floats:
     for k, here in enumerate(out):
         one = found[k // 2]
         here[0:2] = fits[k // 2]
-        here[2:4] = fits[k // 2] - fits.min(0)
+        here[2:4] = fits[k // 2] - least
         here[4], here[5] = seen[k], seen[k ^ 1]
-        here[6] = 1 - gap.shares[k % 2]
-        here[7] = min(1.0, spans_s[k % 2] / FARTHEST_S)
+        here[6] = 1 - one.gap.shares[k % 2]
+        here[7] = min(1.0, one.spans_s[k % 2] / FARTHEST_S)
+        if one.trial is not None:
+            here[19] = one.trial[k % 2] / LEVELS
         _say_landing(one, k % 2, here[8:12])
         here[20 + one.kind] = 1
     _say_others(candidates, out[:, 12:17])
     return np.clip(out, -LARGEST, LARGEST, out)
+
+
+def _fits(one: Explanation) -> Floats:
+    """How well an explanation fits, levels `[2, H, W]`: around a pixel, and wider."""
+    if one.trial is not None:  # that a painting agrees with what it was painted from says nothing
+        return np.asarray(one.trial.mean(0)[None].repeat(2, 0), np.float32)
+    return np.stack([misfit(one.gap, one.looks, radius) for radius in RADII])
 
 
 def _say_landing(one: Explanation, side: int, out: Floats) -> None:
@@ -76,19 +84,25 @@ def _say_landing(one: Explanation, side: int, out: Floats) -> None:
 
 
 def _say_others(candidates: Candidates, out: Floats) -> None:
-    """How far a candidate is from others that are seen: mean, median, and those of two kinds."""
+    """How far a candidate is from others that are seen: mean, median, and those of two kinds.
+
+    Of those that other frames show: a painting is compared with them, and has no say.
+    """
     colours, seen = candidates.colours, candidates.seen
-    out[:, 0] = _apart(colours, _mean_of(colours, seen))
-    out[:, 1] = _apart(colours, _median_of(colours, seen))
+    kinds = np.array([one.kind for one in candidates.explanations]).repeat(2)
+    shown = kinds != PAINTED
+    out[:, 0] = _apart(colours, _mean_of(colours[shown], seen[shown]))
+    out[:, 1] = _apart(colours, _median_of(colours[shown], seen[shown]))
     for place, kind in ((2, LANDED), (3, FLOW)):
-        some = [k for k in range(len(colours)) if candidates.explanations[k // 2].kind == kind]
-        if some:
+        some = kinds == kind
+        if some.any():
             told = np.asarray(seen[some].any(0))[None]
             out[:, place] = _apart(colours, _mean_of(colours[some], seen[some])) * told
     pairs = colours.reshape(-1, 2, *colours.shape[1:])
     seen_pairs = seen.reshape(-1, 2, *seen.shape[1:])
     both = np.stack([_mean_of(*pair) for pair in zip(pairs, seen_pairs, strict=True)])
-    out[:, 4] = _apart(both, _median_of(both, np.asarray(seen_pairs.any(1)))).repeat(2, 0)
+    median = _median_of(both[shown[::2]], np.asarray(seen_pairs.any(1))[shown[::2]])
+    out[:, 4] = _apart(both, median).repeat(2, 0)
 
 
 def _mean_of(colours: Floats, seen: NDArray[np.bool_]) -> Floats:
@@ -129,7 +143,8 @@ def blend(gap: Gap, candidates: Candidates) -> tuple[Floats, Floats]:
 
     Returns:
         Colours `[H, W, 3]`, and how sure they are, 0..1 `[H, W]`: it falls with what the weighed
-        candidates differ by, and is 0 where no source shows the place.
+        candidates differ by and with what is painted of it, and is 0 where no source shows the
+        place.
     """
     seen = torch.from_numpy(candidates.seen)
     given = torch.from_numpy(features(gap, candidates))
@@ -141,5 +156,7 @@ def blend(gap: Gap, candidates: Candidates) -> tuple[Floats, Floats]:
     fit = (weights * given[:, 1]).sum(0) * LEVELS
     if gap.before.time_ns == gap.after.time_ns:  # that it agrees with itself says nothing
         fit[known == 0] = float(kernels.MAX_MISFIT) / 2
-    sure = (-(apart + fit / 2) / LEVELS).exp() * seen.any(0)
+    painted = torch.tensor([one.kind == PAINTED for one in candidates.explanations])
+    unpainted = 1 - weights[painted.repeat_interleave(2)].sum(0)
+    sure = (-(apart + fit / 2) / LEVELS).exp() * seen.any(0) * unpainted
     return mixed.permute(1, 2, 0).numpy(), sure.numpy()

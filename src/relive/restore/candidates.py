@@ -6,8 +6,11 @@
          ├─ flow: each side's pixels went on as the picture did ─┼─► candidates, how much to
  after ──┼─ shift: part of the target is known; what fits it? ───┤    believe them
          ├─ scroll: the picture moved as the state says ─────────┤
-         └─ still: nothing moved ────────────────────────────────┘
+         └─ still: nothing moved ────────────────────────────────┤
+ target ── painted: it goes on from what is known around ────────┘
 ```
+
+Where the nearest frames hide a part themselves, the same is asked of those that show it.
 
 Shapes: K candidates (the two sides of an explanation follow one another), H W pixels, L labels.
 """
@@ -25,9 +28,10 @@ from relive.restore.depth import find_depth, land_by_depth, look_from_both
 from relive.restore.flow import land_by_flow
 from relive.restore.landing import Landed
 from relive.restore.looks import Floats, Look, look_along, misfit
+from relive.restore.painting import paint
 from relive.restore.sources import Gap, Mask, Source
 
-DEPTH, LANDED, FLOW, SHIFT, SCROLL, STILL = KINDS = range(6)
+DEPTH, LANDED, FLOW, SHIFT, SCROLL, STILL, PAINTED = KINDS = range(7)
 NOBODY = -1
 SMALLEST = 2  # pixels of a side that can be halved
 REACH = 7  # displacements, in steps of two pixels for either half of the way
@@ -39,16 +43,29 @@ class Explanation:
     """Both sides' looks at the target, by one idea of what happened.
 
     Attributes:
+        gap: what is explained, with the neighbours that explain it.
         kind: one of `KINDS`.
         looks: of the side before and of the side after.
         own: side of which the pixels were followed, or `NOBODY`.
         landed: how those fell, where pixels were followed.
+        trial: what painting of known parts was off by, levels `[2, H, W]`, where it was painted.
     """
 
+    gap: Gap
     kind: int
     looks: list[Look]
     own: int = NOBODY
     landed: Landed | None = None
+    trial: Floats | None = None
+
+    @property
+    def spans_s(self) -> tuple[float, float]:
+        """Seconds from the target to either side."""
+        before, after = (
+            abs(self.gap.target.time_ns - source.time_ns) / 1e9
+            for source in (self.gap.before, self.gap.after)
+        )
+        return before, after
 
 
 @dataclass(frozen=True)
@@ -66,28 +83,32 @@ class Candidates:
     explanations: list[Explanation]
 
 
-def explain(gap: Gap) -> Candidates:
-    """Find every explanation that this session allows."""
-    return _together([*_by_target(gap), *_by_sides(gap)])
+def explain(*gaps: Gap) -> Candidates:
+    """Find every explanation that this session allows.
 
-
-def explain_again(gap: Gap, found: Candidates) -> Candidates:
-    """Explain a gap of which more is hidden; what comes from the sides alone is `found` already."""
-    kept = [one for one in found.explanations if one.kind not in (DEPTH, SHIFT)]
-    return _together([*_by_target(gap), *kept])
-
-
-def _together(found: list[Explanation]) -> Candidates:
+    Args:
+        gaps: of one target, by neighbours that are near and by others.
+    """
+    found = [one for gap in gaps for one in (*_by_target(gap), *_by_sides(gap))]
+    seen = np.stack([seen for one in found for _, seen in one.looks]).any(0)
+    if gaps[0].target.known.any():
+        found.append(_by_painting(gaps[0], np.asarray(seen, np.bool_)))
     looks = [look for one in found for look in one.looks]
     return Candidates(np.stack([c for c, _ in looks]), np.stack([s for _, s in looks]), found)
+
+
+def _by_painting(gap: Gap, seen: Mask) -> Explanation:
+    """Paint the target in two ways; that counts beside what others have `seen` alone."""
+    paintings, trial = paint(gap.target)
+    return Explanation(gap, PAINTED, [(painting, seen) for painting in paintings], trial=trial)
 
 
 def _by_target(gap: Gap) -> Iterator[Explanation]:
     """Explanations that have to fit what is known of the target."""
     if gap.camera is not None:
-        yield Explanation(DEPTH, look_from_both(gap, gap.camera, find_depth(gap, gap.camera)))
+        yield Explanation(gap, DEPTH, look_from_both(gap, gap.camera, find_depth(gap, gap.camera)))
     if gap.target.known.any() and min(gap.target.known.shape) >= SMALLEST:
-        yield Explanation(SHIFT, _by_shift(gap))
+        yield Explanation(gap, SHIFT, _by_shift(gap))
 
 
 def _by_sides(gap: Gap) -> Iterator[Explanation]:
@@ -95,13 +116,13 @@ def _by_sides(gap: Gap) -> Iterator[Explanation]:
     if (camera := gap.camera) is not None:
         for own in (0, 1):
             looks, landed = land_by_depth(gap, camera, own)
-            yield Explanation(LANDED, looks, own, landed)
+            yield Explanation(gap, LANDED, looks, own, landed)
     for own, (looks, landed) in enumerate(land_by_flow(gap)):
-        yield Explanation(FLOW, looks, own, landed)
+        yield Explanation(gap, FLOW, looks, own, landed)
     if gap.scrolls is not None:
-        yield Explanation(SCROLL, _by_scroll(gap, gap.scrolls))
+        yield Explanation(gap, SCROLL, _by_scroll(gap, gap.scrolls))
     sides = gap.before, gap.after
-    yield Explanation(STILL, [(side.pixels.astype(np.float32), side.known) for side in sides])
+    yield Explanation(gap, STILL, [(side.pixels.astype(np.float32), side.known) for side in sides])
 
 
 def _by_shift(gap: Gap) -> list[Look]:

@@ -1,10 +1,9 @@
 """Complete one frame: explain it by its neighbours, weigh, and go further away for what is left.
 
 ```
- gap, nearest neighbours ─► candidates ─► weights ─► pixels ─┬─ all seen ───────┬► done
-                                                             └─ some unseen ─► neighbours further
-                                          nobody has seen it ─► smooth filling, confidence 0 ◄──┘
-                   known parts on trial are off by far ─► painted in part, less sure ◄─┘
+ nearest neighbours, and ──► candidates ─► weights ─► pixels ─┬─ all seen ──────────────────► done
+ those behind their holes                                     └─ some unseen ─► neighbours further
+                                           nobody has seen it ─► smooth filling, confidence 0 ◄┘
 ```
 """
 
@@ -15,11 +14,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from relive.errors import InputError
 from relive.restore.blend import blend
-from relive.restore.candidates import Candidates, explain, explain_again
+from relive.restore.candidates import Candidates, explain
 from relive.restore.filling import smooth_filling
 from relive.restore.gaps import SessionGaps
-from relive.restore.painting import paint_share, trial_of
 from relive.restore.sources import Frame, Gap, Mask
 
 TURNS = 4  # neighbours 1, 2, 4 and 8 frames away
@@ -82,18 +81,6 @@ class _Canvas:
         self.confidence[new] = sure[new]
         return filled | new
 
-    def paint(self, gap: Gap, found: Candidates) -> None:
-        """Paint where what the neighbours say of a trial is far off; that is less sure."""
-        hidden = self.known & ~trial_of(self.known)
-        tried = replace(gap, target=replace(gap.target, known=hidden))
-        candidates = explain_again(tried, found)
-        said, seen = blend(tried, candidates)[0], np.asarray(candidates.seen.any(0))
-        painting, take = paint_share(self.own, self.known, said, seen)
-        mixed = self.pixels + take[..., None] * (painting - self.pixels)
-        lost = ~self.known
-        self.pixels[lost] = mixed[lost].round().clip(0, 255).astype(np.uint8)
-        self.confidence[lost] *= 1 - take[lost]
-
     def done(self, filled: Mask) -> Completed:
         """Fill smoothly what nobody has seen."""
         if not filled.all():
@@ -111,18 +98,18 @@ def complete(gaps: SessionGaps, index: int) -> Completed:
     filled = canvas.known.copy()
     if filled.all():
         return canvas.done(filled)
-    first = gaps.gap_further(index, 0) if filled.any() else gaps.gap(index)
-    if first is None:  # nobody else shows anything
+    around = gaps.gaps_around(index)
+    if not around and not filled.any():
+        raise InputError(f"nothing is known of frame {index}, and no other frame shows it")
+    if not around:
         return canvas.done(filled)
-    candidates, few = explain(first), (1 - ENOUGH) * (~filled).sum()
-    filled = canvas.fill(first, candidates, filled)
+    few = (1 - ENOUGH) * (~filled).sum()
+    filled = canvas.fill(around[0], explain(*around), filled)
     for turn in range(1, TURNS):
         gap = _further(gaps, index, turn, canvas.pixels, filled)
         if gap is None or (~filled).sum() <= few:
             break
         filled = canvas.fill(gap, explain(gap), filled)
-    if canvas.known.any():
-        canvas.paint(first, candidates)
     return canvas.done(filled)
 
 

@@ -102,31 +102,28 @@ class SessionGaps:
         pose, guessed = self._poses[index], not self._stated[index]
         return Source(pixels, known, self.states[index], pose, time, place, guessed)
 
-    def gap(self, index: int) -> Gap:
-        """Surround a frame by the nearest frames that show something.
-
-        Raises:
-            InputError: No other frame shows anything.
-        """
-        found = self.gap_further(index, 0)
-        if found is None:
-            raise InputError(f"nothing is known of frame {index}, and no other frame shows it")
-        return found
-
     def gap_further(self, index: int, skipped: int) -> Gap | None:
-        """Surround a frame by others that are further away; None where there are none.
+        """Surround a frame by others, the nearest or further ones; None where there are none.
 
         Args:
             index: of the frame.
             skipped: frames on either side that are passed over.
         """
-        sides = [self._neighbour(index, step, skipped) for step in (-1, 1)]
-        there = [side for side in sides if side is not None]
-        if not there:
-            return None
-        first, last = there[0], there[-1]
-        target, before, after = (self.source(i) for i in (index, first, last))
-        return self._surround(target, before, after)
+        sides = self._sides(index, skipped)
+        return None if sides is None else self._surrounded(index, sides)
+
+    def gaps_around(self, index: int) -> list[Gap]:
+        """Surround a frame by the nearest others, and by those that show what these lack of it.
+
+        Returns:
+            Two gaps at most; none where no other frame shows anything.
+        """
+        near = self._sides(index, 0)
+        if near is None:
+            return []
+        first, last = (self._behind(index, side) for side in near)
+        behind = near[0] if first is None else first, near[1] if last is None else last
+        return [self._surrounded(index, sides) for sides in dict.fromkeys((near, behind))]
 
     def between(self, time_ns: int, state: NDArray[np.float32], guessed: bool = True) -> Gap:
         """Surround a moment by the frames that are there, before and after it.
@@ -147,10 +144,20 @@ class SessionGaps:
         before, after = self.source(first), self.source(last)
         return self._surround(target, before, after)
 
+    def _surrounded(self, index: int, sides: tuple[int, int]) -> Gap:
+        target, before, after = (self.source(i) for i in (index, *sides))
+        return self._surround(target, before, after)
+
     def _surround(self, target: Source, before: Source, after: Source) -> Gap:
         scrolls = self._scrolls(*(source.place for source in (before, target, after)))
         overlay = None if self._scroll is None else self._scroll.overlay
         return tint_alike(Gap(target, before, after, self.camera, scrolls, overlay))
+
+    def _sides(self, index: int, skipped: int) -> tuple[int, int] | None:
+        """Find a frame on either side, or one twice where the other side has none."""
+        sides = [self._neighbour(index, step, skipped) for step in (-1, 1)]
+        there = [side for side in sides if side is not None]
+        return (there[0], there[-1]) if there else None
 
     def _neighbour(self, index: int, step: int, skipped: int) -> int | None:
         """Find a frame on one side that shows what a frame lacks, else one that shows anything."""
@@ -161,6 +168,14 @@ class SessionGaps:
             if found := list(islice(showing, skipped + 1)):
                 return found[skipped] if skipped < len(found) else None
         return None
+
+    def _behind(self, index: int, near: int) -> int | None:
+        """Find the first frame behind a neighbour that shows what this one lacks, too."""
+        wanted = ~self.known(index) & ~self.known(near)
+        step = 1 if near > index else -1
+        places = range(near + step, -1 if step < 0 else len(self.lost), step)[:MAX_SEARCH]
+        there = (place for place in places if not self.lost[place])
+        return next((place for place in there if self._shows(place, wanted)), None)
 
     def _shows(self, index: int, wanted: Mask) -> bool:
         """Whether a frame that is there shows anything of what is wanted."""
