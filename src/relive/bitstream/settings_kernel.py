@@ -31,22 +31,22 @@ def learn_one(
     state: State,
     words: Words,
     decodes: bool,
-    symbol: int,
-    row: int,
+    symbol: int | np.int64,
+    row: int | np.int64,
     counts: npt.NDArray[np.float32],
 ) -> int:
     """Code a symbol under a row of counts `[rows, ways]`, and learn it; -1 if there is none."""
     line = counts[row]
-    symbol = code_one(state, words, decodes, symbol, line, line.sum())
+    symbol = code_one(state, words, decodes, int(symbol), line, line.sum())
     if symbol >= 0:
         line[symbol] += np.float32(STEP)
     return symbol
 
 
 @compiled
-def _even(state: State, words: Words, decodes: bool, symbol: int, ways: int) -> int:
+def _even(state: State, words: Words, decodes: bool, symbol: int, ways: np.int64) -> int:
     """`code_even`, once for all calls: there are few of them, and compiling takes seconds."""
-    return code_even(state, words, decodes, symbol, ways)
+    return code_even(state, words, decodes, symbol, int(ways))
 
 
 @compiled
