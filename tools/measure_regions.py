@@ -8,10 +8,11 @@
 `agreement`: `relive.regions.discover` on every Doom session of a split; adjusted Rand index of all
 pixels of every fourth frame against the labels, which discovery does not see. Beside it, on the
 same pixels: k-means with 6 clusters, fitted to the session, of colours, of the place, of both, of
-the mean colours of SLIC superpixels (scikit-image), of the latents alone; the regions that the
-model derives from camera and motion; and blocks of 8×8 that know the labels, the most that blocks
-can reach. `steady`: the same with a first look at a third of the session alone. `appearing`: 60
-frames of Crafter behind a session of Doom (validation).
+the mean colours of SLIC superpixels (of scikit-image, which no extra of Relive has: `pip install
+scikit-image`), of the latents alone; the regions that the model derives from camera and motion; and
+blocks of 8×8 that know the labels, the most that blocks can reach. `steady`: the same with a first
+look at a third of the session alone. `appearing`: 60 frames of Crafter behind a session of Doom
+(validation).
 
 `bits`: `relive.encode(favour=6)` with the regions of the game and with found ones, against no
 regions; PSNR over all pixels, and over those that the game's labels call actor, thing, HUD or

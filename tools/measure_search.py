@@ -8,9 +8,10 @@ replay would have its keyframes, one in 32 frames, filed into a catalogue. An an
 the camera stood within 64 map units (2 m; a person is 56 units tall) and 20° of the question's, on
 the same map. Every question that has a right answer counts; all maps are searched at once.
 
-Pixels are those of the picture, shrunk to 40×30; HOG is that of scikit-image on 16×16 cells. Both
-search the exact pictures that the codes were made of. The pose is given to the baseline of poses.
-Latency: the descriptors repeated until they are those of 100 hours at 35 frames/s.
+Pixels are those of the picture, shrunk to 40×30; HOG is that of scikit-image on 16×16 cells (no
+extra of Relive has it: `pip install scikit-image`). Both search the exact pictures that the codes
+were made of. The pose is given to the baseline of poses. Latency: the descriptors repeated until
+they are those of 100 hours at 35 frames/s.
 """
 
 import argparse
