@@ -12,7 +12,7 @@ EXTRAS := games,bench,train,live,play,rerun,restore,search,data,dev
 BIN := .venv/bin
 TEST_SPLITS := runs/corpus/test_known runs/corpus/test_unknown
 STAMP := .venv/.relive-setup
-# A process takes a gigabyte or so: no more than four of them, or: make test TEST_PROCESSES=1
+# As many as there are cores, and four at most: a process takes a gigabyte or so.
 TEST_PROCESSES ?= logical
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
@@ -43,6 +43,7 @@ demo: setup
 	$(BIN)/relive demo --out demo --force
 
 test: setup
+	$(BIN)/python tests/compile_kernels.py
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --maxprocesses 4 --dist loadfile
 
 check: setup

@@ -27,7 +27,7 @@ def _net() -> FillNet:
 
 @torch.inference_mode()
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 17), (48, 33)])
-def test_every_pixel_is_a_mean_of_recorded_ones_around_it(height: int, width: int) -> None:
+def test_every_pixel_is_a_mean_of_candidates_around_it(height: int, width: int) -> None:
     features, colours, own, known = _frame(4, height, width)
     mixed, weights = _net()(features, colours, own, known)
     torch.testing.assert_close(weights.sum(0), torch.ones(height, width))

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from relive.restore.candidates import PAINTED, explain
 from relive.restore.completing import Completed, complete
 from relive.restore.gaps import SessionGaps
-from relive.restore.painting import paint, trial_of
-from relive.restore.sources import Gap, Source
+from relive.restore.painting import UNTRIED, paint, trial_of
+from relive.restore.sources import Gap
 from relive.session import Recorder, Session, StateSchema
 
 HEIGHT, WIDTH, LOST, STEP_NS = 96, 128, 2, 100_000_000
@@ -81,11 +81,17 @@ def test_a_trial_lies_beside_what_is_lost(corner: tuple[slice, slice]) -> None:
     assert not (trial & ~known).any()
 
 
+def test_no_trial_takes_all_that_is_known() -> None:
+    island = np.zeros((HEIGHT, WIDTH), np.bool_)
+    island[40:48, 40:48] = True
+    assert not trial_of(island).any()
+    assert (paint(noise(1), island)[1] == UNTRIED).all()
+
+
 def test_a_painting_is_told_by_a_trial() -> None:
     known = ~HOLES
     picture = np.where((np.arange(WIDTH) < WIDTH // 2)[:, None], slope(), noise(1))
-    nothing = np.zeros(0, np.float32), np.zeros(6)
-    paintings, off = paint(Source(picture, known, *nothing, 0))
+    paintings, off = paint(picture, known)
     for painting, wrong in zip(paintings, off, strict=True):
         assert (painting == picture)[known].all()
         assert np.abs(painting - picture)[48:80, 16:32].mean() < 4
@@ -117,6 +123,8 @@ def test_holes_of_a_neighbour_are_looked_at_in_the_one_behind(tmp_path: Path) ->
         whole = SessionGaps(session, lost, {3: HOLES})
         assert [times(gap) for gap in whole.gaps_around(3)] == [[2, 4]]
         assert [times(gap) for gap in gaps.gaps_around(0)] == [[1, 1]]
+        lost[3] = True  # nothing known of it tells how far to believe those behind
+        assert [times(gap) for gap in SessionGaps(session, lost, hidden).gaps_around(3)] == [[2, 4]]
 
 
 def times(gap: Gap) -> list[int]:

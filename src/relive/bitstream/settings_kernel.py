@@ -17,7 +17,7 @@ Bytes = npt.NDArray[np.uint8]
 NEAR = 3
 """Numbers of steps that a step is mostly off the one before; one more symbol says if it is not."""
 TINTS, VALUES = 4, np.int64(256)
-STEPS, ONLY = np.int64(NUM_STEPS), np.int64(0)  # plain numbers would be compiled apart
+STEPS, ROW = np.int64(NUM_STEPS), np.int64(0)  # plain numbers would be compiled apart
 
 
 @inlined
@@ -77,7 +77,7 @@ def code_all(
         far = row == 0
         if row:
             symbol = off + NEAR if -NEAR <= off <= NEAR else 2 * NEAR + 1
-            symbol = learn_one(state, words, decodes, symbol, ONLY, step_counts)
+            symbol = learn_one(state, words, decodes, symbol, ROW, step_counts)
             if symbol < 0:
                 return False
             far = symbol == 2 * NEAR + 1
@@ -91,9 +91,7 @@ def code_all(
         plain = learn_one(state, words, decodes, wide(unfiltered[row]), plain, plain_counts)
         if plain < 0:
             return False
-        off = learn_one(
-            state, words, decodes, wide(pulls[row]) - pull + MAX_PULL, ONLY, pull_counts
-        )
+        off = learn_one(state, words, decodes, wide(pulls[row]) - pull + MAX_PULL, ROW, pull_counts)
         pull += off - MAX_PULL
         if off < 0 or not 0 <= pull <= MAX_PULL:
             return False
@@ -101,7 +99,7 @@ def code_all(
         for k in range(TINTS):
             if tints[row, k] != tint[k]:
                 other = 1
-        other = learn_one(state, words, decodes, np.int64(other), ONLY, tint_counts)
+        other = learn_one(state, words, decodes, np.int64(other), ROW, tint_counts)
         if other < 0:
             return False
         if other:

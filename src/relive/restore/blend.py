@@ -157,6 +157,6 @@ def blend(gap: Gap, candidates: Candidates) -> tuple[Floats, Floats]:
     if gap.before.time_ns == gap.after.time_ns:  # that it agrees with itself says nothing
         fit[known == 0] = float(kernels.MAX_MISFIT) / 2
     painted = torch.tensor([one.kind == PAINTED for one in candidates.explanations])
-    unpainted = 1 - weights[painted.repeat_interleave(2)].sum(0)
+    unpainted = (1 - weights[painted.repeat_interleave(2)].sum(0)).clamp_min(0)
     sure = (-(apart + fit / 2) / LEVELS).exp() * seen.any(0) * unpainted
     return mixed.permute(1, 2, 0).numpy(), sure.numpy()

@@ -99,7 +99,7 @@ def explain(*gaps: Gap) -> Candidates:
 
 def _by_painting(gap: Gap, seen: Mask) -> Explanation:
     """Paint the target in two ways; that counts beside what others have `seen` alone."""
-    paintings, trial = paint(gap.target)
+    paintings, trial = paint(gap.target.pixels, gap.target.known)
     return Explanation(gap, PAINTED, [(painting, seen) for painting in paintings], trial=trial)
 
 

@@ -115,12 +115,16 @@ class SessionGaps:
     def gaps_around(self, index: int) -> list[Gap]:
         """Surround a frame by the nearest others, and by those that show what these lack of it.
 
+        Those are further away, and only what is known of the frame tells how far to believe them.
+
         Returns:
             Two gaps at most; none where no other frame shows anything.
         """
         near = self._sides(index, 0)
         if near is None:
             return []
+        if not self.known(index).any():
+            return [self._surrounded(index, near)]
         first, last = (self._behind(index, side) for side in near)
         behind = near[0] if first is None else first, near[1] if last is None else last
         return [self._surrounded(index, sides) for sides in dict.fromkeys((near, behind))]
@@ -170,8 +174,10 @@ class SessionGaps:
         return None
 
     def _behind(self, index: int, near: int) -> int | None:
-        """Find the first frame behind a neighbour that shows what this one lacks, too."""
+        """Find the first frame behind a neighbour that shows some of what this one lacks, too."""
         wanted = ~self.known(index) & ~self.known(near)
+        if not wanted.any():
+            return None
         step = 1 if near > index else -1
         places = range(near + step, -1 if step < 0 else len(self.lost), step)[:MAX_SEARCH]
         there = (place for place in places if not self.lost[place])

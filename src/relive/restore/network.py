@@ -1,4 +1,4 @@
-"""The network that weighs candidates: it sees them all, near and far, and mixes; it cannot paint.
+"""The network that weighs candidates: it sees them all, near and far, and mixes.
 
 ```
  features of every candidate ─► see ─┬─► mean and most over candidates ─► context (U-Net, to 1/16)
@@ -10,7 +10,7 @@
 Scores see what all candidates say together, as in Deep Sets (arXiv:1703.06114); their number and
 their order do not matter. Where nothing is certain, a pixel may be a mean of those around it, too,
 by weights of its own ("Kernel-Predicting Convolutional Networks for Denoising Monte Carlo
-Renderings", SIGGRAPH 2017). So every pixel is a mean of pixels that were recorded.
+Renderings", SIGGRAPH 2017). So every pixel is a mean of pixels of the candidates.
 
 Shapes: K candidates, F features, H W pixels.
 """

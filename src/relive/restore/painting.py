@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from relive.errors import MissingExtraError
 from relive.restore.looks import mean_over
-from relive.restore.sources import Frame, Mask, Source
+from relive.restore.sources import Frame, Mask
 
 Floats = NDArray[np.float32]
 BRUSH_PX = 5  # around a pixel that it is painted from
@@ -22,8 +22,12 @@ TRIAL_PX = 8  # that the trial is shifted by from what is lost
 UNTRIED = 60.0  # levels: nothing could be tried near by
 
 
-def paint(target: Source) -> tuple[list[Floats], Floats]:
-    """Paint what is lost of a frame from what is known of it, some of it.
+def paint(pixels: Frame, known: Mask) -> tuple[list[Floats], Floats]:
+    """Paint what is lost of a frame from what is known of it.
+
+    Args:
+        pixels: the frame `[H, W, 3]`; what is lost of it is filled with anything smooth.
+        known: some of it `[H, W]`.
 
     Returns:
         Two paintings `[H, W, 3]`, by Telea, An Image Inpainting Technique Based on the Fast
@@ -36,26 +40,28 @@ def paint(target: Source) -> tuple[list[Floats], Floats]:
         raise MissingExtraError("opencv-python-headless", "restore") from error
     methods = cv2.INPAINT_TELEA, cv2.INPAINT_NS
 
-    def by(method: int, known: Mask) -> Floats:
-        hole = (~known).astype(np.uint8)
-        return np.asarray(cv2.inpaint(target.pixels, hole, BRUSH_PX, method), np.float32)
+    def by(method: int, given: Mask) -> Floats:
+        hole = (~given).astype(np.uint8)
+        return np.asarray(cv2.inpaint(pixels, hole, BRUSH_PX, method), np.float32)
 
-    trial = trial_of(target.known)
-    tried = [by(method, target.known & ~trial) for method in methods]
-    off = np.stack([error_around(one, target.pixels, trial) for one in tried])
-    return [by(method, target.known) for method in methods], off
+    trial = trial_of(known)
+    tried = [by(method, known & ~trial) for method in methods]
+    off = np.stack([error_around(one, pixels, trial) for one in tried])
+    return [by(method, known) for method in methods], off
 
 
 def trial_of(known: Mask) -> Mask:
     """Known parts to be hidden for a trial: they lie as what is lost, a little aside.
 
-    Below and to the right of it, or, where more is known there, above and to the left.
+    Below and to the right of it, or, where more is known there, above and to the left; nowhere, if
+    nothing were left to paint from.
     """
     below, above = np.zeros_like(known), np.zeros_like(known)
     below[TRIAL_PX:, TRIAL_PX:] = ~known[:-TRIAL_PX, :-TRIAL_PX]
     above[:-TRIAL_PX, :-TRIAL_PX] = ~known[TRIAL_PX:, TRIAL_PX:]
     below, above = below & known, above & known
-    return above if above.sum() > below.sum() else below
+    trial = above if above.sum() > below.sum() else below
+    return trial if (known & ~trial).any() else np.zeros_like(known)
 
 
 def error_around(colours: Floats, truth: Frame, told: Mask) -> Floats:
