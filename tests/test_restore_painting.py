@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from relive.restore import blend
 from relive.restore.candidates import PAINTED, explain
 from relive.restore.completing import Completed, complete
 from relive.restore.gaps import SessionGaps
@@ -125,6 +126,29 @@ def test_holes_of_a_neighbour_are_looked_at_in_the_one_behind(tmp_path: Path) ->
         assert [times(gap) for gap in gaps.gaps_around(0)] == [[1, 1]]
         lost[3] = True  # nothing known of it tells how far to believe those behind
         assert [times(gap) for gap in SessionGaps(session, lost, hidden).gaps_around(3)] == [[2, 4]]
+
+
+def test_a_large_picture_is_blended_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(tmp_path / "s.mcap", [np.roll(slope(), index, 1) for index in range(5)])
+    with Session.open(tmp_path / "s.mcap") as session:
+        gaps = SessionGaps(session, np.zeros(5, np.bool_), {LOST: HOLES})
+        around = gaps.gaps_around(LOST)
+        candidates = explain(*around)
+        whole, sure = blend.blend(around[0], candidates)
+        monkeypatch.setattr(blend, "WHOLE_PX", HEIGHT * WIDTH - 1)
+        monkeypatch.setattr(blend, "PART_PX", 48)
+        monkeypatch.setattr(blend, "MARGIN_PX", 16)
+        inner = np.zeros(HOLES.shape, np.int64)
+        for part, wider in blend.parts(*HOLES.shape):
+            inner[part] += 1
+            assert all(w.stop - w.start <= 80 for w in wider)
+        assert (inner == 1).all()
+        colours, certain = blend.blend(around[0], candidates)
+    assert np.abs(colours - whole)[HOLES].mean() < 1
+    assert np.abs(certain - sure)[HOLES].mean() < 0.05
+    assert not colours[:, 96:].any()  # nothing is lost there
 
 
 def times(gap: Gap) -> list[int]:

@@ -9,6 +9,7 @@ Shapes: K candidates, F features, H W pixels.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,7 +19,16 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from relive.restore import kernels
-from relive.restore.candidates import FLOW, KINDS, LANDED, PAINTED, Candidates, Explanation
+from relive.restore.candidates import (
+    FLOW,
+    KINDS,
+    LANDED,
+    PAINTED,
+    Candidates,
+    Explanation,
+    Part,
+    cut,
+)
 from relive.restore.looks import mean_over, misfit
 from relive.restore.network import LEVELS, MOST, FillNet
 from relive.restore.sources import Gap
@@ -29,6 +39,8 @@ FARTHEST_S = 0.3
 RADII = (2, 6)
 AROUND = 12
 LARGEST = 2.9  # that a feature may be
+WHOLE_PX = 1 << 17  # a picture of so many pixels is blended as a whole, a larger one in parts
+PART_PX, MARGIN_PX = 256, 32  # of a side; what is around it is looked at, too
 
 Floats = NDArray[np.float32]
 
@@ -137,15 +149,44 @@ def _apart(colours: Floats, other: Floats) -> Floats:
     return np.asarray(difference.clip(0, MOST), np.float32)
 
 
-@torch.inference_mode()
 def blend(gap: Gap, candidates: Candidates) -> tuple[Floats, Floats]:
-    """Weigh the candidates.
+    """Weigh the candidates where something is lost, a large picture part by part.
 
     Returns:
         Colours `[H, W, 3]`, and how sure they are, 0..1 `[H, W]`: it falls with what the weighed
         candidates differ by and with what is painted of it, and is 0 where no source shows the
-        place.
+        place. Parts of a large picture of which all is known are 0.
     """
+    known = gap.target.known
+    colours, sure = np.zeros((*known.shape, 3), np.float32), np.zeros(known.shape, np.float32)
+    for inner, outer in parts(*known.shape):
+        if known[inner].all():
+            continue
+        mixed, certain = _blend_part(cut(gap, outer), candidates.cut(outer))
+        own = tuple(
+            slice(one.start - around.start, one.stop - around.start)
+            for one, around in zip(inner, outer, strict=True)
+        )
+        colours[inner], sure[inner] = mixed[own], certain[own]
+    return colours, sure
+
+
+def parts(height: int, width: int) -> Iterator[tuple[Part, Part]]:
+    """Parts of a picture, and the same with what is around them; memory grows with a part alone."""
+    side = (PART_PX, PART_PX) if height * width > WHOLE_PX else (height, width)
+    for top in range(0, height, side[0]):
+        for left in range(0, width, side[1]):
+            rows = slice(top, min(top + side[0], height))
+            columns = slice(left, min(left + side[1], width))
+            yield (rows, columns), (_wider(rows, height), _wider(columns, width))
+
+
+def _wider(line: slice, size: int) -> slice:
+    return slice(max(0, line.start - MARGIN_PX), min(size, line.stop + MARGIN_PX))
+
+
+@torch.inference_mode()
+def _blend_part(gap: Gap, candidates: Candidates) -> tuple[Floats, Floats]:
     seen = torch.from_numpy(candidates.seen)
     given = torch.from_numpy(features(gap, candidates))
     colours = torch.from_numpy(candidates.colours).permute(0, 3, 1, 2).contiguous()

@@ -32,6 +32,8 @@ from relive.restore.painting import paint
 from relive.restore.sources import Gap, Mask, Source
 
 DEPTH, LANDED, FLOW, SHIFT, SCROLL, STILL, PAINTED = KINDS = range(7)
+Part = tuple[slice, slice]
+"""Rows and columns."""
 NOBODY = -1
 SMALLEST = 2  # pixels of a side that can be halved
 REACH = 7  # displacements, in steps of two pixels for either half of the way
@@ -67,6 +69,19 @@ class Explanation:
         )
         return before, after
 
+    def cut(self, part: Part) -> Explanation:
+        """Cut a part of the picture out of it."""
+        landed, trial = self.landed, self.trial
+        if landed is not None:
+            landed = Landed(landed.values[part], landed.errors[part], landed.fell[part])
+        return replace(
+            self,
+            gap=cut(self.gap, part),
+            looks=[(colours[part], seen[part]) for colours, seen in self.looks],
+            landed=landed,
+            trial=None if trial is None else trial[:, *part],
+        )
+
 
 @dataclass(frozen=True)
 class Candidates:
@@ -81,6 +96,17 @@ class Candidates:
     colours: Floats
     seen: NDArray[np.bool_]
     explanations: list[Explanation]
+
+    def cut(self, part: Part) -> Candidates:
+        """Cut a part of the picture out of all that is known."""
+        explanations = [one.cut(part) for one in self.explanations]
+        return Candidates(self.colours[:, *part], self.seen[:, *part], explanations)
+
+
+def cut(gap: Gap, part: Part) -> Gap:
+    """Cut a part out of the picture that is looked for; what is beside it stays whole."""
+    target = replace(gap.target, pixels=gap.target.pixels[part], known=gap.target.known[part])
+    return replace(gap, target=target)
 
 
 def explain(*gaps: Gap) -> Candidates:
