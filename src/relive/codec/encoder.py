@@ -82,6 +82,45 @@ class _Search:
 
 
 @dataclass(frozen=True)
+class _Job:
+    """A session that is being encoded.
+
+    Attributes:
+        session: the session.
+        coder: the shared half of a step.
+        header: of the file.
+        setting: what every GOP aims at, without a target.
+        search: how.
+    """
+
+    session: Session
+    coder: StepCoder
+    header: ReplayHeader
+    setting: Setting
+    search: _Search
+
+    @property
+    def num_gops(self) -> int:
+        """GOPs of the session."""
+        return -(-self.session.num_frames // self.header.keyframe_interval)
+
+    def place(self, index: int) -> tuple[int, int, int]:
+        """Number of a GOP, its first frame, and one past its last."""
+        start = index * self.header.keyframe_interval
+        return index, start, min(start + self.header.keyframe_interval, self.session.num_frames)
+
+    def given(self, index: int) -> _Given:
+        """Read a GOP."""
+        return _given(self.session, self.place(index), self.search.favour)
+
+    def under(self, adapter: bytes, memory: bytes) -> _Job:
+        """Encode under tables and a memory that the file brings along."""
+        bundle = of_session(self.coder.bundle, adapter, memory)
+        header = replace(self.header, adapter=adapter, memory=memory)
+        return replace(self, coder=self.coder.under(bundle), header=header)
+
+
+@dataclass(frozen=True)
 class _Given:
     """One GOP of a session: its number, its first frame, its frames and their track."""
 
@@ -132,11 +171,7 @@ def _encode_one(coder: StepCoder, given: _Given, setting: Setting, search: _Sear
 
 
 def _encode_all(
-    coder: StepCoder,
-    session: Session,
-    interval: int,
-    setting: Setting,
-    search: _Search,
+    job: _Job,
     chosen: Sequence[int] | None = None,
     known: Mapping[int, _Encoded] | None = None,
     crew: Crew | None = None,
@@ -144,28 +179,23 @@ def _encode_all(
     """Encode GOP after GOP in order, as many at a time as there are workers.
 
     Args:
-        coder: the shared half of a step.
-        session: to encode.
-        interval: frames of a GOP.
-        setting: what to aim at.
-        search: how.
+        job: the session, and how.
         chosen: numbers of the GOPs; without, all.
         known: GOPs that are encoded already.
         crew: processes to do it; without, threads.
     """
     known, limit = known or {}, crew.count if crew else NUM_WORKERS
+    coder, setting, search = job.coder, job.setting, job.search
     waiting: deque[Future[_Encoded]] = deque()
     try:
-        for index in range(-(-session.num_frames // interval)) if chosen is None else chosen:
+        for index in range(job.num_gops) if chosen is None else chosen:
             if index in known:
                 waiting.append(workers().submit(known.__getitem__, index))
                 continue
-            start = index * interval
-            place = index, start, min(start + interval, session.num_frames)
             if crew:
-                waiting.append(crew.submit(_encode_range, place, setting, search))
+                waiting.append(crew.submit(_encode_range, job.place(index), setting, search))
             else:
-                given = _given(session, place, search.favour)
+                given = job.given(index)
                 waiting.append(workers().submit(_encode_one, coder, given, setting, search))
             if len(waiting) > limit:
                 yield waiting.popleft().result()
@@ -176,67 +206,44 @@ def _encode_all(
             future.cancel()
 
 
-def _fit_adapter(
-    coder: StepCoder,
-    session: Session,
-    interval: int,
-    setting: Setting,
-    search: _Search,
-    watch: Watch,
-) -> tuple[bytes, dict[int, _Encoded]]:
+def _adapted(job: _Job, watch: Watch) -> tuple[_Job, dict[int, _Encoded]]:
     """Encode some GOPs, and fit the tables of the model to them.
 
     Returns:
-        The adapter, empty where none pays, and these GOPs as they are under it.
+        The job under what was fitted, if that pays, and these GOPs as they are under it.
     """
-    count, grid = -(-session.num_frames // interval), coder.geometry.grid
-    chosen = samples_of(count)
-    samples = _encode_all(coder, session, interval, setting, search, chosen)
-    every = list(watch.counted(samples, len(chosen)))
+    bundle, grid = job.coder.bundle, job.coder.geometry.grid
+    chosen = samples_of(job.num_gops)
+    every = list(watch.counted(_encode_all(job, chosen), len(chosen)))
     watch.begin("fitting")
-    adapter = fit_to_session(coder.bundle, [e.record for e in every], grid, count)
-    after = of_session(coder.bundle, adapter, coder.bundle.memory)
+    adapter = fit_to_session(bundle, [e.record for e in every], grid, job.num_gops)
+    adapted = job.under(adapter, job.header.memory)
     known = {
-        e.record.index: replace(e, record=pack_again(e.record, coder.bundle, after, grid))
+        e.record.index: replace(e, record=pack_again(e.record, bundle, adapted.coder.bundle, grid))
         for e in every
     }
     watch.begin("encoding")
-    return adapter, known
+    return adapted, known
 
 
-def _encode_to(
-    coder: StepCoder,
-    session: Session,
-    interval: int,
-    control: Control,
-    search: _Search,
-    out: Path,
-    watch: Watch,
-) -> Iterator[_Encoded]:
+def _encode_to(job: _Job, control: Control, out: Path, watch: Watch) -> Iterator[_Encoded]:
     """Encode GOP after GOP as a target asks; `out` holds the GOPs that were taken before."""
-
-    @lru_cache(maxsize=NUM_WORKERS)
-    def given(index: int) -> _Given:
-        start = index * interval
-        place = index, start, min(start + interval, session.num_frames)
-        return _given(session, place, search.favour)
+    given = lru_cache(maxsize=NUM_WORKERS)(job.given)
 
     def submit(index: int, number: int) -> Future[_Encoded]:
-        return workers().submit(_encode_one, coder, given(index), setting_of(number), search)
+        setting = setting_of(number)
+        return workers().submit(_encode_one, job.coder, given(index), setting, job.search)
 
-    count, rate = -(-session.num_frames // interval), control.target.bitrate
-    if rate is None:
-        return to_psnr(count, submit, control)
-    budget = rate / 8 * _seconds(session, session.num_frames)
-    return to_bitrate(count, submit, budget, lambda: out.stat().st_size, watch)
+    if (rate := control.target.bitrate) is None:
+        return to_psnr(job.num_gops, submit, control)
+    budget = rate / 8 * _seconds(job.session)
+    return to_bitrate(job.num_gops, submit, budget, lambda: out.stat().st_size, watch)
 
 
-def _seconds(session: Session, frame: int) -> float:
-    """Time from the first frame to one, in seconds; one past the last is a mean interval later."""
+def _seconds(session: Session) -> float:
+    """Length of a session in seconds; its last frame lasts a mean interval."""
     times = session.times_ns
     last = len(times) - 1
-    if frame <= last:
-        return float(times[frame] - times[0]) / 1e9
     return float(times[last] - times[0]) / 1e9 * (last + 1) / max(last, 1)
 
 
@@ -307,46 +314,50 @@ def encode(
         check_settings(
             session, quality, keyframe_interval, depth, bundle.config.quantizer.num_quantizers
         )
-        geometry = Geometry(session.width, session.height)
         setting = QUALITIES[quality - 1] if tiers > 1 and depth is None else CODES_ALONE
-        light = search.effort.light and setting.step is not None
-        coder = StepCoder(bundle, session.schema, geometry, light)
-        control = Control(target) if target else None
-        header = _header(
-            session, coder, keyframe_interval, 0 if control else quality, setting, preset
+        coder = StepCoder(
+            bundle,
+            session.schema,
+            Geometry(session.width, session.height),
+            search.effort.light and setting.step is not None,
         )
-        began = time.perf_counter()
-        known: dict[int, _Encoded] = {}
+        header = _header(
+            session, coder, keyframe_interval, 0 if target else quality, setting, preset
+        )
+        began, job = time.perf_counter(), _Job(session, coder, header, setting, search)
+        control, watch = Control(target) if target else None, Watch(progress, on_stage)
         if setting.step is not None:
-            budget = (bitrate or math.inf) * _seconds(session, session.num_frames) / 8
-            step = TARGET_STEP if control else setting.step
-            memory = remember(session, geometry, keyframe_interval, step, budget / MEMORY_SHARE)
-            coder = coder.under(of_session(bundle, b"", memory))
-            header = replace(header, memory=memory)
+            job = _remembering(job, TARGET_STEP if control else setting.step, bitrate)
+        known: dict[int, _Encoded] = {}
         if adapt:
-            watch = Watch(progress, on_stage)
-            adapter, known = _fit_adapter(coder, session, keyframe_interval, setting, search, watch)
-            coder = coder.under(of_session(bundle, adapter, header.memory))
-            header = replace(header, adapter=adapter)
+            job, known = _adapted(job, watch)
         if control:
-            watch = Watch(progress, on_stage)
-            place = (search, Path(out), watch)
-            every = _encode_to(coder, session, keyframe_interval, control, *place)
+            every = _encode_to(job, control, Path(out), watch)
         else:
-            crew = None
-            processes = processes or processes_for(session.num_frames, keyframe_interval)
-            if processes > 1 and bundle.path is not None and bundle.path.is_file():
-                crew = stack.enter_context(crew_of(processes, session.path, coder.bundle, light))
-            every = _encode_all(
-                coder, session, keyframe_interval, setting, search, known=known, crew=crew
-            )
-        with ReplayWriter(out, header, force) as writer:
+            every = _encode_all(job, known=known, crew=_crew(job, processes, stack))
+        with ReplayWriter(out, job.header, force) as writer:
             squares = _write(writer, session, every, progress)
         report = report_of(session, Path(out), squares, time.perf_counter() - began)
         if control is None:
             return report
-        length = _seconds(session, session.num_frames)
-        return replace(report, reached=control.reached(report.bytes, length))
+        return replace(report, reached=control.reached(report.bytes, _seconds(session)))
+
+
+def _remembering(job: _Job, step: int, bitrate: float | None) -> _Job:
+    """Give the decoder a memory, as far as it pays and a bitrate has room for it."""
+    session, geometry = job.session, job.coder.geometry
+    budget = (bitrate or math.inf) * _seconds(session) / 8 / MEMORY_SHARE
+    memory = remember(session, geometry, job.header.keyframe_interval, step, budget)
+    return job.under(b"", memory)
+
+
+def _crew(job: _Job, processes: int, stack: ExitStack) -> Crew | None:
+    """Start processes that encode, until the stack is left; None where threads do it."""
+    session, bundle = job.session, job.coder.bundle
+    processes = processes or processes_for(session.num_frames, job.header.keyframe_interval)
+    if processes < 2 or bundle.path is None or not bundle.path.is_file():
+        return None
+    return stack.enter_context(crew_of(processes, session.path, bundle, job.coder.light))
 
 
 def _write(

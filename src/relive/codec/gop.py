@@ -79,26 +79,12 @@ def encode_gop(
         effort: how long to search.
         favour: see `favour.favouring`.
     """
-    bundle = coder.bundle
-    searched = depth is None and setting.step is not None
-    skip_below = effort.skip_error if searched else 0.0
     count, (h, w) = len(frames), coder.geometry.grid
     steps = -(-count // 2)
     gop = GopCodes.empty(steps, coder.bundle.config.quantizer.num_quantizers, h, w)
     detail = None if setting.step is None else GopDetail.empty(2 * steps, h, w)
     padded = coder.geometry.pad(frames)
-    memory = bundle.detail.memory
-    tools = Tools(
-        bundle.level_costs,
-        Looks.of(bundle),
-        effort.vectors,
-        effort.older,
-        watch,
-        set(memory.contents()) if memory else set(),
-    )
-    alone = depth is None and setting.step is None  # a layer would pay for what codes leave
-    chooser = CodeChooser(bundle.tables, h, w) if alone else None
-    aim = Aim(setting, tools, depth, skip_below, chooser)
+    aim = _aim(coder, setting, depth, effort, watch)
     plan = None
     if setting.step is not None:
         plan = flat_plan(setting.step, steps, h, w)
@@ -125,6 +111,30 @@ def encode_gop(
             kept = layer.detail.offsets[1]
         squares += _squares(coder.geometry, shown.pixels, frames, track.present, rows)
     return CodedGop(gop, detail, squares)
+
+
+def _aim(
+    coder: StepCoder,
+    setting: Setting,
+    depth: int | None,
+    effort: Effort,
+    watch: Callable[[int, FilterSample], None] | None,
+) -> Aim:
+    """What the steps of a GOP are to reach; the arguments are those of `encode_gop`."""
+    bundle, memory = coder.bundle, coder.bundle.detail.memory
+    tools = Tools(
+        bundle.level_costs,
+        Looks.of(bundle),
+        effort.vectors,
+        effort.older,
+        watch,
+        set(memory.contents()) if memory else set(),
+    )
+    if depth is not None:
+        return Aim(setting, tools, depth)
+    if setting.step is not None:  # a layer would pay for what codes leave
+        return Aim(setting, tools, skip_below=effort.skip_error)
+    return Aim(setting, tools, chooser=CodeChooser(bundle.tables, *coder.geometry.grid))
 
 
 @dataclass(frozen=True)

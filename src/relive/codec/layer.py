@@ -17,7 +17,14 @@ from relive.bitstream import GopDetail, cube_steps, has_levels
 from relive.codec.pairs import Enhanced, Frames, Looks, Pair, pull_of
 from relive.enhancement.copies import code_copies, find_copies, predict_copies
 from relive.enhancement.deblock import block_edges, choose_strength, deblock
-from relive.enhancement.frame import enlarge, predict, reconstruct, to_blocks, whole
+from relive.enhancement.frame import (
+    Reference,
+    enlarge,
+    predict,
+    reconstruct,
+    to_blocks,
+    whole,
+)
 from relive.enhancement.game_colours import Pull
 from relive.enhancement.look_ahead import Plan
 from relive.enhancement.modes import choose_modes
@@ -107,10 +114,53 @@ class Layer:
     pull: Pull = Pull.NONE
 
 
-def _palettes(target: Tensor, price: Tensor, tools: Tools) -> tuple[Palettes, Tensor]:
-    """Palettes of a frame, and what a cube costs with one, squared error, `[h, w]`."""
-    found, bits = find_palettes(target, tools.tiles)
-    return found, price * bits
+@dataclass(frozen=True)
+class _Goal:
+    """One frame that the layer is to show.
+
+    Attributes:
+        target: the true frame `[3, H, W]`, 0..255.
+        base: decoded from the codes `[3, H, W]`.
+        number: of its quantiser step.
+        offsets: finer or coarser than that, by the plan, int8 `[h, w]`.
+        tools: what the model has for the layer.
+    """
+
+    target: Tensor
+    base: Tensor
+    number: int
+    offsets: NDArray[np.int8]
+    tools: Tools
+
+    @property
+    def sizes(self) -> Tensor:
+        """Quantiser steps of cubes `[h, w]`."""
+        return _sizes(self.number, self.offsets)
+
+    @property
+    def price(self) -> Tensor:
+        """Squared error that one bit must save `[h, w]`."""
+        return LAMBDA * self.sizes.square()
+
+    def palettes(self) -> tuple[Palettes, Tensor]:
+        """Palettes of the frame, and what a cube costs with one, squared error, `[h, w]`."""
+        found, bits = find_palettes(self.target, self.tools.tiles)
+        return found, self.price * bits
+
+
+@dataclass(frozen=True)
+class _Found:
+    """How a frame is predicted, and the levels `[3, H, W]` on top; the rest as in `GopDetail`."""
+
+    prediction: Tensor
+    levels: Tensor
+    offsets: NDArray[np.int8]
+    flat: Palettes
+    modes: Tensor
+    sources: Tensor
+    split: Tensor
+    vectors: Tensor
+    weights: Tensor
 
 
 def encode_pair(
@@ -133,73 +183,74 @@ def encode_pair(
         What `decode_pair` will give.
     """
     frames = Frames(pair, tools.looks)
-    pull = layer.pull
-    detail, plan, kept, before = layer.detail, layer.plan, layer.kept, layer.modes
+    pull, detail, kept, before = layer.pull, layer.detail, layer.kept, layer.modes
     for place in range(2):
-        number, offsets = int(plan.steps[place]), plan.offsets[place]
-        sizes = _sizes(number, offsets)
-        price = LAMBDA * sizes.square()
-        reference = frames.reference(older=tools.older)
-        grid = pair.choice.shape[1:]
-        weights = torch.zeros(3, 2, dtype=torch.long)
-        modes = torch.zeros(grid, dtype=torch.long)
-        sources, split = torch.zeros_like(modes), torch.zeros_like(modes)
-        vectors = torch.zeros(*to_blocks(modes).shape, 2, dtype=torch.long)
-        flat, flat_costs = _palettes(target[place], price, tools)
-        if reference is not None:
-            own = reference.carried(pair.base[place])
-            weights, vectors = choose_weights(target[place], own, reference, price, tools.vectors)
-            reference = reference.weighted(weights)
-            modes, sources, split, vectors, costs = choose_modes(
-                target[place],
-                own,
-                reference,
-                vectors,
-                price,
-                tools.vectors,
-                None if before is None else torch.from_numpy(before.astype(np.int64)),
-            )
-            flat = flat.only(flat_costs < costs)
-            plain = ~flat.where
-            modes, sources, split = modes * plain, sources * plain, split * plain
-            vectors = vectors * to_blocks(plain)[..., None]
-            before = modes.numpy().astype(np.uint8)
-            prediction = predict(pair.base[place], reference, modes, sources, vectors)
-            prediction = flat.paint(prediction)
-            levels = choose_levels(forward(target[place] - prediction), sizes, tools.costs)
+        number = int(layer.plan.steps[place])
+        goal = _Goal(target[place], pair.base[place], number, layer.plan.offsets[place], tools)
+        if (reference := frames.reference(older=tools.older)) is None:
+            found = _by_copies(goal)
         else:
-            copies, costs = find_copies(target[place], whole(pair.base[place]), price, flat_costs)
-            flat = flat.only((flat_costs < costs) & ~copies.copied)
-            offsets = copies.finer(offsets)
-            sizes = _sizes(number, offsets)
-            modes, vectors = copies.modes, to_blocks(copies.vectors)
-            base = flat.paint(pair.base[place])
-            prediction, levels = code_copies(target[place], base, copies, sizes, tools.costs)
-        detail.levels[place] = levels.numpy()
-        kept = np.where(has_levels(detail.levels[place]), offsets, kept)
-        detail.offsets[place] = kept
+            found = _by_reference(goal, reference, before)
+            before = found.modes.numpy().astype(np.uint8)
+        _write(detail, place, found)
+        kept = np.where(has_levels(detail.levels[place]), found.offsets, kept)
+        detail.steps[place], detail.offsets[place] = number, kept
         sizes = _sizes(number, kept)
-        frame = reconstruct(prediction, levels, sizes)
-        edges = block_edges(levels, modes, sources, vectors)
-        strength, frame = choose_strength(target[place], frame, edges, sizes)
-        frames.add(prediction, frame, sizes)
-        pull, unfiltered = frames.show_best(target[place], pull)
-        detail.unfiltered[place], detail.pulls[place] = unfiltered, pull.strength
-        detail.tints[place] = pull.tint
-        detail.palettes[place], detail.colours[place] = flat.sizes, flat.colours
-        detail.indices[place] = flat.indices
-        tools.tiles.update(key for *_, key in flat.contents())
+        frame = reconstruct(found.prediction, found.levels, sizes)
+        edges = block_edges(found.levels, found.modes, found.sources, found.vectors)
+        detail.strengths[place], frame = choose_strength(target[place], frame, edges, sizes)
+        frames.add(found.prediction, frame, sizes)
+        pull, detail.unfiltered[place] = frames.show_best(target[place], pull)
+        detail.pulls[place], detail.tints[place] = pull.strength, pull.tint
+        tools.tiles.update(key for *_, key in found.flat.contents())
         if tools.watch is not None:
             colours = tools.looks.colours
-            guide = pair.base[place] if colours is None else colours.apply(frame, pull)
-            a, b, c, d = _bytes(frame, prediction, guide, target[place])
+            guide = goal.base if colours is None else colours.apply(frame, pull)
+            a, b, c, d = _bytes(frame, found.prediction, guide, target[place])
             half = [side // 2 for side in a.shape[1:]]
             sample = FilterSample(a, b, c, d, enlarge(sizes, half).numpy())
             tools.watch(2 * index + place, sample)
-        detail.steps[place], detail.strengths[place] = number, strength
-        detail.weights[place] = weights.numpy()
-        detail.modes[place] = modes.numpy()
-        detail.sources[place] = sources.numpy()
-        detail.split[place] = split.numpy()
-        detail.vectors[place] = vectors.numpy()
     return frames.done()
+
+
+def _by_copies(goal: _Goal) -> _Found:
+    """Predict the first frame of a GOP: from the codes, from itself, by palettes."""
+    flat, flat_costs = goal.palettes()
+    copies, costs = find_copies(goal.target, whole(goal.base), goal.price, flat_costs)
+    flat = flat.only((flat_costs < costs) & ~copies.copied)
+    offsets = copies.finer(goal.offsets)
+    sizes, base = _sizes(goal.number, offsets), flat.paint(goal.base)
+    prediction, levels = code_copies(goal.target, base, copies, sizes, goal.tools.costs)
+    none, vectors = torch.zeros_like(copies.modes), to_blocks(copies.vectors)
+    weights = torch.zeros(3, 2, dtype=torch.long)
+    return _Found(prediction, levels, offsets, flat, copies.modes, none, none, vectors, weights)
+
+
+def _by_reference(goal: _Goal, reference: Reference, before: NDArray[np.uint8] | None) -> _Found:
+    """Predict a frame: from the codes, from frames that are shown before, by palettes."""
+    target, price, search = goal.target, goal.price, goal.tools.vectors
+    flat, flat_costs = goal.palettes()
+    own = reference.carried(goal.base)
+    weights, vectors = choose_weights(target, own, reference, price, search)
+    reference = reference.weighted(weights)
+    known = None if before is None else torch.from_numpy(before.astype(np.int64))
+    modes, sources, split, vectors, costs = choose_modes(
+        target, own, reference, vectors, price, search, known
+    )
+    flat = flat.only(flat_costs < costs)
+    plain = ~flat.where
+    modes, sources, split = modes * plain, sources * plain, split * plain
+    vectors = vectors * to_blocks(plain)[..., None]
+    prediction = flat.paint(predict(goal.base, reference, modes, sources, vectors))
+    levels = choose_levels(forward(target - prediction), goal.sizes, goal.tools.costs)
+    return _Found(prediction, levels, goal.offsets, flat, modes, sources, split, vectors, weights)
+
+
+def _write(detail: GopDetail, place: int, found: _Found) -> None:
+    """Write what was chosen for a frame; not the offsets, which depend on the frame before."""
+    detail.levels[place] = found.levels.numpy()
+    flat = found.flat
+    detail.palettes[place], detail.colours[place] = flat.sizes, flat.colours
+    detail.indices[place] = flat.indices
+    for name in ("weights", "modes", "sources", "split", "vectors"):
+        getattr(detail, name)[place] = getattr(found, name).numpy()
