@@ -18,7 +18,7 @@ from relive.bitstream.context_model import ONE
 from relive.bitstream.net import HIDDEN, MAX_HIDDEN, SHIFT, Net
 from relive.bitstream.powers import FLOOR, LOGS, UNIT, WEIGHTS
 from relive.bitstream.range_kernel import State, Words, code_even, code_one, new_state
-from relive.compiled import compiled
+from relive.compiled import compiled, inner
 
 Ints = npt.NDArray[np.int32]
 Grid = npt.NDArray[np.int64]
@@ -140,7 +140,7 @@ def sink_of(
     )
 
 
-@compiled
+@inner
 def _log(value: float) -> int:
     """`powers.logarithm` of one number."""
     mantissa, exponent = math.frexp(value)
@@ -148,7 +148,7 @@ def _log(value: float) -> int:
     return lead + (exponent - 1) * UNIT
 
 
-@compiled
+@inner
 def _collect(sink: Sink, family: int, net: int | np.int64, count: int, features: int) -> None:
     first, piece = sink.filled
     for n in range(count):
@@ -228,7 +228,7 @@ def code_array(
     return True
 
 
-@compiled
+@inner
 def code_plain(sink: Sink, symbol: int, ways: int) -> int:
     """Code a symbol below `ways`, all equally likely; -1 where no encoder wrote this."""
     if sink.kind > DECODES:

@@ -29,7 +29,7 @@ from relive.bitstream.detail_layout import STARTS
 from relive.bitstream.layout import GROUPS
 from relive.bitstream.level_kernel import code_levels, code_signs, set_ends
 from relive.bitstream.vector_kernel import class_of, code_vectors
-from relive.compiled import compiled
+from relive.compiled import compiled, inner
 
 _MODE_ROWS, _SOURCE_ROWS, _SPLIT_ROWS, _OFFSET_ROWS, _END_ROWS = (
     STARTS[name] for name in ("mode", "source", "split", "offset", "end")
@@ -38,13 +38,13 @@ FIRST = np.int64(0)  # a plain 0 would be compiled apart
 _WEIGHT_BITS = np.array([8, 9])  # gain, shift
 
 
-@compiled
+@inner
 def cube_class(step: int, offset: int) -> int:
     """Class of the step of a cube."""
     return class_of(min(max(step + OFFSET_UNIT * offset, 0), NUM_STEPS - 1))
 
 
-@compiled
+@inner
 def _code_grid(
     sink: Sink,
     nets: FamilyNets,
@@ -99,7 +99,7 @@ def _code_grid(
     return True
 
 
-@compiled
+@inner
 def _code_weights(sink: Sink, weights: Grid) -> int:
     """Code in place whether there are weights, and which."""
     given = 0
@@ -125,7 +125,7 @@ def _code_weights(sink: Sink, weights: Grid) -> int:
     return DONE
 
 
-@compiled
+@inner
 def _code_modes(sink: Sink, nets: Nets, grids: Grids, frame: Frame, before: Frame) -> bool:
     """Code modes, sources and splits, as far as the frame has them."""
     cubes, number = len(frame.modes), frame.number
@@ -156,7 +156,7 @@ def _code_modes(sink: Sink, nets: Nets, grids: Grids, frame: Frame, before: Fram
     )
 
 
-@compiled
+@inner
 def _code_copies(sink: Sink, nets: Nets, grids: Grids, frame: Frame) -> bool:
     """Code which cubes of frame 0 are copies, as splits of a mode that is never split."""
     cubes = len(frame.modes)
@@ -173,7 +173,7 @@ def _code_copies(sink: Sink, nets: Nets, grids: Grids, frame: Frame) -> bool:
     return True
 
 
-@compiled
+@inner
 def _code_ends(
     sink: Sink, nets: FamilyNets, grids: Grids, frame: Frame, before: Frame, colour: int
 ) -> bool:
@@ -204,7 +204,7 @@ def _code_ends(
     return True
 
 
-@compiled
+@inner
 def _code_offsets(sink: Sink, nets: FamilyNets, grids: Grids, frame: Frame, before: Frame) -> bool:
     """Code the offsets of cubes that have levels; the others keep that of the frame before."""
     cubes = len(frame.modes)

@@ -17,7 +17,7 @@ from relive.bitstream.array_kernel import (
 from relive.bitstream.detail import BAND_MEMBERS, BAND_OF, BLOCK, ESCAPE, NUM_BANDS
 from relive.bitstream.detail_frame import Bytes, Frame, Grid
 from relive.bitstream.detail_layout import STARTS, SUMS
-from relive.compiled import compiled
+from relive.compiled import compiled, inner
 
 _ROWS = STARTS["level"]
 _MEMBERS = np.concatenate([np.asarray(members) for members in BAND_MEMBERS])
@@ -42,7 +42,7 @@ def _lower() -> Grid:
 _LOWER = _lower()
 
 
-@compiled
+@inner
 def set_ends(levels: npt.NDArray[np.int16], ends: Grid) -> None:
     """Bands up to the last one with a level, `[blocks, 64]` to `[blocks]`."""
     for block in range(len(levels)):
@@ -53,7 +53,7 @@ def set_ends(levels: npt.NDArray[np.int16], ends: Grid) -> None:
         ends[block] = end
 
 
-@compiled
+@inner
 def code_levels(
     sink: Sink,
     nets: FamilyNets,
@@ -127,7 +127,7 @@ def code_levels(
     return True
 
 
-@compiled
+@inner
 def code_signs(sink: Sink, live: Grid, sizes: Grid, levels: npt.NDArray[np.int16]) -> bool:
     """Code what is left of the levels: what lies beyond the escape, and signs.
 

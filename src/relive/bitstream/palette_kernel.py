@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from relive.bitstream.learning import FULL, STEP
-from relive.compiled import compiled
+from relive.compiled import compiled, inner
 from relive.config import CUBE_PX
 
 Bytes = npt.NDArray[np.uint8]
@@ -37,7 +37,7 @@ def context(left: int, above: int, corner: int, y: int, x: int) -> int:
     return (2 * (y % 2) + x % 2) * 8 + pattern
 
 
-@compiled
+@inner
 def rank_colours(left: int, above: int, corner: int, order: Bytes) -> None:
     """Order colours `[P]`: those around (-1 outside) by weight, then the others as they are."""
     weights = np.zeros(len(order), np.int64)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from relive.compiled import compiled, inlined
+from relive.compiled import compiled, inlined, inner
 
 State = npt.NDArray[np.uint64]
 Words = npt.NDArray[np.uint32]
@@ -46,13 +46,13 @@ def begin(state: State, words: Words) -> None:
         state[PLACE] += _ONE
 
 
-@compiled
+@inner
 def _write(state: State, words: Words, word: np.uint64) -> None:
     words[state[PLACE]] = np.uint32(word)
     state[PLACE] += _ONE
 
 
-@compiled
+@inner
 def _release(state: State, words: Words, carried: bool) -> None:
     """Write the words that were held back."""
     if carried:

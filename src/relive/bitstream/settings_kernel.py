@@ -11,7 +11,7 @@ import numpy.typing as npt
 from relive.bitstream.detail import MAX_PULL, NUM_STEPS, NUM_STRENGTHS
 from relive.bitstream.learning import STEP
 from relive.bitstream.range_kernel import State, Words, code_even, code_one
-from relive.compiled import compiled, inlined
+from relive.compiled import compiled, inlined, inner
 
 Bytes = npt.NDArray[np.uint8]
 NEAR = 3
@@ -26,7 +26,7 @@ def wide(value: np.uint8) -> int:
     return int(np.int64(value))
 
 
-@compiled
+@inner
 def learn_one(
     state: State,
     words: Words,
@@ -43,7 +43,7 @@ def learn_one(
     return symbol
 
 
-@compiled
+@inner
 def _even(state: State, words: Words, decodes: bool, symbol: int, ways: np.int64) -> int:
     """`code_even`, once for all calls: there are few of them, and compiling takes seconds."""
     return code_even(state, words, decodes, symbol, int(ways))

@@ -18,19 +18,19 @@ from relive.bitstream.detail import BASE, MAX_VECTOR, MOVED
 from relive.bitstream.detail_frame import Frame, Grid, Grids
 from relive.bitstream.detail_layout import STARTS, STEP_CLASSES, VECTOR_CLASSES
 from relive.bitstream.layout import GROUPS
-from relive.compiled import compiled
+from relive.compiled import inner
 
 _ROWS = STARTS["vector"]
 _SPREADS = np.array([1, 2, 5, 13, 33])
 
 
-@compiled
+@inner
 def class_of(step: int) -> int:
     """Class of a quantiser step."""
     return min(step // 4, STEP_CLASSES - 1)
 
 
-@compiled
+@inner
 def _spread(near: Grid, axis: int) -> tuple[int, int]:
     """Middle of the two middle ones of four vectors, and the class of what they differ by."""
     least = most = total = near[0, axis]
@@ -44,13 +44,13 @@ def _spread(near: Grid, axis: int) -> tuple[int, int]:
     return (total - least - most) >> 1, kind
 
 
-@compiled
+@inner
 def _bits_of(symbol: int) -> int:
     """Number of raw bits behind a class of vectors."""
     return max((symbol + 1) // 2 - 1, 0)
 
 
-@compiled
+@inner
 def _code_near(
     sink: Sink, nets: FamilyNets, near: Grid, about: Grid, step: int, group: int, vectors: Grid
 ) -> int:
@@ -102,7 +102,7 @@ def _code_near(
     return DONE
 
 
-@compiled
+@inner
 def code_vectors(sink: Sink, nets: FamilyNets, grids: Grids, frame: Frame, before: Frame) -> int:
     """Code a vector for every moved cube, then those of the other blocks of split ones."""
     cubes, step = len(frame.modes), class_of(frame.step)

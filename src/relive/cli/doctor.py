@@ -40,7 +40,7 @@ def _compute(console: Console, values: dict[str, Any], speed: bool) -> None:
         values["kernels"] = checks.kernel_cache()
         if speed:
             if not values["kernels"]["files"]:
-                console.note("compiling kernels, once on this machine: a minute or so")
+                console.note("compiling kernels, once on this machine: one to three minutes")
             values["speed"] = asdict(measure_speed())
             values["kernels"] = checks.kernel_cache()
     except Exception as error:  # whatever is wrong with an installation

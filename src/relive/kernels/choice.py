@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from relive.compiled import compiled, loosely
+from relive.compiled import compiled, inner, loosely
 from relive.config import CUBE_PX
 from relive.kernels.frames import ROOTS, Before
 from relive.kernels.pictures import HALF, ONE, QUARTER, Floats, copy_square, read_rows
@@ -36,7 +36,7 @@ class Vectors(NamedTuple):
     older: Ints
 
 
-@compiled
+@inner
 def _read(
     before: Before, corner: tuple[int, int], side: int, vector: Ints, factor: int, seen: Floats
 ) -> None:
@@ -49,7 +49,7 @@ def _read(
     )
 
 
-@compiled
+@inner
 def _read_blocks(before: Before, i: int, j: int, vectors: Ints, factor: int, seen: Floats) -> None:
     """Read the four blocks of cube i, j at some times their vectors."""
     for row in range(2 * i, 2 * i + 2):
@@ -58,14 +58,14 @@ def _read_blocks(before: Before, i: int, j: int, vectors: Ints, factor: int, see
             _read(before, corner, BLOCK, vectors[row, column], factor, seen)
 
 
-@compiled
+@inner
 def _mean(a: Floats, b: Floats, mixed: Floats) -> None:
     for plane in range(3):
         for k in range(SIDE * SIDE):
             mixed[plane, k] = HALF * (a[plane, k] + b[plane, k])
 
 
-@compiled
+@inner
 def _see(
     way: int,
     i: int,
@@ -111,7 +111,7 @@ def _errors(target: Floats, base: Floats, seen: Floats) -> tuple[np.float32, np.
     return alone, mixed
 
 
-@compiled
+@inner
 def _leave(target: Floats, base: Floats, seen: Floats, share: np.float32, rest: Floats) -> None:
     """What a share of a prediction, the remainder from the base picture, leaves to code.
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from relive.compiled import compiled
+from relive.compiled import compiled, inner
 from relive.kernels.pictures import Floats
 from relive.kernels.vector_costs import Ints
 
 
-@compiled
+@inner
 def _drawn(copied: NDArray[np.bool_], i: int, j: int, top: int, left: int, side: int) -> bool:
     """Whether a square lies in cubes that come before cube i, j and are no copies."""
     h, w = copied.shape
@@ -26,7 +26,7 @@ def _drawn(copied: NDArray[np.bool_], i: int, j: int, top: int, left: int, side:
     return True
 
 
-@compiled
+@inner
 def _error(
     frame: Floats, i: int, j: int, dx: int, dy: int, side: int, limit: np.float32
 ) -> np.float32:

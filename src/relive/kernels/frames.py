@@ -23,7 +23,7 @@ from relive.bitstream.detail import (
     OLDER,
     WARPED,
 )
-from relive.compiled import compiled, loosely
+from relive.compiled import compiled, inner, loosely
 from relive.kernels.pictures import HALF, ONE, QUARTER, Floats, copy_square, read_rows
 
 ROUND_UP = np.float32(0.5 + 1 / 64)
@@ -51,7 +51,7 @@ class Before(NamedTuple):
     size: tuple[int, int]
 
 
-@compiled
+@inner
 def read_block(
     before: Before, i: int, j: int, vector: NDArray[np.int64], factor: int, seen: Floats
 ) -> None:
@@ -63,7 +63,7 @@ def read_block(
     )
 
 
-@compiled
+@inner
 def _whole(seen: Floats) -> None:
     """Round to whole numbers in 0..255, halves up, in place."""
     for plane in range(seen.shape[0]):
@@ -72,7 +72,7 @@ def _whole(seen: Floats) -> None:
             seen[plane, k] = min(max(value, ZERO), WHITE)
 
 
-@compiled
+@inner
 def _average(a: Floats, b: Floats) -> None:
     """Mean of whole numbers, halves up, into `a`."""
     for plane in range(a.shape[0]):
@@ -80,7 +80,7 @@ def _average(a: Floats, b: Floats) -> None:
             a[plane, k] = np.floor((a[plane, k] + b[plane, k] + ONE) * HALF)
 
 
-@compiled
+@inner
 def _paste(block: Floats, i: int, j: int, picture: Floats) -> None:
     """Undo `copy_square` for a block."""
     for plane in range(3):
@@ -148,7 +148,7 @@ def _some(levels: Floats) -> bool:
     return bool(total != ZERO)
 
 
-@compiled
+@inner
 def _inverse(levels: Floats, step: np.float32, half: Floats, pixels: Floats) -> None:
     """Pixels of a block `[64]` from its levels `[64]`."""
     for k in range(BLOCK):
@@ -244,12 +244,12 @@ def changed_edges(
                 down[i, j] |= here[k] != there[k]
 
 
-@compiled
+@inner
 def _bound(value: np.float32, limit: np.float32) -> np.float32:
     return min(max(value, -limit), limit)
 
 
-@compiled
+@inner
 def _smooth(
     flat: Floats, at: int, across: int, plane: int, limit: np.float32, bend: np.float32
 ) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from relive.compiled import compiled
+from relive.compiled import compiled, inner
 from relive.kernels.pictures import HALF, ONE, QUARTER, Floats
 
 ZERO, THREE, MIDDLE = np.float32(0), np.float32(3), np.float32(128)
@@ -26,7 +26,7 @@ def grey(picture: Floats, out: Floats) -> None:
         out[red] = (picture[red] + picture[green] + picture[blue]) * THIRD
 
 
-@compiled
+@inner
 def _row_of(picture: Floats, i: int, row: Floats) -> None:
     """Row i of `[3, H, W]` in grey."""
     red, green, blue = picture[0, i], picture[1, i], picture[2, i]
@@ -135,7 +135,7 @@ def pair_errors(a: Floats, b: Floats, out: Floats) -> None:
         _add_row(row, i % side == 0, out[i // side], side)
 
 
-@compiled
+@inner
 def _add_row(row: Floats, first: bool, sums: Floats, side: int) -> None:
     """Add a row of pixels to the sums of the cubes that it crosses, pixel by pixel."""
     for cube in range(sums.size):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relive.bitstream.detail import BLOCK, MAX_LEVEL
-from relive.compiled import compiled, loosely
+from relive.compiled import compiled, inner, loosely
 from relive.kernels.pictures import HALF, ONE, Floats
 
 TWO, THREE = np.float32(2), np.float32(3)
@@ -19,7 +19,7 @@ MOST = np.float32(4)
 """Sizes beyond count as this among the neighbours of others."""
 
 
-@compiled
+@inner
 def _class(value: np.float32, bounds: Floats) -> int:
     """How many bounds a value exceeds."""
     number = 0
@@ -29,7 +29,7 @@ def _class(value: np.float32, bounds: Floats) -> int:
     return number
 
 
-@compiled
+@inner
 def _beside(
     sizes: Floats, i: int, j: int, near: Floats, bounds: Floats, classes: NDArray[np.int64]
 ) -> None:
@@ -64,7 +64,7 @@ def _beside(
             classes[k, n] = _class(total / count, bounds)
 
 
-@compiled
+@inner
 def _inside(sizes: Floats, k: int, n: int) -> np.float32:
     """Sizes towards lower frequencies of coefficient k, n, weighted."""
     total = np.float32(0)
@@ -91,7 +91,7 @@ def _greatest(block: Floats) -> np.float32:
     return greatest
 
 
-@compiled
+@inner
 def _cost(level: np.float32, size: np.float32, price: np.float32, bits: Floats) -> np.float32:
     """What a level of 1 and more costs where a coefficient has a size, steps squared."""
     some = bits[min(int(level), 3)]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from relive.compiled import compiled
+from relive.compiled import compiled, inner
 
 Floats = NDArray[np.float32]
 MOST_SPOTS = 256
@@ -31,7 +31,7 @@ def cut(place: np.float32, side: int) -> np.float32:
     return place if place < end else end
 
 
-@compiled
+@inner
 def copy_square(picture: Floats, i: int, j: int, side: int, square: Floats) -> None:
     """Copy square i, j of `[3, H, W]` to `[3, side * side]`."""
     for plane in range(3):
@@ -98,7 +98,7 @@ class Spots(NamedTuple):
     places: NDArray[np.int32]
 
 
-@compiled
+@inner
 def _find_spots(
     size: tuple[int, int], x: Floats, y: Floats, start: int, count: int, found: Spots
 ) -> None:
@@ -119,7 +119,7 @@ def _find_spots(
         found.places[2, there] = wide if row < low else np.int32(0)
 
 
-@compiled
+@inner
 def _read_three(
     flat: Floats, size: tuple[int, int], x: Floats, y: Floats, seen: Floats, found: Spots
 ) -> None:
@@ -140,7 +140,7 @@ def _read_three(
             seen[2, there] = a * flat[p] + b * flat[p + right] + c * flat[q] + d * flat[q + right]
 
 
-@compiled
+@inner
 def _read_plane(flat: Floats, size: tuple[int, int], x: Floats, y: Floats, seen: Floats) -> None:
     """Read one plane as `read_rows` does three: `[H * W]`, `[n]` twice, into `[n]`."""
     height, width = size

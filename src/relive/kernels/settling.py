@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from relive.bitstream.detail import BASE, NUM_MODES, NUM_SOURCES
-from relive.compiled import compiled
+from relive.compiled import compiled, inner
 from relive.kernels.pictures import Floats
 from relive.kernels.vector_costs import Ints
 
@@ -22,7 +22,7 @@ FEW = 20.0  # cubes that the usual shares count for
 SWEEPS = 2
 
 
-@compiled
+@inner
 def _count(
     chosen: Ints, outcomes: Ints, i: int, j: int, add: float, modes: Floats, sources: Floats
 ) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relive.bitstream.detail import MAX_VECTOR as LIMIT
-from relive.compiled import compiled, loosely
+from relive.compiled import compiled, inner, loosely
 from relive.kernels.pictures import HALF, QUARTER, Floats, cut
 
 Ints = NDArray[np.int64]
@@ -109,7 +109,7 @@ def nearest(
         places[k] = rows[k] * (wide + 1) + columns[k]
 
 
-@compiled
+@inner
 def vector_bits(dx: int, dy: int) -> np.float32:
     """Estimate the bits of a vector, less what was expected."""
     bits: np.float32 = OCTAVES[np.uint64(abs(dx))] + OCTAVES[np.uint64(abs(dy))]
@@ -126,7 +126,7 @@ def row_error(seen: Floats, goal: Floats, start: int, count: int) -> np.float32:
     return COLOURS * total
 
 
-@compiled
+@inner
 def reach_of(scene: Scene, square: tuple[int, int, int]) -> tuple[int, int, int, int]:
     """How far a square may go to the left, the right, up and down, in quarters."""
     height, width = scene.size
@@ -142,7 +142,7 @@ def reach_of(scene: Scene, square: tuple[int, int, int]) -> tuple[int, int, int,
     return least, FOUR * width - FOUR - most, lowest, FOUR * height - FOUR - highest
 
 
-@compiled
+@inner
 def best_on_grid(
     scene: Scene,
     square: tuple[int, int, int],
@@ -193,7 +193,7 @@ def best_on_grid(
     return best, least
 
 
-@compiled
+@inner
 def best_of(
     scene: Scene,
     square: tuple[int, int, int],

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from relive.compiled import compiled
+from relive.compiled import compiled, inner
 from relive.kernels.pictures import Floats
 from relive.kernels.vector_costs import Ints, Scene, best_of, best_on_grid, reach_of, row_error
 
@@ -19,13 +19,13 @@ WORSE = np.float32(1.1)
 """What is refined may cost so many times more than what it may replace."""
 
 
-@compiled
+@inner
 def _middle(a: int, b: int, c: int) -> int:
     """Median of three."""
     return max(min(a, b), min(max(a, b), c))
 
 
-@compiled
+@inner
 def expect(vectors: Ints, i: int, j: int) -> tuple[int, int]:
     """Median of the vectors to the left, above, and above to the right; 0 outside."""
     lx = ly = ux = uy = rx = ry = 0
@@ -43,7 +43,7 @@ AROUND: Ints = np.array(
 )
 
 
-@compiled
+@inner
 def refine(
     scene: Scene,
     square: tuple[int, int, int],

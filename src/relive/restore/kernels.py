@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from relive.compiled import compiled
+from relive.compiled import compiled, inner
 
 Floats = NDArray[np.float32]
 Picture = NDArray[Any]
@@ -73,7 +73,7 @@ def place(eye: Eye, right: np.float32, up: np.float32, near: np.float32) -> tupl
     )
 
 
-@compiled
+@inner
 def _misfit(
     one: tuple[Any, Any, Any, Any],
     two: tuple[Any, Any, Any, Any],
@@ -184,7 +184,7 @@ def box(cost: Floats, radius: int, out: Floats) -> None:
                     out[i, j, k] = sums[k] / area
 
 
-@compiled
+@inner
 def _carry_on(own: Floats, before: Floats, p1: np.float32, p2: np.float32, after: Floats) -> None:
     """One step of a path: own cost, and the cheapest way to get here from the labels before."""
     count = len(own)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from relive.compiled import compiled
+from relive.compiled import compiled, inner
 from relive.restore.kernels import Eye, place, read
 
 Floats = NDArray[np.float32]
@@ -66,7 +66,7 @@ def match(
                 cost[i, j, k] = _better_half(fits[k], counts[k])
 
 
-@compiled
+@inner
 def _compare(
     own: Floats,
     ray: tuple[Any, Any],
@@ -108,7 +108,7 @@ def _compare(
         counts[k] += 1
 
 
-@compiled
+@inner
 def _better_half(fits: Floats, count: int) -> np.float32:
     """Mean of the smaller half of the first numbers, which are put in order."""
     if count == 0:
@@ -160,7 +160,7 @@ def draw(eye: Eye, near: Floats, known: Mask, stretch: np.float32, seen_from: Fl
                     _triangle(d, c, b, (u + ONE, v + ONE), (-ONE, ZERO), (ZERO, -ONE), seen_from)
 
 
-@compiled
+@inner
 def _knot(eye: Eye, near: np.float32, i: int, j: int, knot: Floats) -> bool:
     """Column, row and inverse depth in the target of a pixel of the source."""
     up = -(np.float32(i) + HALF - eye.centre[1]) / eye.focal[1]
@@ -174,7 +174,7 @@ def _knot(eye: Eye, near: np.float32, i: int, j: int, knot: Floats) -> bool:
     return True
 
 
-@compiled
+@inner
 def _longest(a: Floats, b: Floats, c: Floats, d: Floats) -> np.float32:
     """Longest side of a mesh, in either direction."""
     longest = ZERO
@@ -183,7 +183,7 @@ def _longest(a: Floats, b: Floats, c: Floats, d: Floats) -> np.float32:
     return longest
 
 
-@compiled
+@inner
 def _triangle(
     a: Floats,
     b: Floats,
