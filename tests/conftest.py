@@ -24,6 +24,21 @@ os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+LONGEST = (
+    *("test_train", "test_train_resume", "test_speed_paths", "test_crew", "test_cli_codec"),
+    *("test_codec", "test_pretrain", "test_player_page", "test_sizes", "test_bench_ablation"),
+    *("test_encode_batch", "test_bench_codec", "test_bench_speed", "test_wrong_uses"),
+    *("test_report", "test_bundled", "test_memory", "test_datasets", "test_batch", "test_recipes"),
+    *("test_growing", "test_stream", "test_adapter", "test_found_regions"),
+)
+"""Files that take longest begin first, so that no process is left with one at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; `make test` keeps this order."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
 
 @pytest.fixture(autouse=True)
 def _usual_floats() -> Iterator[None]:

@@ -147,6 +147,9 @@ def test_a_session_is_adapted_to_and_comes_back(tmp_path: Path, bundle: Bundle) 
         assert np.array_equal(a.frame(13), b.frame(13))
         with Replay.open(out, b.coder.bundle) as again, Replay.open(plain, b.coder.bundle) as other:
             assert np.array_equal(again.frames(0, 4), other.frames(0, 4))
+        for name, model in (("x", bundle), ("y", b.coder.bundle)):  # which is adapted, as `out` is
+            encode(session, tmp_path / name, model=model, tiers=1)
+    assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()
     cut(out, tmp_path / "cut.relive", 1)
     repair(out, tmp_path / "again.relive")
     for copy in ("cut", "again"):

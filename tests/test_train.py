@@ -251,6 +251,7 @@ def test_two_processes_train_what_one_trains(settings: Settings, tmp_path: Path)
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
+    assert len(checkpoint.numbered(tmp_path / "two")) > 1
     state = small_weights(SMALL)[0].state_dict()
     before = torch.cat([state[k].flatten() for k in sorted(state)])
     doubled, half, two = (weights_of(p) for p in (*runs.values(), tmp_path / "two"))

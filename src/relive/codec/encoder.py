@@ -304,6 +304,7 @@ def encode(
         if Path(out).exists() and Path(out).samefile(session.path):
             raise InputError(f"{out} is the session itself; choose another name")
         bundle = model if isinstance(model, Bundle) else load_bundle(model)
+        bundle = of_session(bundle, b"", b"")  # one of a replay may be adapted to its session
         target = target_of(quality, bitrate, psnr, depth)
         check_tiers(tiers, quality, target)
         check_favour(session, favour)

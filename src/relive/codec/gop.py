@@ -132,9 +132,10 @@ def _aim(
     )
     if depth is not None:
         return Aim(setting, tools, depth)
-    if setting.step is not None:  # a layer would pay for what codes leave
+    if setting.step is not None:
         return Aim(setting, tools, skip_below=effort.skip_error)
-    return Aim(setting, tools, chooser=CodeChooser(bundle.tables, *coder.geometry.grid))
+    chooser = CodeChooser(bundle.tables, *coder.geometry.grid)  # a layer would pay for its choice
+    return Aim(setting, tools, chooser=chooser)
 
 
 @dataclass(frozen=True)

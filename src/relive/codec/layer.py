@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -17,14 +18,7 @@ from relive.bitstream import GopDetail, cube_steps, has_levels
 from relive.codec.pairs import Enhanced, Frames, Looks, Pair, pull_of
 from relive.enhancement.copies import code_copies, find_copies, predict_copies
 from relive.enhancement.deblock import block_edges, choose_strength, deblock
-from relive.enhancement.frame import (
-    Reference,
-    enlarge,
-    predict,
-    reconstruct,
-    to_blocks,
-    whole,
-)
+from relive.enhancement.frame import Reference, enlarge, predict, reconstruct, to_blocks, whole
 from relive.enhancement.game_colours import Pull
 from relive.enhancement.look_ahead import Plan
 from relive.enhancement.modes import choose_modes
@@ -132,12 +126,12 @@ class _Goal:
     offsets: NDArray[np.int8]
     tools: Tools
 
-    @property
+    @cached_property
     def sizes(self) -> Tensor:
         """Quantiser steps of cubes `[h, w]`."""
         return _sizes(self.number, self.offsets)
 
-    @property
+    @cached_property
     def price(self) -> Tensor:
         """Squared error that one bit must save `[h, w]`."""
         return LAMBDA * self.sizes.square()
@@ -150,7 +144,16 @@ class _Goal:
 
 @dataclass(frozen=True)
 class _Found:
-    """How a frame is predicted, and the levels `[3, H, W]` on top; the rest as in `GopDetail`."""
+    """How a frame is coded.
+
+    Attributes:
+        prediction: `[3, H, W]`, 0..255.
+        levels: on top of it `[3, H, W]`.
+        offsets: of the quantiser steps, by which the levels were chosen, int8 `[h, w]`.
+        flat: cubes that have a palette.
+        modes: and `sources`, `split`, `vectors` and `weights`: as `GopDetail` has them of a frame,
+            int64.
+    """
 
     prediction: Tensor
     levels: Tensor
@@ -252,5 +255,6 @@ def _write(detail: GopDetail, place: int, found: _Found) -> None:
     flat = found.flat
     detail.palettes[place], detail.colours[place] = flat.sizes, flat.colours
     detail.indices[place] = flat.indices
-    for name in ("weights", "modes", "sources", "split", "vectors"):
-        getattr(detail, name)[place] = getattr(found, name).numpy()
+    detail.weights[place], detail.modes[place] = found.weights.numpy(), found.modes.numpy()
+    detail.sources[place], detail.split[place] = found.sources.numpy(), found.split.numpy()
+    detail.vectors[place] = found.vectors.numpy()
