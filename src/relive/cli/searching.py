@@ -132,7 +132,9 @@ def _like(text: str, bundle: "Bundle") -> "Like":
         with _open(path, bundle) as replay:
             return Like.of(replay.frame(_frame(replay, seconds)), bundle, part)
     if name and part is None and not Path(text).exists():
-        raise InputError(f"--like {text}: behind @ of a picture stand x,y,w,h")
+        raise InputError(
+            f"--like {text}: behind @ of a picture stand x,y,w,h, of a .relive seconds"
+        )
     return Like.of(read_picture(Path(whole)), bundle, part)
 
 
